@@ -1,0 +1,2 @@
+//! Dev verbs.
+fn main() {}
