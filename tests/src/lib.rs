@@ -1,1 +1,5 @@
-//! Larder: tests.
+//! What whole-system tests share: starting `larder`, speaking to it, and the bodies of the fuzz targets.
+//!
+//! May use every crate; nothing may use it.
+
+pub mod docs;
