@@ -1,1 +1,5 @@
 //! Larder: node.
+
+pub mod glob;
+pub mod resp;
+pub mod slot;
