@@ -16,7 +16,6 @@ pub const PAGES: &[Page] = &[];
 /// The pages under `root` that are missing or differ from what the code says.
 #[must_use]
 pub fn differences(root: &Path) -> Vec<&'static str> {
-    let stale =
-        |page: &&Page| std::fs::read_to_string(root.join(page.path)).ok() != Some((page.text)());
+    let stale = |page: &&Page| std::fs::read_to_string(root.join(page.path)).ok() != Some((page.text)());
     PAGES.iter().filter(stale).map(|page| page.path).collect()
 }

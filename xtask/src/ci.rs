@@ -17,24 +17,13 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
             failed.push(name);
         }
     };
-    note(
-        "format",
-        step("format", || {
-            run::run(&mut cargo(["fmt", "--all", "--check"]))
-        }),
-    );
+    note("format", step("format", || run::run(&mut cargo(["fmt", "--all", "--check"]))));
     note("tidy", step("tidy", || tidy::run(&[])));
     note("lints", step("lints", lints));
     note("cargo deny", step("cargo deny", crates::cargo_deny));
-    note(
-        "docs",
-        step("docs", || docs::run_generator(&["--check".to_owned()])),
-    );
+    note("docs", step("docs", || docs::run_generator(&["--check".to_owned()])));
     let mut counts = Counts::default();
-    note(
-        "tests",
-        step("tests", || test::run_counted(&[], &mut counts)),
-    );
+    note("tests", step("tests", || test::run_counted(&[], &mut counts)));
     if failed.is_empty() {
         eprintln!("\nevery step passed");
     } else {
@@ -48,13 +37,5 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    run::run(&mut cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    run::run(&mut cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
 }

@@ -74,16 +74,7 @@ pub(crate) fn faults() -> Result<Vec<String>> {
 
 /// The crates of the lock file that are really built here, with all features on; ours are left out.
 fn built() -> Result<BTreeSet<Package>> {
-    let tree = [
-        "tree",
-        "--workspace",
-        "--all-features",
-        "--locked",
-        "--edges",
-        "normal,build,dev",
-        "--prefix",
-        "none",
-    ];
+    let tree = ["tree", "--workspace", "--all-features", "--locked", "--edges", "normal,build,dev", "--prefix", "none"];
     let text = run::output(cargo(tree).args(["--format", "{p}\t{l}"]))?;
     Ok(text.lines().filter_map(package).collect())
 }
@@ -97,44 +88,23 @@ fn package(line: &str) -> Option<Package> {
         return None;
     }
     let license = license.trim_end_matches(" (*)");
-    Some(Package {
-        name: name.into(),
-        version: version.into(),
-        license: license.into(),
-    })
+    Some(Package { name: name.into(), version: version.into(), license: license.into() })
 }
 
 fn source_fault(package: &Locked) -> Option<String> {
-    let Locked {
-        name,
-        version,
-        source,
-    } = package;
+    let Locked { name, version, source } = package;
     let source = source.as_deref()?;
     let known = source == CRATES_IO;
-    (!known).then(|| {
-        format!("{name} {version} comes from {source}: only crates.io and this tree are allowed")
-    })
+    (!known).then(|| format!("{name} {version} comes from {source}: only crates.io and this tree are allowed"))
 }
 
 fn fault(rules: &DenyFile, package: &Package) -> Option<String> {
-    let Package {
-        name,
-        version,
-        license,
-    } = package;
-    if let Some(ban) = rules
-        .bans
-        .deny
-        .iter()
-        .find(|ban| banned(&ban.spec, package))
-    {
+    let Package { name, version, license } = package;
+    if let Some(ban) = rules.bans.deny.iter().find(|ban| banned(&ban.spec, package)) {
         return Some(format!("{name} {version} is banned: {}", ban.reason));
     }
     if !satisfied(license, &rules.licenses.allow) {
-        return Some(format!(
-            "{name} {version} has the licence `{license}`, which deny.toml does not allow"
-        ));
+        return Some(format!("{name} {version} has the licence `{license}`, which deny.toml does not allow"));
     }
     None
 }
@@ -143,24 +113,14 @@ fn banned(spec: &str, package: &Package) -> bool {
     let Some((name, below)) = spec.split_once("@<") else {
         return spec == package.name;
     };
-    let major = package
-        .version
-        .split('.')
-        .next()
-        .and_then(|part| part.parse::<u64>().ok());
-    name == package.name
-        && major
-            .zip(below.parse().ok())
-            .is_some_and(|(have, below)| have < below)
+    let major = package.version.split('.').next().and_then(|part| part.parse::<u64>().ok());
+    name == package.name && major.zip(below.parse().ok()).is_some_and(|(have, below)| have < below)
 }
 
 /// Whether an SPDX expression can be met with the allowed licences alone. An old-style `/` means OR; AND binds
 /// tighter than OR; an expression this cannot read is not satisfied.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     any_of(&mut rest, allowed).unwrap_or(false) && rest.is_empty()
@@ -212,24 +172,13 @@ pub(crate) fn cargo_deny() -> Result<()> {
         );
         return Ok(());
     }
-    run::run(&mut cargo([
-        "deny", "--locked", "check", "licenses", "bans", "sources",
-    ]))?;
+    run::run(&mut cargo(["deny", "--locked", "check", "licenses", "bans", "sources"]))?;
     let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
-    let home =
-        home.or_else(|| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(".cargo")));
+    let home = home.or_else(|| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(".cargo")));
     if home.is_some_and(|home| home.join("advisory-dbs").is_dir()) {
-        return run::run(&mut cargo([
-            "deny",
-            "--locked",
-            "check",
-            "advisories",
-            "--disable-fetch",
-        ]));
+        return run::run(&mut cargo(["deny", "--locked", "check", "advisories", "--disable-fetch"]));
     }
-    eprintln!(
-        "no advisory database is on this machine (`cargo deny fetch`): security advisories were NOT checked"
-    );
+    eprintln!("no advisory database is on this machine (`cargo deny fetch`): security advisories were NOT checked");
     Ok(())
 }
 
@@ -254,54 +203,28 @@ mod tests {
         ] {
             assert!(meets(yes), "{yes}");
         }
-        for no in [
-            "",
-            "GPL-3.0",
-            "MIT AND GPL-3.0",
-            "MIT OR",
-            "(MIT",
-            "MIT)",
-            "MIT ISC",
-            "MIT WITH LLVM-exception",
-            "AND",
-        ] {
+        for no in
+            ["", "GPL-3.0", "MIT AND GPL-3.0", "MIT OR", "(MIT", "MIT)", "MIT ISC", "MIT WITH LLVM-exception", "AND"]
+        {
             assert!(!meets(no), "{no}");
         }
     }
 
     #[test]
     fn reads_cargos_tree() {
-        let package =
-            |line| package(line).map(|package| (package.name, package.version, package.license));
-        let of = |name: &str, version: &str, license: &str| {
-            Some((name.into(), version.into(), license.into()))
-        };
-        assert_eq!(
-            package("serde v1.0.229\tMIT OR Apache-2.0"),
-            of("serde", "1.0.229", "MIT OR Apache-2.0")
-        );
-        assert_eq!(
-            package("serde v1.0.229\tMIT (*)"),
-            of("serde", "1.0.229", "MIT")
-        );
-        assert_eq!(
-            package("syn v3.0.10 (proc-macro)\tMIT"),
-            of("syn", "3.0.10", "MIT")
-        );
-        assert_eq!(
-            package("larder-node v0.1.0 (/somewhere/node)\tMIT OR Apache-2.0"),
-            None
-        );
+        let package = |line| package(line).map(|package| (package.name, package.version, package.license));
+        let of = |name: &str, version: &str, license: &str| Some((name.into(), version.into(), license.into()));
+        assert_eq!(package("serde v1.0.229\tMIT OR Apache-2.0"), of("serde", "1.0.229", "MIT OR Apache-2.0"));
+        assert_eq!(package("serde v1.0.229\tMIT (*)"), of("serde", "1.0.229", "MIT"));
+        assert_eq!(package("syn v3.0.10 (proc-macro)\tMIT"), of("syn", "3.0.10", "MIT"));
+        assert_eq!(package("larder-node v0.1.0 (/somewhere/node)\tMIT OR Apache-2.0"), None);
         assert_eq!(package("serde feature \"default\""), None);
     }
 
     #[test]
     fn bans_by_name_and_by_version() {
-        let package = |name: &str, version: &str| Package {
-            name: name.into(),
-            version: version.into(),
-            license: "MIT".into(),
-        };
+        let package =
+            |name: &str, version: &str| Package { name: name.into(), version: version.into(), license: "MIT".into() };
         assert!(banned("ring", &package("ring", "0.17.14")));
         assert!(!banned("ring", &package("ring-compat", "0.1.0")));
         assert!(banned("http@<1", &package("http", "0.2.12")));

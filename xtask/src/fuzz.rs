@@ -34,29 +34,18 @@ struct Plan {
 
 impl Plan {
     fn read(arguments: &[String]) -> Result<Plan> {
-        let mut plan = Plan {
-            targets: Vec::new(),
-            seconds: 60,
-            built_in: false,
-        };
+        let mut plan = Plan { targets: Vec::new(), seconds: 60, built_in: false };
         let known = targets()?;
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--seconds" => {
                     let number = words.next().context("--seconds needs a number")?;
-                    plan.seconds = number
-                        .parse()
-                        .with_context(|| format!("--seconds {number}"))?;
+                    plan.seconds = number.parse().with_context(|| format!("--seconds {number}"))?;
                 }
                 "--built-in" => plan.built_in = true,
-                name if known.iter().any(|target| target == name) => {
-                    plan.targets.push(name.to_owned())
-                }
-                other => bail!(
-                    "no fuzz target or flag `{other}`; targets: {}",
-                    known.join(", ")
-                ),
+                name if known.iter().any(|target| target == name) => plan.targets.push(name.to_owned()),
+                other => bail!("no fuzz target or flag `{other}`; targets: {}", known.join(", ")),
             }
         }
         if plan.targets.is_empty() {
@@ -85,19 +74,9 @@ fn cargo_fuzz() -> Option<PathBuf> {
     }
     let tools = target_dir().join("tools");
     if !tools.join("bin/cargo-fuzz").is_file() {
-        let install = run(cargo([
-            "install",
-            "cargo-fuzz",
-            "--version",
-            "0.13.2",
-            "--locked",
-            "--root",
-        ])
-        .arg(&tools));
+        let install = run(cargo(["install", "cargo-fuzz", "--version", "0.13.2", "--locked", "--root"]).arg(&tools));
         if let Err(error) = install {
-            eprintln!(
-                "cargo-fuzz cannot be installed ({error:#}): using the built-in mutator, which sees no coverage"
-            );
+            eprintln!("cargo-fuzz cannot be installed ({error:#}): using the built-in mutator, which sees no coverage");
             return None;
         }
     }
@@ -112,37 +91,15 @@ fn lib_fuzzer(tool: &std::path::Path, target: &str, seconds: u64) -> Result<()> 
     run(Command::new(tool.join("cargo-fuzz"))
         .current_dir(root())
         .env("RUSTC_BOOTSTRAP", "1")
-        .args([
-            "fuzz",
-            "run",
-            "--fuzz-dir",
-            "tests/fuzz",
-            "--target",
-            &host()?,
-            target,
-        ])
+        .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--target", &host()?, target])
         // New inputs land in the first folder; the committed corpus is read and never written here.
         .arg(&found)
         .arg(&corpus)
-        .args([
-            "--",
-            "-timeout=10",
-            "-rss_limit_mb=4096",
-            "-print_final_stats=1",
-        ])
+        .args(["--", "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1"])
         .arg(format!("-max_total_time={seconds}")))
 }
 
 fn built_in(target: &str, seconds: u64) -> Result<()> {
-    let mut command = cargo([
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "larder-tests",
-        "--bin",
-        "fuzz",
-        "--",
-    ]);
+    let mut command = cargo(["run", "--quiet", "--locked", "--package", "larder-tests", "--bin", "fuzz", "--"]);
     run(command.arg(target).arg(seconds.to_string()))
 }

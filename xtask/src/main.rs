@@ -60,12 +60,7 @@ const VERBS: &[Verb] = &[
         what: "fuzz one target, or each in turn, for N seconds (60); replay of what it finds: tests/fuzz/corpus",
         run: fuzz::run_verb,
     },
-    Verb {
-        name: "up",
-        arguments: "[FLAGS]",
-        what: "build the release binary and run `larder up`",
-        run: test::up,
-    },
+    Verb { name: "up", arguments: "[FLAGS]", what: "build the release binary and run `larder up`", run: test::up },
 ];
 
 fn main() -> ExitCode {
@@ -83,15 +78,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let rest: Vec<String> = arguments.collect();
-    if rest
-        .first()
-        .is_some_and(|flag| flag == "--help" || flag == "-h")
-        && verb.name != "up"
-    {
-        println!(
-            "cargo xtask {} {}\n    {}",
-            verb.name, verb.arguments, verb.what
-        );
+    if rest.first().is_some_and(|flag| flag == "--help" || flag == "-h") && verb.name != "up" {
+        println!("cargo xtask {} {}\n    {}", verb.name, verb.arguments, verb.what);
         return ExitCode::SUCCESS;
     }
     match (verb.run)(&rest) {

@@ -16,11 +16,7 @@ use crate::run::{on_path, root, run, target_dir};
 /// # Errors
 /// Names the thing that cannot be installed and how a person would install it.
 pub(crate) fn install() -> Result<()> {
-    for (program, package) in [
-        ("redis-server", "redis-server"),
-        ("redis-cli", "redis-tools"),
-        ("curl", "curl"),
-    ] {
+    for (program, package) in [("redis-server", "redis-server"), ("redis-cli", "redis-tools"), ("curl", "curl")] {
         debian(program, package)?;
     }
     python().context("the Python clients (tests/clients/requirements.txt)")?;
@@ -33,9 +29,7 @@ fn debian(program: &str, package: &str) -> Result<()> {
         eprintln!("{program}: {}", path.display());
         return Ok(());
     }
-    let hint = format!(
-        "`{program}` is missing: install it (on Debian or Ubuntu: apt-get install {package})"
-    );
+    let hint = format!("`{program}` is missing: install it (on Debian or Ubuntu: apt-get install {package})");
     if on_path("apt-get").is_none() || !am_root() {
         bail!("{hint}, then run this again");
     }
@@ -58,17 +52,11 @@ fn debian(program: &str, package: &str) -> Result<()> {
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    run(Command::new("apt-get")
-        .arg("-qq")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+    run(Command::new("apt-get").arg("-qq").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 fn am_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|out| out.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0")
 }
 
 fn write_executable(path: &Path, text: &str) -> Result<()> {
@@ -91,29 +79,17 @@ fn once(stamp: &Path, wanted: &str, install: impl FnOnce() -> Result<()>) -> Res
 fn python() -> Result<()> {
     let venv = target_dir().join("py");
     let file = root().join("tests/clients/requirements.txt");
-    let wanted =
-        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let wanted = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     once(&venv.join("installed"), &wanted, || {
         debian("python3", "python3")?;
-        let make = || {
-            run(Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&venv))
-        };
+        let make = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
         if make().is_err() {
             // Debian's python3 leaves the venv module's pip to a package of its own.
             debian_venv()?;
             make()?;
         }
         run(Command::new(venv.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(&file))
     })
 }
@@ -131,15 +107,13 @@ fn debian_venv() -> Result<()> {
 fn node() -> Result<()> {
     let dir = target_dir().join("node");
     let clients = root().join("tests/clients");
-    let lock = fs::read_to_string(clients.join("package-lock.json"))
-        .context("reading package-lock.json")?;
+    let lock = fs::read_to_string(clients.join("package-lock.json")).context("reading package-lock.json")?;
     once(&dir.join("installed"), &lock, || {
         debian("node", "nodejs")?;
         debian("npm", "npm")?;
         fs::create_dir_all(&dir)?;
         for name in ["package.json", "package-lock.json"] {
-            fs::copy(clients.join(name), dir.join(name))
-                .with_context(|| format!("copying {name}"))?;
+            fs::copy(clients.join(name), dir.join(name)).with_context(|| format!("copying {name}"))?;
         }
         run(Command::new("npm").current_dir(&dir).args([
             "ci",

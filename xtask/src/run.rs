@@ -9,9 +9,7 @@ use anyhow::{Context, Result, bail};
 
 /// The folder that holds the workspace manifest.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask/ sits in the workspace root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ sits in the workspace root")
 }
 
 /// Where cargo builds, and where peers and clients are installed beside it.
@@ -33,16 +31,12 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
 /// The full path of `program` on PATH, if it is there.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&paths).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// The command as a person would type it, without the folder of the program.
 fn shown(command: &Command) -> String {
-    let name = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut text = name.to_string_lossy().into_owned();
     for argument in command.get_args() {
         text.push(' ');
@@ -58,10 +52,7 @@ fn shown(command: &Command) -> String {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = shown(command);
     eprintln!("$ {text}");
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start `{text}`"))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{text}`"))?;
     if !status.success() {
         bail!("`{text}` ended with {status}");
     }
@@ -74,16 +65,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// The program cannot start, or exits with another code than 0; its standard error is then in the message.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let text = shown(command);
-    let out = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{text}`"))?;
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{text}`"))?;
     if !out.status.success() {
-        bail!(
-            "`{text}` ended with {}: {}",
-            out.status,
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
+        bail!("`{text}` ended with {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
@@ -114,9 +98,7 @@ impl Counts {
         let summary = if line.starts_with("Summary [") {
             line.split_once("run:").map(|(_, rest)| rest)
         } else {
-            line.strip_prefix("test result:")
-                .and_then(|rest| rest.split_once(". "))
-                .map(|(_, rest)| rest)
+            line.strip_prefix("test result:").and_then(|rest| rest.split_once(". ")).map(|(_, rest)| rest)
         };
         for part in summary.unwrap_or_default().split([',', ';']) {
             let mut words = part.split_whitespace();
@@ -143,10 +125,7 @@ impl Counts {
 
     /// The closing line that CI reads.
     pub(crate) fn closing(self) -> String {
-        format!(
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -184,10 +163,7 @@ pub(crate) fn run_tests(command: &mut Command) -> Result<(bool, Counts)> {
     let counts = std::thread::scope(|scope| {
         let err = scope.spawn(|| pass_through(err, &mut std::io::stderr()));
         let mut counts = pass_through(out, &mut std::io::stdout())?;
-        counts.add(
-            err.join()
-                .map_err(|_| anyhow::anyhow!("reading `{text}` panicked"))??,
-        );
+        counts.add(err.join().map_err(|_| anyhow::anyhow!("reading `{text}` panicked"))??);
         anyhow::Ok(counts)
     })?;
     Ok((child.wait()?.success(), counts))
@@ -215,10 +191,7 @@ pub(crate) fn step<T>(name: &str, body: impl FnOnce() -> Result<T>) -> Result<T>
     let start = Instant::now();
     let result = body();
     let word = if result.is_ok() { "done" } else { "FAILED" };
-    eprintln!(
-        "== {name}: {word} in {:.1} s",
-        start.elapsed().as_secs_f64()
-    );
+    eprintln!("== {name}: {word} in {:.1} s", start.elapsed().as_secs_f64());
     result
 }
 
@@ -237,43 +210,16 @@ mod tests {
     #[test]
     fn reads_the_closing_lines_of_both_runners() {
         let nextest = "     Summary [   1.234s] 23 tests run: 20 passed (2 slow), 2 failed, 1 timed out, 4 skipped\n";
-        assert_eq!(
-            counts(&[nextest]),
-            Counts {
-                passed: 20,
-                failed: 3,
-                skipped: 4
-            }
-        );
+        assert_eq!(counts(&[nextest]), Counts { passed: 20, failed: 3, skipped: 4 });
         let coloured = "\u{1b}[31;1m     Summary\u{1b}[0m [ 0.1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m passed, 0 skipped";
-        assert_eq!(
-            counts(&[coloured]),
-            Counts {
-                passed: 1,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(counts(&[coloured]), Counts { passed: 1, failed: 0, skipped: 0 });
         let cargo = "test result: FAILED. 5 passed; 1 failed; 2 ignored; 0 measured; 7 filtered out; finished in 0.00s";
-        assert_eq!(
-            counts(&[cargo, cargo]),
-            Counts {
-                passed: 10,
-                failed: 2,
-                skipped: 4
-            }
-        );
+        assert_eq!(counts(&[cargo, cargo]), Counts { passed: 10, failed: 2, skipped: 4 });
     }
 
     #[test]
     fn other_lines_count_nothing() {
-        let other = [
-            "running 3 tests",
-            "test a ... ok",
-            "12 passed, 3 failed",
-            "",
-            "Summary of things: 3 passed",
-        ];
+        let other = ["running 3 tests", "test a ... ok", "12 passed, 3 failed", "", "Summary of things: 3 passed"];
         assert_eq!(counts(&other), Counts::default());
     }
 }

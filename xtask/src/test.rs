@@ -41,35 +41,14 @@ pub(crate) fn run_counted(arguments: &[String], counts: &mut Counts) -> Result<(
 /// # Errors
 /// Something does not compile.
 pub(crate) fn build() -> Result<()> {
-    run::run(&mut cargo([
-        "build",
-        "--workspace",
-        "--bins",
-        "--tests",
-        "--locked",
-    ]))
+    run::run(&mut cargo(["build", "--workspace", "--bins", "--tests", "--locked"]))
 }
 
 fn tests(arguments: &[String]) -> Result<(bool, Counts)> {
     let mut command = if on_path("cargo-nextest").is_some() {
-        cargo([
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--no-tests=pass",
-        ])
+        cargo(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests=pass"])
     } else {
-        cargo([
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--lib",
-            "--bins",
-            "--tests",
-        ])
+        cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
     };
     run_tests(command.args(arguments))
 }
@@ -83,18 +62,9 @@ fn doc_tests(arguments: &[String]) -> Result<(bool, Counts)> {
 /// # Errors
 /// It cannot be built, or ends with another code than 0.
 pub(crate) fn up(arguments: &[String]) -> Result<()> {
-    let status = cargo([
-        "run",
-        "--release",
-        "--package",
-        "larder-cli",
-        "--bin",
-        "larder",
-        "--",
-        "up",
-    ])
-    .args(arguments)
-    .status()?;
+    let status = cargo(["run", "--release", "--package", "larder-cli", "--bin", "larder", "--", "up"])
+        .args(arguments)
+        .status()?;
     if !status.success() {
         bail!("larder up ended with {status}");
     }

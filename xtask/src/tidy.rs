@@ -20,10 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cloud", &["gateway", "node", "iam-policies"]),
     ("sim", &["iam-policies"]),
     ("cli", &["cloud", "gateway", "node", "iam-policies", "sim"]),
-    (
-        "tests",
-        &["cli", "cloud", "gateway", "node", "iam-policies", "sim"],
-    ),
+    ("tests", &["cli", "cloud", "gateway", "node", "iam-policies", "sim"]),
     ("xtask", &["sim", "iam-policies"]),
 ];
 
@@ -34,14 +31,7 @@ const MAY_BE_UNSAFE: &[&str] = &["node/src/db/entry.rs", "node/src/db/table.rs"]
 const FILE_LINES_ASKED: usize = 600;
 
 /// File names that say nothing of what is inside.
-const EMPTY_NAMES: &[&str] = &[
-    "mod.rs",
-    "utils.rs",
-    "util.rs",
-    "helpers.rs",
-    "common.rs",
-    "misc.rs",
-];
+const EMPTY_NAMES: &[&str] = &["mod.rs", "utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
 
 /// One tracked text file.
 struct File {
@@ -88,27 +78,15 @@ fn faults(files: &[File]) -> Result<Vec<String>> {
 /// Every text file that git tracks or would add.
 fn tracked() -> Result<Vec<File>> {
     let mut git = Command::new("git");
-    git.current_dir(root()).args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.current_dir(root()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let mut files = Vec::new();
-    for path in output(&mut git)?
-        .split('\0')
-        .filter(|path| !path.is_empty())
-    {
+    for path in output(&mut git)?.split('\0').filter(|path| !path.is_empty()) {
         // A file that is deleted but not yet committed is listed and gone; a binary file is not ours to read.
         let Ok(bytes) = fs::read(root().join(path)) else {
             continue;
         };
         if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File {
-                path: path.to_owned(),
-                text,
-            });
+            files.push(File { path: path.to_owned(), text });
         }
     }
     Ok(files)
@@ -136,25 +114,15 @@ fn report_sizes(files: &[File]) {
 fn manifest_faults(files: &[File]) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     let mut members = Vec::new();
-    for file in files
-        .iter()
-        .filter(|file| file.path.ends_with("Cargo.toml"))
-    {
+    for file in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
         let manifest: Table = file.text.parse().with_context(|| file.path.clone())?;
-        let folder = Path::new(&file.path)
-            .parent()
-            .and_then(Path::to_str)
-            .unwrap_or_default();
+        let folder = Path::new(&file.path).parent().and_then(Path::to_str).unwrap_or_default();
         faults.extend(source_faults(&file.path, &manifest));
         match folder {
             "" => {
                 members = strings(&manifest["workspace"]["members"]);
-                let extra = manifest
-                    .keys()
-                    .filter(|key| !matches!(key.as_str(), "workspace" | "profile"));
-                faults.extend(extra.map(|key| {
-                    format!("Cargo.toml: [{key}] does not belong in the root manifest")
-                }));
+                let extra = manifest.keys().filter(|key| !matches!(key.as_str(), "workspace" | "profile"));
+                faults.extend(extra.map(|key| format!("Cargo.toml: [{key}] does not belong in the root manifest")));
             }
             // Wrappers for cargo-fuzz, a workspace of their own.
             "tests/fuzz" => {}
@@ -163,9 +131,7 @@ fn manifest_faults(files: &[File]) -> Result<Vec<String>> {
     }
     let listed = MAY_USE.iter().map(|(folder, _)| *folder);
     for folder in listed.filter(|folder| !members.iter().any(|member| member == folder)) {
-        faults.push(format!(
-            "Cargo.toml: `{folder}` is not a member of the workspace"
-        ));
+        faults.push(format!("Cargo.toml: `{folder}` is not a member of the workspace"));
     }
     Ok(faults)
 }
@@ -183,18 +149,12 @@ fn line_faults(folder: &str, manifest: &Table) -> Vec<String> {
             continue;
         };
         if !may_use.contains(&ours) {
-            faults.push(format!(
-                "{folder}/Cargo.toml: {folder} may not use {ours} (house line: {may_use:?})"
-            ));
+            faults.push(format!("{folder}/Cargo.toml: {folder} may not use {ours} (house line: {may_use:?})"));
         }
     }
-    let shared = manifest
-        .get("lints")
-        .and_then(|lints| lints.get("workspace"));
+    let shared = manifest.get("lints").and_then(|lints| lints.get("workspace"));
     if shared.and_then(Value::as_bool) != Some(true) {
-        faults.push(format!(
-            "{folder}/Cargo.toml: [lints] workspace = true is missing"
-        ));
+        faults.push(format!("{folder}/Cargo.toml: [lints] workspace = true is missing"));
     }
     faults
 }
@@ -208,9 +168,7 @@ fn source_faults(path: &str, manifest: &Table) -> Vec<String> {
         };
         for key in ["git", "registry", "registry-index"] {
             if table.contains_key(key) {
-                faults.push(format!(
-                    "{path}: `{name}` has `{key}`: only crates.io and this tree are allowed"
-                ));
+                faults.push(format!("{path}: `{name}` has `{key}`: only crates.io and this tree are allowed"));
             }
         }
         let target = table.get("path").and_then(Value::as_str);
@@ -243,19 +201,12 @@ fn outside(manifest: &str, target: &str) -> bool {
 fn dependencies(manifest: &Table) -> Vec<(&str, &Value)> {
     const KINDS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
     let nested = |name: &str| manifest.get(name).and_then(Value::as_table);
-    let targets = nested("target")
-        .into_iter()
-        .flat_map(Table::values)
-        .filter_map(Value::as_table);
+    let targets = nested("target").into_iter().flat_map(Table::values).filter_map(Value::as_table);
     std::iter::once(manifest)
         .chain(targets)
         .chain(nested("workspace"))
         .flat_map(|table| KINDS.iter().filter_map(|kind| table.get(*kind)?.as_table()))
-        .flat_map(|table| {
-            table
-                .iter()
-                .map(|(name, value)| (package_name(name, value), value))
-        })
+        .flat_map(|table| table.iter().map(|(name, value)| (package_name(name, value), value)))
         .collect()
 }
 
@@ -288,11 +239,7 @@ fn text_faults(file: &File) -> Vec<String> {
     let mut faults = Vec::new();
     for (number, line) in file.text.lines().enumerate() {
         for tied in TIED.iter().filter(|tied| line.contains(**tied)) {
-            faults.push(format!(
-                "{}:{}: `{tied}` ties this file to one machine or mirror",
-                file.path,
-                number + 1
-            ));
+            faults.push(format!("{}:{}: `{tied}` ties this file to one machine or mirror", file.path, number + 1));
         }
     }
     if file.path.ends_with("package-lock.json") && file.text.contains(concat!("\"resol", "ved\"")) {
@@ -309,56 +256,37 @@ fn rust_faults(file: &File) -> Vec<String> {
     let path = &file.path;
     let name = path.rsplit('/').next().unwrap_or(path);
     if EMPTY_NAMES.contains(&name) {
-        faults.push(format!(
-            "{path}: name the file after the noun it owns (`noun.rs` beside `noun/`)"
-        ));
+        faults.push(format!("{path}: name the file after the noun it owns (`noun.rs` beside `noun/`)"));
     }
     let is_root = path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs");
     if is_root && !file.text.starts_with("//!") {
-        faults.push(format!(
-            "{path}: opens without a `//!` comment on what the crate does and does not know"
-        ));
+        faults.push(format!("{path}: opens without a `//!` comment on what the crate does and does not know"));
     }
     faults.extend(unsafe_faults(file));
     let ignored = concat!("#[ig", "nore");
     if file.text.contains(ignored) {
-        faults.push(format!(
-            "{path}: {ignored}]: a known wrong behaviour is asserted as it is, never skipped"
-        ));
+        faults.push(format!("{path}: {ignored}]: a known wrong behaviour is asserted as it is, never skipped"));
     }
     faults
 }
 
 fn unsafe_faults(file: &File) -> Vec<String> {
-    let code = |line: &str| {
-        line.split("//")
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let code = |line: &str| line.split("//").next().unwrap_or_default().trim().to_owned();
     let block = |line: &&str| {
         let code = code(line);
-        let marks = ["{", "fn ", "impl ", "trait ", "extern "]
-            .map(|after| format!("{} {after}", concat!("uns", "afe")));
+        let marks =
+            ["{", "fn ", "impl ", "trait ", "extern "].map(|after| format!("{} {after}", concat!("uns", "afe")));
         marks.iter().any(|mark| code.contains(mark.as_str()))
     };
     let blocks = file.text.lines().filter(block).count();
     let allows = file.text.contains(concat!("allow(uns", "afe_code"));
     if !MAY_BE_UNSAFE.contains(&file.path.as_str()) {
         let what = "unsafe code outside the files that xtask/src/tidy.rs lists";
-        return if blocks > 0 || allows {
-            vec![format!("{}: {what}", file.path)]
-        } else {
-            Vec::new()
-        };
+        return if blocks > 0 || allows { vec![format!("{}: {what}", file.path)] } else { Vec::new() };
     }
     let notes = file.text.matches("SAFETY").count() + file.text.matches("# Safety").count();
     if notes < blocks {
-        return vec![format!(
-            "{}: {blocks} unsafe blocks and only {notes} SAFETY notes",
-            file.path
-        )];
+        return vec![format!("{}: {blocks} unsafe blocks and only {notes} SAFETY notes", file.path)];
     }
     Vec::new()
 }
@@ -384,13 +312,7 @@ mod tests {
     #[test]
     fn a_dependency_against_the_line_is_found_wherever_it_hides() {
         let lints = "[lints]\nworkspace = true\n";
-        assert_eq!(
-            of(
-                "node",
-                &format!("{lints}[dependencies]\nlarder-iam-policies.workspace = true")
-            ),
-            ""
-        );
+        assert_eq!(of("node", &format!("{lints}[dependencies]\nlarder-iam-policies.workspace = true")), "");
         for hidden in [
             "[dependencies]\nlarder-gateway.workspace = true",
             "[dev-dependencies]\nlarder-gateway = { path = \"../gateway\" }",
@@ -399,17 +321,10 @@ mod tests {
             "[dependencies]\ng = { package = \"larder-gateway\", path = \"../gateway\" }",
         ] {
             let fault = of("node", &format!("{lints}{hidden}"));
-            assert!(
-                fault.contains("node may not use gateway"),
-                "{hidden}: {fault}"
-            );
+            assert!(fault.contains("node may not use gateway"), "{hidden}: {fault}");
         }
         assert!(
-            of(
-                "sim",
-                &format!("{lints}[dependencies]\nlarder-node.workspace = true")
-            )
-            .contains("may not use node")
+            of("sim", &format!("{lints}[dependencies]\nlarder-node.workspace = true")).contains("may not use node")
         );
         assert!(of("node", "").contains("[lints] workspace = true is missing"));
         assert!(of("newcomer", lints).contains("does not know"));
@@ -420,31 +335,18 @@ mod tests {
         let lints = "[lints]\nworkspace = true\n";
         for (line, word) in [
             ("a = { git = \"https://example.com/a\" }", "`git`"),
-            (
-                "a = { version = \"1\", registry = \"mirror\" }",
-                "`registry`",
-            ),
+            ("a = { version = \"1\", registry = \"mirror\" }", "`registry`"),
             ("a = { path = \"../../elsewhere\" }", "outside"),
             ("a = { path = \"/opt/a\" }", "outside"),
         ] {
             let fault = of("node", &format!("{lints}[dependencies]\n{line}"));
             assert!(fault.contains(word), "{line}: {fault}");
         }
-        assert!(
-            of(
-                "node",
-                &format!("{lints}[patch.crates-io]\na = {{ path = \"../a\" }}")
-            )
-            .contains("[patch]")
-        );
+        assert!(of("node", &format!("{lints}[patch.crates-io]\na = {{ path = \"../a\" }}")).contains("[patch]"));
     }
 
     fn rust(path: &str, text: &str) -> String {
-        rust_faults(&File {
-            path: path.into(),
-            text: text.into(),
-        })
-        .join("\n")
+        rust_faults(&File { path: path.into(), text: text.into() }).join("\n")
     }
 
     #[test]
@@ -454,27 +356,15 @@ mod tests {
         assert!(rust("node/src/db/mod.rs", "").contains("noun"));
         let block = concat!("fn f() { uns", "afe { g() } }\n");
         assert!(rust("node/src/slot.rs", block).contains("outside the files"));
-        assert_eq!(
-            rust("node/src/slot.rs", concat!("// uns", "afe { g() }\n")),
-            ""
-        );
+        assert_eq!(rust("node/src/slot.rs", concat!("// uns", "afe { g() }\n")), "");
         assert!(rust("node/src/db/table.rs", block).contains("SAFETY notes"));
-        assert_eq!(
-            rust(
-                "node/src/db/table.rs",
-                &format!("// SAFETY: g is total.\n{block}")
-            ),
-            ""
-        );
+        assert_eq!(rust("node/src/db/table.rs", &format!("// SAFETY: g is total.\n{block}")), "");
     }
 
     #[test]
     fn a_file_tied_to_a_machine_is_found() {
         let text = concat!("see /wo", "rk/main\n");
-        let file = File {
-            path: "README.md".into(),
-            text: text.into(),
-        };
+        let file = File { path: "README.md".into(), text: text.into() };
         assert_eq!(text_faults(&file).len(), 1);
     }
 }

@@ -12,11 +12,7 @@ fn main() -> ExitCode {
         for path in &stale {
             eprintln!("{path} is not what the code says: run `cargo xtask docs`");
         }
-        return if stale.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        };
+        return if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     for page in PAGES.iter().filter(|page| stale.contains(&page.path)) {
         if let Err(error) = std::fs::write(root.join(page.path), (page.text)()) {
