@@ -91,17 +91,47 @@ mod tests {
     #[test]
     fn rules() {
         let yes: &[(&str, &str)] = &[
-            ("", ""), ("*", ""), ("*", "abc"), ("h?llo", "hello"), ("h*llo", "hllo"), ("h*llo", "heeeello"), ("h[ae]llo", "hallo"),
-            ("h[^e]llo", "hallo"), ("h[a-c]llo", "hbllo"), ("h[c-a]llo", "hbllo"), (r"h\?llo", "h?llo"), (r"[\]]", "]"),
-            ("[abc", "c"), ("a**b", "axxb"), ("*a*b*", "xaxbx"), (r"\", r"\"), ("[a-]", "a"), ("[a-", "-"), ("[^]", "x"),
+            ("", ""),
+            ("*", ""),
+            ("*", "abc"),
+            ("h?llo", "hello"),
+            ("h*llo", "hllo"),
+            ("h*llo", "heeeello"),
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[a-c]llo", "hbllo"),
+            ("h[c-a]llo", "hbllo"),
+            (r"h\?llo", "h?llo"),
+            (r"[\]]", "]"),
+            ("[abc", "c"),
+            ("a**b", "axxb"),
+            ("*a*b*", "xaxbx"),
+            (r"\", r"\"),
+            ("[a-]", "a"),
+            ("[a-", "-"),
+            ("[^]", "x"),
         ];
-        let no: &[(&str, &str)] =
-            &[("", "a"), ("?", ""), ("h[^e]llo", "hello"), ("h[a-b]llo", "hcllo"), ("a", "ab"), ("*a", "ab"), ("[]", "a"), ("[]a]", "a")];
+        let no: &[(&str, &str)] = &[
+            ("", "a"),
+            ("?", ""),
+            ("h[^e]llo", "hello"),
+            ("h[a-b]llo", "hcllo"),
+            ("a", "ab"),
+            ("*a", "ab"),
+            ("[]", "a"),
+            ("[]a]", "a"),
+        ];
         for (pattern, text) in yes {
-            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+            assert!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
         }
         for (pattern, text) in no {
-            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+            assert!(
+                !matches(pattern.as_bytes(), text.as_bytes()),
+                "{pattern} {text}"
+            );
         }
     }
 

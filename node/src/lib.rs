@@ -1,5 +1,6 @@
 //! Larder: node.
 
+pub mod db;
 pub mod glob;
 pub mod resp;
 pub mod slot;

@@ -68,8 +68,12 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
             [] => return Some((word, rest)),
             // Inside a word Redis ends at these only; \v and \f separate words but do not end one.
             [b' ' | b'\t' | b'\n' | b'\r', ..] => return Some((word, rest)),
-            [b'"', tail @ ..] => return closed(double_quoted(tail, &mut word)?).map(|tail| (word, tail)),
-            [b'\'', tail @ ..] => return closed(single_quoted(tail, &mut word)?).map(|tail| (word, tail)),
+            [b'"', tail @ ..] => {
+                return closed(double_quoted(tail, &mut word)?).map(|tail| (word, tail));
+            }
+            [b'\'', tail @ ..] => {
+                return closed(single_quoted(tail, &mut word)?).map(|tail| (word, tail));
+            }
             [byte, tail @ ..] => {
                 word.push(*byte);
                 rest = tail;
@@ -80,7 +84,9 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// A closing quote is followed by a space or by nothing.
 fn closed(rest: &[u8]) -> Option<&[u8]> {
-    rest.first().is_none_or(|byte| is_space(*byte)).then_some(rest)
+    rest.first()
+        .is_none_or(|byte| is_space(*byte))
+        .then_some(rest)
 }
 
 fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
@@ -88,7 +94,9 @@ fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]>
         match rest {
             [] => return None,
             [b'"', tail @ ..] => return Some(tail),
-            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            [b'\\', b'x', high, low, tail @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 word.push(hex(*high) << 4 | hex(*low));
                 rest = tail;
             }
@@ -143,7 +151,12 @@ mod tests {
     fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut ranges = Vec::new();
         match split(line, 0, line.len(), &mut ranges) {
-            Line::Plain => Some(ranges.iter().map(|r| line[r.0 as usize..r.1 as usize].to_vec()).collect()),
+            Line::Plain => Some(
+                ranges
+                    .iter()
+                    .map(|r| line[r.0 as usize..r.1 as usize].to_vec())
+                    .collect(),
+            ),
             Line::Quoted(args) => Some(args.as_args().iter().map(<[u8]>::to_vec).collect()),
             Line::Unbalanced => None,
         }
@@ -155,8 +168,14 @@ mod tests {
         assert_eq!(words(b""), some(&[]));
         assert_eq!(words(b"  \t "), some(&[]));
         assert_eq!(words(b" set  k\tv "), some(&[b"set", b"k", b"v"]));
-        assert_eq!(words(br#"set k "a b" 'c d'"#), some(&[b"set", b"k", b"a b", b"c d"]));
-        assert_eq!(words(br#""\x41\n\r\t\b\a\q\\\"""#), some(&[b"A\n\r\t\x08\x07q\\\""]));
+        assert_eq!(
+            words(br#"set k "a b" 'c d'"#),
+            some(&[b"set", b"k", b"a b", b"c d"])
+        );
+        assert_eq!(
+            words(br#""\x41\n\r\t\b\a\q\\\"""#),
+            some(&[b"A\n\r\t\x08\x07q\\\""])
+        );
         assert_eq!(words(br#"'it\'s' '\n'"#), some(&[b"it's", br"\n"]));
         assert_eq!(words(br#"pre"fix" ''"#), some(&[b"prefix", b""]));
         assert_eq!(words(br#""\x4g""#), some(&[b"x4g"]));
@@ -164,7 +183,14 @@ mod tests {
 
     #[test]
     fn unbalanced_quotes_are_refused() {
-        for line in [&br#""abc"#[..], b"'abc", br#""abc"def"#, b"'a'b", br#""abc\"#, br#""abc\""#] {
+        for line in [
+            &br#""abc"#[..],
+            b"'abc",
+            br#""abc"def"#,
+            b"'a'b",
+            br#""abc\"#,
+            br#""abc\""#,
+        ] {
             assert_eq!(words(line), None, "{}", line.escape_ascii());
         }
     }

@@ -1,9 +1,9 @@
 //! Requests: arrays of bulk strings, or inline lines. Follows Redis's `processMultibulkBuffer` byte for byte.
 
+use super::Limits;
 use super::args::OwnedArgs;
 use super::inline::{self, Line};
 use super::number::parse_i64;
-use super::Limits;
 use std::borrow::Cow;
 
 /// What [`parse`] found.
@@ -67,18 +67,30 @@ impl ProtocolError {
     pub fn text(&self) -> Cow<'static, [u8]> {
         Cow::Borrowed(match self {
             ProtocolError::MultibulkLength => b"Protocol error: invalid multibulk length",
-            ProtocolError::UnauthenticatedMultibulkLength => b"Protocol error: unauthenticated multibulk length",
+            ProtocolError::UnauthenticatedMultibulkLength => {
+                b"Protocol error: unauthenticated multibulk length"
+            }
             ProtocolError::ExpectedBulk(got) => {
-                let got = if matches!(got, b'\r' | b'\n') { b' ' } else { *got };
-                return Cow::Owned([b"Protocol error: expected '$', got '", &[got][..], b"'"].concat());
+                let got = if matches!(got, b'\r' | b'\n') {
+                    b' '
+                } else {
+                    *got
+                };
+                return Cow::Owned(
+                    [b"Protocol error: expected '$', got '", &[got][..], b"'"].concat(),
+                );
             }
             ProtocolError::BulkLength => b"Protocol error: invalid bulk length",
-            ProtocolError::UnauthenticatedBulkLength => b"Protocol error: unauthenticated bulk length",
+            ProtocolError::UnauthenticatedBulkLength => {
+                b"Protocol error: unauthenticated bulk length"
+            }
             ProtocolError::MultibulkLine => b"Protocol error: too big mbulk count string",
             ProtocolError::BulkLine => b"Protocol error: too big bulk count string",
             ProtocolError::InlineLine => b"Protocol error: too big inline request",
             ProtocolError::Quotes => b"Protocol error: unbalanced quotes in request",
-            ProtocolError::FrameBytes => b"Protocol error: request is longer than this server accepts",
+            ProtocolError::FrameBytes => {
+                b"Protocol error: request is longer than this server accepts"
+            }
             ProtocolError::ReplyType(_) => b"Protocol error: unknown reply type",
             ProtocolError::ReplyLine => b"Protocol error: malformed reply line",
             ProtocolError::Depth => b"Protocol error: reply nested too deeply",
@@ -138,7 +150,9 @@ pub fn parse(
     let held = ranges.len();
     let parsed = match buf.get(from) {
         None => return Ok(Parsed::Incomplete { missing: 1 }),
-        Some(b'*') if resume.done == 0 && resume.searched == 0 => fresh(buf, from, ranges, limits, resume),
+        Some(b'*') if resume.done == 0 && resume.searched == 0 => {
+            fresh(buf, from, ranges, limits, resume)
+        }
         Some(b'*') => resumed(buf, from, ranges, limits, resume),
         Some(_) => inline(buf, from, ranges, limits, resume),
     };
@@ -171,13 +185,18 @@ fn fresh(
             Step::Missing(missing) => {
                 let base = from as u32;
                 let found = ranges.get(held..).unwrap_or_default();
-                resume.ranges.extend(found.iter().map(|&(start, end)| (start - base, end - base)));
+                resume
+                    .ranges
+                    .extend(found.iter().map(|&(start, end)| (start - base, end - base)));
                 (resume.done, resume.left) = (at - from, count - n);
                 return Ok(Parsed::Incomplete { missing });
             }
         }
     }
-    Ok(Parsed::Complete { end: at, args: count })
+    Ok(Parsed::Complete {
+        end: at,
+        args: count,
+    })
 }
 
 /// A request begun in an earlier call: ranges gather in `resume`, relative, until the request is whole.
@@ -208,7 +227,12 @@ fn resumed(
     }
     let end = from + resume.done;
     let args = resume.ranges.len();
-    ranges.extend(resume.ranges.iter().map(|&(start, end)| (start + base, end + base)));
+    ranges.extend(
+        resume
+            .ranges
+            .iter()
+            .map(|&(start, end)| (start + base, end + base)),
+    );
     resume.reset();
     Ok(Parsed::Complete { end, args })
 }
@@ -222,7 +246,12 @@ enum Step<T> {
 
 /// `*count CR LF`. Redis looks for CR, and skips the byte after it unseen; so do we.
 #[inline]
-fn count(buf: &[u8], from: usize, limits: &Limits, resume: &mut Resume) -> Result<Step<usize>, ProtocolError> {
+fn count(
+    buf: &[u8],
+    from: usize,
+    limits: &Limits,
+    resume: &mut Resume,
+) -> Result<Step<usize>, ProtocolError> {
     let (line, next) = match line(buf, from + 1, limits, resume, ProtocolError::MultibulkLine)? {
         Step::Done(line, next) => (line, next),
         Step::Missing(missing) => return Ok(Step::Missing(missing)),
@@ -258,7 +287,11 @@ fn bulk(
     let length = match line {
         [b'$', digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
         [b'$', text @ ..] => long_length(text, limits)?,
-        _ => return Err(ProtocolError::ExpectedBulk(line.first().copied().unwrap_or(b'\r'))),
+        _ => {
+            return Err(ProtocolError::ExpectedBulk(
+                line.first().copied().unwrap_or(b'\r'),
+            ));
+        }
     };
     let end = start + length;
     if end + 2 - from > limits.frame_bytes_max || end + 2 > u32::MAX as usize {
@@ -272,7 +305,9 @@ fn bulk(
 
 #[inline]
 fn long_length(text: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
-    let length = parse_i64(text).and_then(|n| usize::try_from(n).ok()).ok_or(ProtocolError::BulkLength)?;
+    let length = parse_i64(text)
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or(ProtocolError::BulkLength)?;
     if length <= limits.bulk_bytes_max {
         return Ok(length);
     }
@@ -305,7 +340,10 @@ fn line<'a>(
         Some(length) if length + 2 > rest.len() => Ok(Step::Missing(1)),
         Some(length) => {
             resume.searched = 0;
-            Ok(Step::Done(rest.get(..length).unwrap_or_default(), at + length + 2))
+            Ok(Step::Done(
+                rest.get(..length).unwrap_or_default(),
+                at + length + 2,
+            ))
         }
         None if rest.len() > limits.inline_bytes_max => Err(too_long),
         None => {
@@ -325,7 +363,9 @@ fn inline(
 ) -> Result<Parsed, ProtocolError> {
     let rest = buf.get(from..).unwrap_or_default();
     let skip = resume.searched.min(rest.len());
-    let Some(length) = memchr::memchr(b'\n', rest.get(skip..).unwrap_or_default()).map(|found| found + skip) else {
+    let Some(length) =
+        memchr::memchr(b'\n', rest.get(skip..).unwrap_or_default()).map(|found| found + skip)
+    else {
         if rest.len() > limits.inline_bytes_max {
             return Err(ProtocolError::InlineLine);
         }
@@ -336,7 +376,11 @@ fn inline(
         return Err(ProtocolError::InlineLine);
     }
     resume.reset();
-    let bare = if length > 0 && rest.get(length - 1) == Some(&b'\r') { length - 1 } else { length };
+    let bare = if length > 0 && rest.get(length - 1) == Some(&b'\r') {
+        length - 1
+    } else {
+        length
+    };
     let held = ranges.len();
     let end = from + length + 1;
     let (parsed, args) = match inline::split(buf, from, from + bare, ranges) {

@@ -1,0 +1,4 @@
+//! The key space.
+
+pub mod entry;
+pub mod table;
