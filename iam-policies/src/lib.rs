@@ -6,4 +6,7 @@
 //! Read [`access`] first: it holds the chain `Caller -> Admitted -> Permit` that every protocol walks.
 
 pub mod access;
+pub mod acl;
+pub mod network;
+pub mod pattern;
 pub mod sigv4;
