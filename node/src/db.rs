@@ -1,4 +1,9 @@
-//! The key space.
+//! The keyspace: partitions, their locks, and what a command may do with the keys it holds.
 
 pub mod entry;
+mod keyspace;
+mod partition;
 pub mod table;
+
+pub(crate) use keyspace::{Change, Key, Keyspace};
+pub(crate) use partition::{Busy, Db, Held};

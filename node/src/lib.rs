@@ -1,6 +1,35 @@
-//! Larder: node.
+//! One cache node: its engine, its protocol, its commands.
+//!
+//! The engine is synchronous and knows no socket, no runtime, no clock and no configuration file: bytes or calls go in
+//! with a time, replies come out. It knows nothing about HTTP, about the cloud around it, or about who may do what: that
+//! it asks [`larder_iam_policies::access`], for every command.
+//!
+//! The road inside a node: [`resp`] finds a request, [`commands`] its row, a grant makes the permit, [`meter`] takes the
+//! payment, [`Engine`] runs it under the locks of its keys ([`db`]) and writes the reply and the effect ([`log`]).
 
+pub mod commands;
+pub mod config;
 pub mod db;
+pub mod engine;
+pub mod error;
 pub mod glob;
+pub mod log;
+pub mod meter;
+pub mod metrics;
+pub mod pubsub;
 pub mod resp;
+pub mod session;
 pub mod slot;
+pub mod time;
+mod waiters;
+
+pub use commands::Call;
+pub use config::{EngineConfig, Limits};
+pub use engine::{
+    Change, Current, Engine, Flow, Next, Progress, ReplayError, Swept, TransactionError, TtlChange, UpdateError,
+    Updated,
+};
+pub use error::CommandError;
+pub use meter::{Meters, Paid, Throttled};
+pub use session::{Peer, Session};
+pub use time::Now;

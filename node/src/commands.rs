@@ -1,0 +1,513 @@
+//! The command table: what every command is called, takes, touches, needs and does.
+//!
+//! One row per command, written in its family's file under `commands/` as one block: the row, the function
+//! that runs it, its tests. Everything else reads the table: dispatch, arity, key extraction ([`keys`]), IAM
+//! actions, ACL categories, `COMMAND INFO`, the HTTP surface and the documentation. What a command needs that
+//! the table cannot say becomes a column, never an `if` on its name somewhere else.
+
+pub mod keys;
+
+mod connection;
+mod introspection;
+mod keyspace;
+mod lists;
+mod parse;
+mod pubsub;
+mod spec;
+mod strings;
+mod transactions;
+
+pub(crate) use spec::Shape;
+pub use spec::{
+    Acl, Arity, Begin, Beyond, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Spec, Stated, Ttl,
+};
+pub(crate) use strings::copy as copy_string;
+pub(crate) use transactions::{discard, unwatch};
+
+use larder_iam_policies::access::{Actions, Asks, Denied, Need};
+
+use crate::error::CommandError;
+use crate::resp::Args;
+use crate::time::Now;
+
+macro_rules! table {
+    ($($family:ident :: $name:ident),+ $(,)?) => {
+        const COUNT: usize = [$(stringify!($name)),+].len();
+        static SPECS: [Spec; COUNT] = spec::numbered([$($family::$name),+]);
+    };
+}
+
+// A container's subcommands follow it; `find` answers only top-level names.
+table! {
+    connection::PING, connection::ECHO, connection::HELLO, connection::AUTH, connection::SELECT,
+    connection::QUIT, connection::RESET,
+    connection::CLIENT, connection::CLIENT_ID, connection::CLIENT_SETNAME, connection::CLIENT_GETNAME,
+    connection::CLIENT_SETINFO, connection::CLIENT_INFO,
+    introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
+    introspection::COMMAND_GETKEYS, introspection::INFO,
+    strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
+    strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN,
+    keyspace::DEL, keyspace::UNLINK, keyspace::EXISTS, keyspace::TYPE, keyspace::EXPIRE, keyspace::PEXPIRE,
+    keyspace::PEXPIREAT, keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
+    keyspace::SCAN, keyspace::FLUSHDB, keyspace::FLUSHALL,
+    lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE, lists::BLPOP,
+    pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE,
+    transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,
+}
+
+static INDEX: spec::Index = spec::Index::build(&SPECS);
+
+/// Every row, subcommands included; a row's [`Spec::bit`] is its place here.
+pub fn table() -> &'static [Spec] {
+    &SPECS
+}
+
+/// The row of a top-level command, by its name in any case.
+#[inline]
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    INDEX.find(&SPECS, name)
+}
+
+/// The row a request means, its subcommand resolved, its arity checked.
+///
+/// # Errors
+/// [`CommandError::Unknown`] for a name or subcommand that is not in the table, [`CommandError::Arity`].
+#[inline]
+pub fn resolve(args: Args<'_>) -> Result<&'static Spec, CommandError> {
+    let Some(mut spec) = args.try_get(0).and_then(find) else {
+        return Err(unknown(args));
+    };
+    if spec.is_container() {
+        spec = subcommand(spec, args)?;
+    }
+    if spec.arity.admits(args.len()) { Ok(spec) } else { Err(spec.arity_error()) }
+}
+
+#[cold]
+fn subcommand(container: &'static Spec, args: Args<'_>) -> Result<&'static Spec, CommandError> {
+    let Some(name) = args.try_get(1) else { return Ok(container) };
+    match subcommands(container).find(|sub| sub.subname().as_bytes().eq_ignore_ascii_case(name)) {
+        Some(sub) => Ok(sub),
+        None => Err(CommandError::Unknown(one_line(format!(
+            "ERR unknown subcommand '{}'. Try {} HELP.",
+            shown(name, 128),
+            container.name
+        )))),
+    }
+}
+
+/// The rows of a container's subcommands.
+pub fn subcommands(container: &'static Spec) -> impl Iterator<Item = &'static Spec> {
+    SPECS.iter().filter(move |spec| spec.container().is_some_and(|name| name == container.name))
+}
+
+#[cold]
+fn unknown(args: Args<'_>) -> CommandError {
+    let mut given = String::new();
+    for arg in args.iter().skip(1) {
+        if given.len() >= 128 {
+            break;
+        }
+        given.push_str(&format!("'{}' ", shown(arg, 128 - given.len())));
+    }
+    let name = shown(args.try_get(0).unwrap_or_default(), 128);
+    CommandError::Unknown(one_line(format!("ERR unknown command '{name}', with args beginning with: {given}")))
+}
+
+/// At most `bytes_max` bytes of what a client sent, up to the first NUL as redis prints it, for an error text.
+pub(crate) fn shown(bytes: &[u8], bytes_max: usize) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end.min(bytes_max)]).into_owned()
+}
+
+/// Error texts are one line: a client's CR and LF become spaces.
+pub(crate) fn one_line(text: String) -> String {
+    text.replace(['\r', '\n'], " ")
+}
+
+/// What a denied caller is told: redis 7.0's texts, which say nothing about the policy.
+#[cold]
+pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
+    let key = "this user has no permissions to access one of the keys used as arguments";
+    let channel = "this user has no permissions to access one of the channels used as arguments";
+    let has_keys = !call.spec().keys.is_empty();
+    match denied {
+        Denied::Key => CommandError::NoPermission(key.into()),
+        Denied::Channel => CommandError::NoPermission(channel.into()),
+        Denied::Explicit(_) | Denied::Implicit if has_keys => CommandError::NoPermission(key.into()),
+        Denied::Explicit(_) | Denied::Implicit if matches!(call.spec().beyond, Beyond::Publish | Beyond::Subscribe) => {
+            CommandError::NoPermission(channel.into())
+        }
+        Denied::Expired | Denied::Revoked => CommandError::NoAuth,
+        _ => CommandError::NoPermission(
+            format!("this user has no permissions to run the '{}' command", call.spec().name.to_ascii_lowercase())
+                .into(),
+        ),
+    }
+}
+
+/// What EXEC answers for a command that was allowed when it was queued and is no longer.
+pub(crate) fn no_longer_permitted(error: &CommandError) -> CommandError {
+    let text = error.text();
+    let reason = match &*text {
+        text if text.contains("keys") => "no permission to touch the specified keys",
+        text if text.contains("channels") => {
+            "no permission to access one of the channels used as arguments to the command"
+        }
+        _ => "no permission to execute the command or subcommand",
+    };
+    CommandError::NoPermission(
+        format!(
+            "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
+             longer allowed for the following reason: {reason}"
+        )
+        .into(),
+    )
+}
+
+/// What an HTTP client is told that asks for a command its dialect cannot carry.
+pub(crate) fn refused_over_http(spec: &Spec, why: &str) -> CommandError {
+    CommandError::Said(format!("ERR {} is not available over HTTP: it {why}", spec.name.replace('|', " ")))
+}
+
+/// One command as a client asked for it: its row, its arguments, and the time it was asked at.
+///
+/// Made only by [`Call::new`], so the row fits the arguments. This is what a permit is made for.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    spec: &'static Spec,
+    args: Args<'a>,
+    wall_ms: u64,
+    /// Remaining TTL of the key whose TTL the command inherits, once someone has looked.
+    observed: Option<Observed>,
+}
+
+/// What [`crate::Engine::observe`] saw at the key a command inherits its TTL from: when it expires, in unix ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Observed(pub(crate) Option<u64>);
+
+impl<'a> Call<'a> {
+    /// Reads a request: finds its row and checks its arity.
+    ///
+    /// # Errors
+    /// As [`resolve`].
+    pub fn new(args: Args<'a>, now: Now) -> Result<Self, CommandError> {
+        Ok(Self::of(resolve(args)?, args, now))
+    }
+
+    /// `spec` must come from [`resolve`] on the same arguments.
+    pub(crate) fn of(spec: &'static Spec, args: Args<'a>, now: Now) -> Self {
+        Self { spec, args, wall_ms: now.wall_ms, observed: None }
+    }
+
+    /// The command's row.
+    pub fn spec(&self) -> &'static Spec {
+        self.spec
+    }
+
+    /// The request, command name first.
+    pub fn args(&self) -> Args<'a> {
+        self.args
+    }
+
+    /// The TTL the arguments give the key.
+    pub(crate) fn stated_ttl(&self) -> Stated {
+        self.spec.ttl.stated(self.args, self.wall_ms)
+    }
+
+    /// Tells the expiry, in unix ms, of the key at [`Call::inherits_from`].
+    pub fn with_observed_ttl(self, expire_at_ms: Option<u64>) -> Self {
+        self.with_observed(Observed(expire_at_ms))
+    }
+
+    pub(crate) fn observed(&self) -> Option<Observed> {
+        self.observed
+    }
+
+    pub(crate) fn with_observed(self, observed: Observed) -> Self {
+        Self { observed: Some(observed), ..self }
+    }
+
+    /// The key whose TTL the command's key will have afterwards, when the command does not state one.
+    pub fn inherits_from(&self) -> Option<&'a [u8]> {
+        match self.spec.ttl.stated(self.args, self.wall_ms) {
+            Stated::Inherits(position) => self.args.try_get(position),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Call<'_> {
+    /// The name and sizes only: arguments are the user's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.spec.name, self.args)
+    }
+}
+
+impl Asks for Call<'_> {
+    fn command(&self) -> &str {
+        self.spec.name
+    }
+
+    fn command_bit(&self) -> u16 {
+        self.spec.bit()
+    }
+
+    fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
+        let known = keys::each(self.spec, self.args, &mut |position, flags: KeyFlags| {
+            each(Need::Key(self.args.get(position), flags.actions()));
+        });
+        if known.is_err() || (self.inherits_from().is_some() && self.observed.is_none()) {
+            each(Need::Unknown);
+        }
+        match self.spec.beyond {
+            Beyond::Nothing => {}
+            Beyond::Cache(actions) => each(Need::Cache(actions)),
+            Beyond::Publish => each(Need::Channel(self.args.get(1), Actions::PUBLISH)),
+            Beyond::Subscribe => {
+                self.args.iter().skip(1).for_each(|channel| each(Need::Channel(channel, Actions::SUBSCRIBE)));
+            }
+        }
+    }
+
+    fn ttl_ms(&self) -> Option<u64> {
+        match self.spec.ttl.stated(self.args, self.wall_ms) {
+            Stated::Absent => None,
+            Stated::Ms(ttl_ms) => Some(ttl_ms),
+            Stated::Inherits(_) => match self.observed {
+                Some(Observed(Some(expire_at_ms))) => Some(expire_at_ms.saturating_sub(self.wall_ms)),
+                _ => None,
+            },
+        }
+    }
+
+    fn value_bytes(&self) -> Option<u64> {
+        (self.spec.value_bytes)(self.args)
+    }
+}
+
+/// The table's names and categories, for whoever reads access strings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Vocabulary;
+
+impl larder_iam_policies::access::Commands for Vocabulary {
+    fn bit(&self, name: &str) -> Option<u16> {
+        SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).map(Spec::bit)
+    }
+
+    fn category(&self, name: &str) -> Option<Box<[u16]>> {
+        if name.eq_ignore_ascii_case("all") {
+            return Some(SPECS.iter().map(Spec::bit).collect());
+        }
+        let known = Acl::ALL_NAMES.iter().chain(UNUSED_CATEGORIES).any(|known| known.eq_ignore_ascii_case(name));
+        let is_in = |spec: &&Spec| spec.acl.names().any(|category| category.eq_ignore_ascii_case(name));
+        known.then(|| SPECS.iter().filter(is_in).map(Spec::bit).collect())
+    }
+
+    fn subcommands(&self, name: &str) -> Box<[u16]> {
+        let of = |spec: &&Spec| spec.container().is_some_and(|container| container.eq_ignore_ascii_case(name));
+        SPECS.iter().filter(of).map(Spec::bit).collect()
+    }
+}
+
+/// Redis' categories in which we have no command yet: naming them in an access string is no mistake.
+const UNUSED_CATEGORIES: &[&str] = &["set", "sortedset", "hash", "bitmap", "hyperloglog", "geo", "stream", "scripting"];
+
+/// The table as a page: `docs/commands.md`.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Commands\n\nGenerated from the command table (`node/src/commands`). Every reply and error text is redis 7.0.15's \
+         unless `docs/fidelity.md` says otherwise.\n\n| command | since | arity | needs | over HTTP | what it does | \
+         answers |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for spec in SPECS.iter().filter(|spec| !spec.is_container() || spec.name == "COMMAND") {
+        let http = match spec.http {
+            Http::Allowed => "yes".to_owned(),
+            Http::Refused(why) => format!("no: {why}"),
+        };
+        let cells = [
+            format!("`{}`", spec.name.replace('|', " ")),
+            spec.since.to_owned(),
+            spec.arity.number().to_string(),
+            rights(spec),
+            http,
+            spec.summary.to_owned(),
+            spec.reply.to_owned(),
+        ];
+        page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
+    }
+    page
+}
+
+/// The IAM actions a command may need, in words.
+fn rights(spec: &Spec) -> String {
+    let mut needs: Vec<String> = Vec::new();
+    let mut add = |need: String| {
+        if !needs.contains(&need) {
+            needs.push(need)
+        }
+    };
+    for key in spec.keys {
+        let actions = key.flags.actions().names().collect::<Vec<_>>().join("+");
+        add(if key.flags_of.is_some() { format!("{actions} by its options") } else { actions });
+    }
+    match spec.beyond {
+        Beyond::Nothing => {}
+        Beyond::Cache(actions) => add(format!("{} on the cache", actions.names().collect::<Vec<_>>().join("+"))),
+        Beyond::Publish => add("Publish".to_owned()),
+        Beyond::Subscribe => add("Subscribe".to_owned()),
+    }
+    if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::resp::OwnedArgs;
+    use larder_iam_policies::access::Commands;
+
+    fn call(line: &str) -> (OwnedArgs, Result<&'static Spec, CommandError>) {
+        let args = OwnedArgs::from_slices(line.split(' '));
+        let spec = resolve(args.as_args());
+        (args, spec)
+    }
+
+    fn needs(line: &str) -> Vec<String> {
+        let (args, spec) = call(line);
+        let call = Call::of(spec.unwrap(), args.as_args(), Now { wall_ms: 1000, mono_us: 0 });
+        let mut needs = Vec::new();
+        call.needs(&mut |need| {
+            needs.push(
+                match need {
+                    Need::Key(key, actions) | Need::Channel(key, actions) => {
+                        format!("{}:{}", String::from_utf8_lossy(key), actions.names().collect::<Vec<_>>().join("+"))
+                    }
+                    Need::Cache(actions) => format!("the cache:{}", actions.names().collect::<Vec<_>>().join("+")),
+                    other => format!("{other:?}"),
+                }
+                .replace("cache:", ""),
+            );
+        });
+        needs
+    }
+
+    #[test]
+    fn names_are_unique_and_found_in_any_case() {
+        for (at, spec) in SPECS.iter().enumerate() {
+            assert_eq!(usize::from(spec.bit()), at);
+            assert_eq!(SPECS.iter().filter(|other| other.name == spec.name).count(), 1, "{}", spec.name);
+            if spec.container().is_none() {
+                for name in [spec.name.to_owned(), spec.name.to_lowercase()] {
+                    assert_eq!(find(name.as_bytes()).unwrap().name, spec.name);
+                }
+                assert!(find(format!("{}X", spec.name).as_bytes()).is_none());
+            }
+        }
+        for name in [&b""[..], b"G", b"G\x05T", b"GET\0", b"subscribf", b"unsubscribed", b"\xff\xff"] {
+            assert!(find(name).is_none(), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn every_row_is_documented_and_agrees_with_its_keys() {
+        for spec in &SPECS {
+            assert!(!spec.summary.is_empty() && !spec.reply.is_empty(), "{}", spec.name);
+            assert!(spec.is_read() as u8 + spec.is_write() as u8 <= 1, "{}", spec.name);
+            assert_eq!(spec.acl.has(Acl::WRITE), spec.is_write(), "{}", spec.name);
+            assert_ne!(spec.acl.has(Acl::FAST), spec.acl.has(Acl::SLOW), "{}", spec.name);
+            assert_eq!(spec.flags.has(Flags::FAST), spec.acl.has(Acl::FAST), "{}", spec.name);
+            // With as few arguments as it takes, every key is there.
+            let fewest = usize::try_from(spec.arity.number().unsigned_abs()).unwrap();
+            let args = OwnedArgs::from_slices(vec!["x"; fewest]);
+            let mut keys = 0;
+            keys::each(spec, args.as_args(), &mut |_, _| keys += 1).unwrap();
+            assert_eq!(keys > 0, !spec.keys.is_empty(), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn a_request_needs_what_its_key_flags_imply() {
+        assert_eq!(needs("GET k"), ["k:Read"]);
+        assert_eq!(needs("SET k v"), ["k:Write"]);
+        assert_eq!(needs("SET k v ex 5 get"), ["k:Read+Write"]);
+        assert_eq!(needs("MGET a b"), ["a:Read", "b:Read"]);
+        assert_eq!(needs("MSET a 1 b 2"), ["a:Write", "b:Write"]);
+        assert_eq!(needs("DEL a"), ["a:Write"]);
+        assert_eq!(needs("RENAME a b"), ["a:Read+Write", "b:Write", "Unknown"]);
+        assert_eq!(needs("INCR a"), ["a:Read+Write", "Unknown"]);
+        assert_eq!(needs("BLPOP a b 0"), ["a:Read+Write", "b:Read+Write", "Unknown"]);
+        assert_eq!(needs("PUBLISH c m"), ["c:Publish"]);
+        assert_eq!(needs("SUBSCRIBE c d"), ["c:Subscribe", "d:Subscribe"]);
+        assert_eq!(needs("SCAN 0"), ["the List"]);
+        assert_eq!(needs("FLUSHALL"), ["the Admin"]);
+        assert!(needs("PING").is_empty());
+    }
+
+    #[test]
+    fn the_ttl_is_the_one_the_key_will_have() {
+        let ttl = |line: &str, observed: Option<u64>| {
+            let (args, spec) = call(line);
+            let call = Call::of(spec.unwrap(), args.as_args(), Now { wall_ms: 1000, mono_us: 0 });
+            call.with_observed_ttl(observed).ttl_ms()
+        };
+        assert_eq!(ttl("SET k v", Some(9000)), None);
+        assert_eq!(ttl("SET k v EX 5", None), Some(5000));
+        assert_eq!(ttl("SET k v PXAT 1500", None), Some(500));
+        assert_eq!(ttl("SET k v KEEPTTL", Some(9000)), Some(8000));
+        assert_eq!(ttl("SET k v KEEPTTL", None), None);
+        assert_eq!(ttl("INCR k", Some(9000)), Some(8000));
+        assert_eq!(ttl("EXPIRE k 7", None), Some(7000));
+        assert_eq!(ttl("EXPIRE k -7", None), None);
+        assert_eq!(ttl("PEXPIREAT k 1700", None), Some(700));
+        assert_eq!(ttl("PERSIST k", Some(9000)), None);
+        assert_eq!(ttl("GETEX k", Some(9000)), Some(8000));
+        assert_eq!(ttl("GET k", Some(9000)), None);
+    }
+
+    #[test]
+    fn unknown_names_are_answered_as_redis_does() {
+        let text = |line: &str| call(line).1.unwrap_err().text().into_owned();
+        assert_eq!(text("foo a b"), "ERR unknown command 'foo', with args beginning with: 'a' 'b' ");
+        assert_eq!(text("client foo"), "ERR unknown subcommand 'foo'. Try CLIENT HELP.");
+        assert_eq!(text("get"), "ERR wrong number of arguments for 'get' command");
+        assert_eq!(text("client id x"), "ERR wrong number of arguments for 'client|id' command");
+        let long = format!("foo {} b", "a".repeat(200));
+        assert_eq!(text(&long), format!("ERR unknown command 'foo', with args beginning with: '{}' ", "a".repeat(128)));
+    }
+
+    #[test]
+    fn access_strings_find_their_words() {
+        assert_eq!(Vocabulary.bit("get"), Some(strings_bit("GET")));
+        assert_eq!(Vocabulary.bit("client|id"), Some(strings_bit("CLIENT|ID")));
+        assert!(Vocabulary.category("read").unwrap().contains(&strings_bit("GET")));
+        assert!(Vocabulary.category("stream").unwrap().is_empty());
+        assert!(Vocabulary.category("nonsense").is_none());
+        assert_eq!(Vocabulary.subcommands("client").len(), 5);
+    }
+
+    fn strings_bit(name: &str) -> u16 {
+        SPECS.iter().position(|spec| spec.name == name).unwrap() as u16
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_every_command() {
+        let page = reference();
+        assert!(
+            SPECS
+                .iter()
+                .filter(|s| !s.is_container())
+                .all(|s| page.contains(&format!("`{}`", s.name.replace('|', " "))))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn key_extraction_names_only_what_is_there(words in proptest::collection::vec("[a-z0-9-]{0,3}", 1..9), row in 0..COUNT) {
+            let args = OwnedArgs::from_slices(&words);
+            let _ = keys::each(&SPECS[row], args.as_args(), &mut |position, _| {
+                assert!(position > 0 && position < words.len());
+            });
+        }
+    }
+}

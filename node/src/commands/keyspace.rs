@@ -1,0 +1,550 @@
+//! Keys of any type: their existence, expiry and names, and the keyspace as a whole.
+
+use larder_iam_policies::access::{Actions, Asks, Need};
+
+use super::parse::{int, is};
+use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec, Stated, Ttl};
+use crate::db::{Change, Key};
+use crate::engine::Cx;
+use crate::error::CommandError;
+use crate::glob;
+use crate::resp::{Args, parse_i64};
+
+const READ: Acl = Acl::KEYSPACE.or(Acl::READ);
+const WRITE: Acl = Acl::KEYSPACE.or(Acl::WRITE);
+const UPDATES: KeyFlags = KeyFlags::RW.or(KeyFlags::UPDATE);
+const REMOVES: KeyFlags = KeyFlags::RM.or(KeyFlags::DELETE);
+const SUM_OVER_SHARDS: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
+
+/// `DEL key [key …]`
+pub(super) const DEL: Spec = Spec {
+    name: "DEL",
+    arity: Arity::AtLeast(2),
+    flags: Flags::WRITE,
+    acl: WRITE.or(Acl::SLOW),
+    tips: SUM_OVER_SHARDS,
+    keys: &[KeySpec::at(1).to(-1, 1).doing(REMOVES)],
+    summary: "Removes the keys.",
+    reply: "integer: how many there were",
+    run: del,
+    ..Spec::ROW
+};
+fn del(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut removed = 0;
+    for bytes in args.iter().skip(1) {
+        let key = cx.key(bytes);
+        removed += i64::from(cx.keys.take(key).is_some());
+    }
+    cx.out.int(removed);
+    Ok(())
+}
+
+/// `UNLINK key [key …]`: as DEL.
+pub(super) const UNLINK: Spec = Spec {
+    name: "UNLINK",
+    since: "4.0.0",
+    arity: Arity::AtLeast(2),
+    flags: Flags::WRITE.or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST),
+    tips: SUM_OVER_SHARDS,
+    keys: &[KeySpec::at(1).to(-1, 1).doing(REMOVES)],
+    summary: "Removes the keys.",
+    reply: "integer: how many there were",
+    run: del,
+    ..Spec::ROW
+};
+
+/// `EXISTS key [key …]`
+pub(super) const EXISTS: Spec = Spec {
+    name: "EXISTS",
+    arity: Arity::AtLeast(2),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: READ.or(Acl::FAST),
+    tips: SUM_OVER_SHARDS,
+    keys: &[KeySpec::at(1).to(-1, 1).doing(KeyFlags::RO)],
+    summary: "How many of the keys exist; a key named twice counts twice.",
+    reply: "integer",
+    run: exists,
+    ..Spec::ROW
+};
+fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut found = 0;
+    for bytes in args.iter().skip(1) {
+        let key = cx.key(bytes);
+        found += i64::from(cx.keys.read(key).is_some());
+    }
+    cx.out.int(found);
+    Ok(())
+}
+
+/// `TYPE key`
+pub(super) const TYPE: Spec = Spec {
+    name: "TYPE",
+    arity: Arity::Exactly(2),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: READ.or(Acl::FAST),
+    keys: &[KeySpec::at(1).doing(KeyFlags::RO)],
+    summary: "The type of the value at the key.",
+    reply: "simple string: string, list or none",
+    run: type_of,
+    ..Spec::ROW
+};
+fn type_of(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(1));
+    let kind = cx.keys.find(key).map_or("none", |entry| entry.kind().name());
+    cx.out.simple(kind);
+    Ok(())
+}
+
+macro_rules! expire {
+    ($(#[$doc:meta])* $row:ident $name:literal $since:literal $run:ident $ttl:ident $summary:literal) => {
+        $(#[$doc])*
+        pub(super) const $row: Spec = Spec {
+            name: $name,
+            since: $since,
+            arity: Arity::AtLeast(3),
+            flags: Flags::WRITE.or(Flags::FAST),
+            acl: WRITE.or(Acl::FAST),
+            keys: &[KeySpec::at(1).doing(UPDATES)],
+            ttl: Ttl::Of($ttl),
+            summary: $summary,
+            reply: "integer: 1 when the expiry was set, 0 when there is no such key or a condition forbade it",
+            run: $run,
+            ..Spec::ROW
+        };
+    };
+}
+
+expire! {
+    /// `EXPIRE key s [NX | XX | GT | LT]`
+    EXPIRE "EXPIRE" "1.0.0" expire expire_ttl "Lets the key expire in so many seconds."
+}
+fn expire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    expire_with(cx, args, "expire", 1000, cx.now.wall_ms)
+}
+fn expire_ttl(args: Args<'_>, _: u64) -> Stated {
+    stated(args, 1000, 0)
+}
+
+expire! {
+    /// `PEXPIRE key ms [NX | XX | GT | LT]`
+    PEXPIRE "PEXPIRE" "2.6.0" pexpire pexpire_ttl "Lets the key expire in so many milliseconds."
+}
+fn pexpire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    expire_with(cx, args, "pexpire", 1, cx.now.wall_ms)
+}
+fn pexpire_ttl(args: Args<'_>, _: u64) -> Stated {
+    stated(args, 1, 0)
+}
+
+expire! {
+    /// `PEXPIREAT key ms [NX | XX | GT | LT]`: what the effect log makes of every EXPIRE.
+    PEXPIREAT "PEXPIREAT" "2.6.0" pexpireat pexpireat_ttl "Lets the key expire at this unix time in milliseconds."
+}
+fn pexpireat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    expire_with(cx, args, "pexpireat", 1, 0)
+}
+fn pexpireat_ttl(args: Args<'_>, wall_ms: u64) -> Stated {
+    stated(args, 1, wall_ms)
+}
+
+/// What the option would leave: GT may keep a longer TTL, LT a shorter one; either way the stated one is what the command
+/// asks for, and it is what is judged. A time in the past removes the key.
+fn stated(args: Args<'_>, unit_ms: i64, base_ms: u64) -> Stated {
+    let ms = parse_i64(args.get(2)).and_then(|given| given.checked_mul(unit_ms));
+    match ms.map(|ms| ms.saturating_sub(i64::try_from(base_ms).unwrap_or(i64::MAX))) {
+        Some(ttl_ms) if ttl_ms > 0 => Stated::Ms(ttl_ms.unsigned_abs()),
+        _ => Stated::Absent,
+    }
+}
+
+/// EXPIRE's conditions on the present expiry.
+#[derive(Default)]
+struct Conditions {
+    absent: bool,
+    present: bool,
+    greater: bool,
+    less: bool,
+}
+
+impl Conditions {
+    fn read(args: Args<'_>) -> Result<Self, CommandError> {
+        let mut conditions = Self::default();
+        for option in args.iter() {
+            match option {
+                option if is(option, "NX") => conditions.absent = true,
+                option if is(option, "XX") => conditions.present = true,
+                option if is(option, "GT") => conditions.greater = true,
+                option if is(option, "LT") => conditions.less = true,
+                option => {
+                    let shown = super::shown(option, usize::MAX);
+                    return Err(CommandError::Said(super::one_line(format!("ERR Unsupported option {shown}"))));
+                }
+            }
+        }
+        let Self { absent, present, greater, less } = conditions;
+        if absent && (present || greater || less) {
+            return Err(CommandError::Text("ERR NX and XX, GT or LT options at the same time are not compatible"));
+        }
+        if greater && less {
+            return Err(CommandError::Text("ERR GT and LT options at the same time are not compatible"));
+        }
+        Ok(conditions)
+    }
+
+    fn allow(&self, now: Option<u64>, wanted: i64) -> bool {
+        let now = now.map(|at_ms| i64::try_from(at_ms).unwrap_or(i64::MAX));
+        !(self.absent && now.is_some()
+            || self.present && now.is_none()
+            || self.greater && now.is_none_or(|now| wanted <= now)
+            || self.less && now.is_some_and(|now| wanted >= now))
+    }
+}
+
+fn expire_with(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    command: &'static str,
+    unit_ms: i64,
+    base_ms: u64,
+) -> Result<(), CommandError> {
+    let conditions = Conditions::read(args.from(3))?;
+    let given = int(args.get(2))?;
+    let base_ms = i64::try_from(base_ms).unwrap_or(i64::MAX);
+    let ms = given.checked_mul(unit_ms).filter(|ms| *ms <= i64::MAX - base_ms);
+    let at_ms = ms.map(|ms| ms.saturating_add(base_ms)).ok_or(CommandError::InvalidExpire(command))?;
+    let key = cx.key(args.get(1));
+    let allowed = cx.keys.find(key).is_some_and(|entry| conditions.allow(entry.expire_at_ms(), at_ms));
+    if !allowed {
+        cx.out.int(0);
+        return Ok(());
+    }
+    match u64::try_from(at_ms) {
+        Ok(at_ms) if at_ms > cx.now.wall_ms => expire_at(cx, key, at_ms),
+        _ => expire_now(cx, key),
+    }
+    cx.out.int(1);
+    Ok(())
+}
+
+/// Sets the expiry of a key that exists; logged as an absolute time.
+pub(super) fn expire_at(cx: &mut Cx<'_>, key: Key<'_>, at_ms: u64) {
+    cx.keys.edit(key, |entry| {
+        if let Some(mut entry) = entry {
+            entry.set_expiry(Some(at_ms));
+        }
+    });
+    cx.keys.changed(key, Change::Value);
+    let at = at_ms.to_string();
+    cx.keys.log_instead(&[b"PEXPIREAT", key.bytes, at.as_bytes()]);
+}
+
+/// Removes a key whose new expiry has passed already; logged as a removal.
+pub(super) fn expire_now(cx: &mut Cx<'_>, key: Key<'_>) {
+    cx.keys.take(key);
+    cx.keys.log_instead(&[b"DEL", key.bytes]);
+}
+
+/// `TTL key`
+pub(super) const TTL: Spec = Spec {
+    name: "TTL",
+    arity: Arity::Exactly(2),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: READ.or(Acl::FAST),
+    tips: &["nondeterministic_output"],
+    keys: &[KeySpec::at(1).doing(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    summary: "Seconds the key has to live.",
+    reply: "integer: rounded seconds; -1 without an expiry, -2 without such a key",
+    run: ttl,
+    ..Spec::ROW
+};
+fn ttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let left = remaining_ms(cx, args);
+    cx.out.int(if left < 0 { left } else { (left + 500) / 1000 });
+    Ok(())
+}
+
+/// `PTTL key`
+pub(super) const PTTL: Spec = Spec {
+    name: "PTTL",
+    since: "2.6.0",
+    summary: "Milliseconds the key has to live.",
+    reply: "integer: milliseconds; -1 without an expiry, -2 without such a key",
+    run: pttl,
+    ..TTL
+};
+fn pttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let left = remaining_ms(cx, args);
+    cx.out.int(left);
+    Ok(())
+}
+
+fn remaining_ms(cx: &mut Cx<'_>, args: Args<'_>) -> i64 {
+    let key = cx.key(args.get(1));
+    let now_ms = cx.now.wall_ms;
+    match cx.keys.read(key).map(|entry| entry.expire_at_ms()) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(at_ms)) => i64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or(i64::MAX),
+    }
+}
+
+/// `PERSIST key`
+pub(super) const PERSIST: Spec = Spec {
+    name: "PERSIST",
+    since: "2.2.0",
+    arity: Arity::Exactly(2),
+    flags: Flags::WRITE.or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST),
+    keys: &[KeySpec::at(1).doing(UPDATES)],
+    summary: "Takes the key's expiry away.",
+    reply: "integer: 1 when it had one",
+    run: persist,
+    ..Spec::ROW
+};
+fn persist(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(1));
+    let had = persist_key(cx, key).is_some();
+    cx.out.int(had.into());
+    Ok(())
+}
+
+/// Takes a key's expiry away; `None` when it had none.
+pub(super) fn persist_key(cx: &mut Cx<'_>, key: Key<'_>) -> Option<()> {
+    cx.keys.find(key)?.expire_at_ms()?;
+    cx.keys.edit(key, |entry| {
+        if let Some(mut entry) = entry {
+            entry.set_expiry(None);
+        }
+    });
+    cx.keys.changed(key, Change::Value);
+    cx.keys.log_instead(&[b"PERSIST", key.bytes]);
+    Some(())
+}
+
+/// `RENAME key newkey`
+pub(super) const RENAME: Spec = Spec {
+    name: "RENAME",
+    arity: Arity::Exactly(3),
+    flags: Flags::WRITE,
+    acl: WRITE.or(Acl::SLOW),
+    keys: &[
+        KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE)),
+        KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
+    ],
+    ttl: Ttl::Inherited(1),
+    summary: "Moves a value to another key, over what is there.",
+    reply: "OK",
+    run: rename,
+    ..Spec::ROW
+};
+fn rename(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
+    if cx.keys.find(from).is_none() {
+        return Err(CommandError::NoSuchKey);
+    }
+    if from.bytes != to.bytes
+        && let Some(entry) = cx.keys.take(from)
+    {
+        cx.keys.put(to, entry.with_key(to.bytes));
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// `DBSIZE`
+pub(super) const DBSIZE: Spec = Spec {
+    name: "DBSIZE",
+    family: Family::Server,
+    arity: Arity::Exactly(1),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: READ.or(Acl::FAST),
+    tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+    beyond: Beyond::Cache(Actions::LIST),
+    locks: Locks::Walks,
+    summary: "How many keys there are.",
+    reply: "integer",
+    run: dbsize,
+    ..Spec::ROW
+};
+fn dbsize(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    let partitions = cx.engine.db.partitions();
+    let keys: usize = (0..partitions).map(|at| cx.keys.visit(at, |shard| shard.table.len())).sum();
+    cx.out.int(keys as i64);
+    Ok(())
+}
+
+/// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
+pub(super) const SCAN: Spec = Spec {
+    name: "SCAN",
+    since: "2.8.0",
+    arity: Arity::AtLeast(2),
+    flags: Flags::READONLY,
+    acl: READ.or(Acl::SLOW),
+    tips: &["nondeterministic_output", "request_policy:special"],
+    beyond: Beyond::Cache(Actions::LIST),
+    locks: Locks::Walks,
+    summary: "Some of the keys, and where to go on.",
+    reply: "array: the next cursor, 0 at the end, and an array of keys the caller may read",
+    run: scan,
+    ..Spec::ROW
+};
+fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let cursor = std::str::from_utf8(args.get(1)).ok().and_then(|text| text.parse().ok());
+    let cursor: u64 = cursor.ok_or(CommandError::Text("ERR invalid cursor"))?;
+    let options = ScanOptions::read(args.from(2))?;
+    let mut found = Found { keys: Vec::new(), now_ms: cx.now.wall_ms, options: &options };
+    let next = walk(cx, cursor, options.count, &mut found);
+    let mut keys = found.keys;
+    keys.retain(|key| may_read(cx, key));
+    cx.out.array(2);
+    cx.out.bulk(itoa::Buffer::new().format(next));
+    cx.out.array(keys.len());
+    keys.iter().for_each(|key| cx.out.bulk(key));
+    Ok(())
+}
+
+struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    count: usize,
+    kind: Option<&'a [u8]>,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn read(args: Args<'a>) -> Result<Self, CommandError> {
+        let mut options = Self { pattern: None, count: 10, kind: None };
+        let mut args = args.iter();
+        while let Some(option) = args.next() {
+            let Some(value) = args.next() else { return Err(CommandError::Syntax) };
+            if is(option, "COUNT") {
+                options.count = usize::try_from(int(value)?).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
+            } else if is(option, "MATCH") {
+                options.pattern = Some(value);
+            } else if is(option, "TYPE") {
+                options.kind = Some(value);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
+
+struct Found<'o> {
+    keys: Vec<Vec<u8>>,
+    now_ms: u64,
+    options: &'o ScanOptions<'o>,
+}
+
+/// Walks tables from `cursor`, one partition after another, until about `count` keys were seen; the next cursor.
+///
+/// A cursor is the partition above the table's own 40 bits. Every key that is there throughout is seen: each table keeps
+/// that promise for itself, and a key never changes its partition. Empty partitions are passed without ending the call.
+fn walk(cx: &mut Cx<'_>, cursor: u64, count: usize, found: &mut Found<'_>) -> u64 {
+    const TABLE_BITS: u32 = 40;
+    // So many buckets and partitions at most, whatever they hold: bounds one call.
+    let mut steps_left = count.saturating_mul(10).max(64);
+    let (mut partition, mut inner) = ((cursor >> TABLE_BITS) as usize, cursor & ((1 << TABLE_BITS) - 1));
+    let mut seen = 0;
+    while partition < cx.engine.db.partitions() {
+        let (next, saw, steps) = cx.keys.visit(partition, |shard| {
+            let (mut saw, mut steps, mut at) = (0, 0, inner);
+            if shard.table.is_empty() {
+                return (0, 0, 0);
+            }
+            loop {
+                at = shard.table.scan(at, &mut |entry| {
+                    saw += 1;
+                    found.add(entry);
+                });
+                steps += 1;
+                if at == 0 || seen + saw >= count || steps >= steps_left {
+                    return (at, saw, steps);
+                }
+            }
+        });
+        seen += saw;
+        steps_left = steps_left.saturating_sub(steps);
+        inner = next;
+        if next == 0 {
+            partition += 1;
+        }
+        if seen >= count || steps_left == 0 {
+            break;
+        }
+    }
+    match partition < cx.engine.db.partitions() {
+        true => (partition as u64) << TABLE_BITS | inner,
+        false => 0,
+    }
+}
+
+impl Found<'_> {
+    fn add(&mut self, entry: crate::db::entry::EntryRef<'_>) {
+        let matches = self.options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+            && self.options.kind.is_none_or(|kind| is(kind, entry.kind().name()));
+        if matches && !entry.is_due(self.now_ms) {
+            self.keys.push(entry.key().to_vec());
+        }
+    }
+}
+
+/// Whether the caller could read this key: what SCAN answers is filtered by the grant.
+fn may_read(cx: &Cx<'_>, key: &[u8]) -> bool {
+    let Some(identity) = &cx.session.identity else { return cx.nested };
+    identity.grant.is_full() || identity.grant.permit(&identity.inside, Listed(key), cx.now.wall_ms).is_ok()
+}
+
+/// A key about to be shown by a listing: asks for Read on it, as the listing command.
+struct Listed<'k>(&'k [u8]);
+
+impl Asks for Listed<'_> {
+    fn command(&self) -> &str {
+        "SCAN"
+    }
+
+    fn command_bit(&self) -> u16 {
+        super::find(b"SCAN").map_or(u16::MAX, Spec::bit)
+    }
+
+    fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
+        each(Need::Key(self.0, Actions::READ));
+    }
+
+    fn ttl_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn value_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// `FLUSHDB [ASYNC | SYNC]`
+pub(super) const FLUSHDB: Spec = Spec {
+    name: "FLUSHDB",
+    family: Family::Server,
+    arity: Arity::AtLeast(1),
+    flags: Flags::WRITE,
+    acl: WRITE.or(Acl::SLOW).or(Acl::DANGEROUS),
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    locks: Locks::All,
+    summary: "Removes every key.",
+    reply: "OK",
+    run: flush,
+    ..Spec::ROW
+};
+
+/// `FLUSHALL [ASYNC | SYNC]`
+pub(super) const FLUSHALL: Spec = Spec { name: "FLUSHALL", ..FLUSHDB };
+fn flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let option_ok = args.try_get(1).is_none_or(|option| is(option, "SYNC") || is(option, "ASYNC"));
+    if args.len() > 2 || !option_ok {
+        return Err(CommandError::Syntax);
+    }
+    cx.keys.clear();
+    cx.keys.log_instead(&[b"FLUSHALL"]);
+    cx.out.ok();
+    Ok(())
+}

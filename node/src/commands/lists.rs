@@ -1,0 +1,235 @@
+//! Lists.
+
+use super::parse::{count, int, timeout_ms};
+use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec, Ttl};
+use crate::db::entry::{Entry, List};
+use crate::db::{Change, Key};
+use crate::engine::{Cx, block};
+use crate::error::CommandError;
+use crate::resp::Args;
+
+const READ: Acl = Acl::READ.or(Acl::LIST);
+const WRITE: Acl = Acl::WRITE.or(Acl::LIST);
+const TAKES: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Left,
+    Right,
+}
+
+/// `LPUSH key element [element …]`
+pub(super) const LPUSH: Spec = Spec {
+    name: "LPUSH",
+    family: Family::List,
+    arity: Arity::AtLeast(3),
+    flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST),
+    keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::INSERT))],
+    ttl: Ttl::Inherited(1),
+    value_bytes: |args| args.iter().skip(2).map(|element| element.len() as u64).max(),
+    summary: "Adds elements before the first.",
+    reply: "integer: the length after it",
+    run: lpush,
+    ..Spec::ROW
+};
+fn lpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    push(cx, args, End::Left)
+}
+
+/// `RPUSH key element [element …]`
+pub(super) const RPUSH: Spec = Spec { name: "RPUSH", summary: "Adds elements after the last.", run: rpush, ..LPUSH };
+fn rpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    push(cx, args, End::Right)
+}
+
+fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
+    let key = cx.key(args.get(1));
+    let add = |list: &mut List| {
+        for element in args.iter().skip(2) {
+            match end {
+                End::Left => list.push_front(element),
+                End::Right => list.push_back(element),
+            }
+        }
+        list.len()
+    };
+    let pushed = cx.keys.edit(key, |entry| match entry {
+        None => Ok(None),
+        Some(mut entry) => entry.list_mut().map(|mut list| Some(add(&mut list))).ok_or(CommandError::WrongType),
+    })?;
+    let length = match pushed {
+        Some(length) => {
+            cx.keys.changed(key, Change::Elements);
+            length
+        }
+        None => {
+            let mut list = List::new();
+            let length = add(&mut list);
+            cx.keys.put(key, Entry::list(key.bytes, list, None));
+            length
+        }
+    };
+    cx.out.int(length as i64);
+    Ok(())
+}
+
+/// `LPOP key [count]`
+pub(super) const LPOP: Spec = Spec {
+    name: "LPOP",
+    family: Family::List,
+    arity: Arity::AtLeast(2),
+    flags: Flags::WRITE.or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST),
+    keys: &[KeySpec::at(1).doing(TAKES)],
+    ttl: Ttl::Inherited(1),
+    summary: "Takes the first elements.",
+    reply: "bulk string, or with a count an array; null when the key is absent",
+    run: lpop,
+    ..Spec::ROW
+};
+fn lpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    pop(cx, args, End::Left, "lpop")
+}
+
+/// `RPOP key [count]`
+pub(super) const RPOP: Spec = Spec { name: "RPOP", summary: "Takes the last elements.", run: rpop, ..LPOP };
+fn rpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    pop(cx, args, End::Right, "rpop")
+}
+
+fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End, name: &'static str) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::Arity(name.into()));
+    }
+    let wanted = args.try_get(2).map(count).transpose()?;
+    let key = cx.key(args.get(1));
+    let Some(list) = cx.keys.list(key)? else {
+        match wanted {
+            Some(_) => cx.out.null_array(),
+            None => cx.out.null(),
+        }
+        return Ok(());
+    };
+    let length = list.len();
+    if let Some(wanted) = wanted {
+        cx.out.array(wanted.min(length));
+    }
+    take(cx, key, end, wanted.unwrap_or(1).min(length), length);
+    Ok(())
+}
+
+/// Takes `taking` of `length` elements and writes each; removes the key with the last.
+fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize, length: usize) {
+    if taking == 0 {
+        return;
+    }
+    let out = &mut *cx.out;
+    cx.keys.edit(key, |entry| {
+        let Some(mut entry) = entry else { return };
+        let Some(mut list) = entry.list_mut() else { return };
+        for _ in 0..taking {
+            let element = match end {
+                End::Left => list.pop_front(),
+                End::Right => list.pop_back(),
+            };
+            out.bulk(element.unwrap_or_default());
+        }
+    });
+    if taking == length {
+        cx.keys.take(key);
+    } else {
+        cx.keys.changed(key, Change::Value);
+    }
+}
+
+/// `LLEN key`
+pub(super) const LLEN: Spec = Spec {
+    name: "LLEN",
+    family: Family::List,
+    arity: Arity::Exactly(2),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: READ.or(Acl::FAST),
+    keys: &[KeySpec::at(1).doing(KeyFlags::RO)],
+    summary: "The length of the list.",
+    reply: "integer; 0 when the key is absent",
+    run: llen,
+    ..Spec::ROW
+};
+fn llen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(1));
+    let length = cx.keys.list(key)?.map_or(0, List::len);
+    cx.out.int(length as i64);
+    Ok(())
+}
+
+/// `LRANGE key start stop`
+pub(super) const LRANGE: Spec = Spec {
+    name: "LRANGE",
+    family: Family::List,
+    arity: Arity::Exactly(4),
+    flags: Flags::READONLY,
+    acl: READ.or(Acl::SLOW),
+    keys: &[KeySpec::at(1).doing(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    summary: "The elements from one position to another, both included; negative ones count from the end.",
+    reply: "array of bulk strings",
+    run: lrange,
+    ..Spec::ROW
+};
+fn lrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (start, stop) = (int(args.get(2))?, int(args.get(3))?);
+    let key = cx.key(args.get(1));
+    let Some(list) = cx.keys.list(key)? else {
+        cx.out.array(0);
+        return Ok(());
+    };
+    let length = list.len() as i64;
+    let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
+    let start = from_end(start).max(0);
+    let stop = from_end(stop).min(length - 1);
+    if start > stop {
+        cx.out.array(0);
+        return Ok(());
+    }
+    let elements = list.range(start as usize, stop as usize + 1);
+    cx.out.array(elements.len());
+    elements.for_each(|element| cx.out.bulk(element));
+    Ok(())
+}
+
+/// `BLPOP key [key …] timeout`
+pub(super) const BLPOP: Spec = Spec {
+    name: "BLPOP",
+    family: Family::List,
+    since: "2.0.0",
+    arity: Arity::AtLeast(3),
+    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+    acl: WRITE.or(Acl::SLOW).or(Acl::BLOCKING),
+    keys: &[KeySpec::at(1).to(-2, 1).doing(TAKES)],
+    ttl: Ttl::Inherited(1),
+    http: Http::Refused("would hold the HTTP request open; poll with LPOP"),
+    summary: "Takes the first element of the first list that has one, or waits for one.",
+    reply: "array: the key and the element; null when the time is up",
+    run: blpop,
+    ..Spec::ROW
+};
+fn blpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let last = args.len() - 1;
+    let timeout_ms = timeout_ms(args.get(last))?;
+    for bytes in args.iter().skip(1).take(last - 1) {
+        let key = cx.key(bytes);
+        let Some(length) = cx.keys.list(key)?.map(List::len) else { continue };
+        cx.out.array(2);
+        cx.out.bulk(bytes);
+        take(cx, key, End::Left, 1, length);
+        cx.keys.log_instead(&[b"LPOP", bytes]);
+        return Ok(());
+    }
+    if cx.nested {
+        cx.out.null_array();
+    } else {
+        block(cx, args, args.iter().skip(1).take(last - 1), timeout_ms);
+    }
+    Ok(())
+}

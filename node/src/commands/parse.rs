@@ -1,0 +1,157 @@
+//! Reading arguments: numbers and options, with redis' rules and texts.
+
+use crate::error::CommandError;
+use crate::resp::parse_i64;
+
+/// A signed 64-bit decimal.
+pub(super) fn int(text: &[u8]) -> Result<i64, CommandError> {
+    parse_i64(text).ok_or(CommandError::NotInteger)
+}
+
+/// A count of zero or more.
+pub(super) fn count(text: &[u8]) -> Result<usize, CommandError> {
+    match parse_i64(text).map(usize::try_from) {
+        Some(Ok(count)) => Ok(count),
+        _ => Err(CommandError::NotPositive),
+    }
+}
+
+/// The timeout of a blocking command, in milliseconds; `None` waits for ever.
+pub(super) fn timeout_ms(text: &[u8]) -> Result<Option<u64>, CommandError> {
+    const NOT_FLOAT: CommandError = CommandError::Text("ERR timeout is not a float or out of range");
+    let seconds: f64 = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(NOT_FLOAT)?;
+    if seconds.is_nan() {
+        return Err(NOT_FLOAT);
+    }
+    let ms = (seconds * 1000.0).ceil();
+    if ms > i64::MAX as f64 / 2.0 {
+        return Err(CommandError::Text("ERR timeout is out of range"));
+    }
+    if ms < 0.0 {
+        return Err(CommandError::Text("ERR timeout is negative"));
+    }
+    Ok((ms > 0.0).then_some(ms as u64))
+}
+
+/// Whether `text` is this option, in any case.
+pub(super) fn is(text: &[u8], option: &str) -> bool {
+    text.eq_ignore_ascii_case(option.as_bytes())
+}
+
+/// An expiry as an option gives it: a number in a unit, from now or from 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expiry<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) seconds: bool,
+    pub(super) absolute: bool,
+}
+
+impl Expiry<'_> {
+    /// In unix ms.
+    ///
+    /// # Errors
+    /// [`CommandError::NotInteger`]; [`CommandError::InvalidExpire`] of `command` for zero, less, or out of range.
+    pub(super) fn at_ms(self, now_ms: u64, command: &'static str) -> Result<u64, CommandError> {
+        let given = int(self.text)?;
+        let invalid = CommandError::InvalidExpire(command);
+        if given <= 0 {
+            return Err(invalid);
+        }
+        let ms = if self.seconds { given.checked_mul(1000) } else { Some(given) };
+        let base = if self.absolute { 0 } else { now_ms };
+        let at = ms.and_then(|ms| ms.checked_add(i64::try_from(base).ok()?));
+        at.map(i64::unsigned_abs).ok_or(invalid)
+    }
+}
+
+/// The options SET and GETEX share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StringOptions<'a> {
+    pub(super) only_new: bool,
+    pub(super) only_old: bool,
+    pub(super) get: bool,
+    pub(super) keep_ttl: bool,
+    pub(super) persist: bool,
+    pub(super) expiry: Option<Expiry<'a>>,
+}
+
+impl<'a> StringOptions<'a> {
+    /// Reads SET's options: `NX | XX`, `GET`, and one of `EX PX EXAT PXAT KEEPTTL`.
+    pub(super) fn of_set(args: impl Iterator<Item = &'a [u8]>) -> Result<Self, CommandError> {
+        Self::read(args, true)
+    }
+
+    /// Reads GETEX's options: one of `EX PX EXAT PXAT PERSIST`.
+    pub(super) fn of_getex(args: impl Iterator<Item = &'a [u8]>) -> Result<Self, CommandError> {
+        Self::read(args, false)
+    }
+
+    fn read(mut args: impl Iterator<Item = &'a [u8]>, set: bool) -> Result<Self, CommandError> {
+        let mut options = Self::default();
+        while let Some(option) = args.next() {
+            let no_ttl_yet = !options.keep_ttl && !options.persist && options.expiry.is_none();
+            if set && is(option, "NX") && !options.only_old {
+                options.only_new = true;
+            } else if set && is(option, "XX") && !options.only_new {
+                options.only_old = true;
+            } else if set && is(option, "GET") {
+                options.get = true;
+            } else if set && is(option, "KEEPTTL") && !options.persist && options.expiry.is_none() {
+                options.keep_ttl = true;
+            } else if !set && is(option, "PERSIST") && options.expiry.is_none() {
+                options.persist = true;
+            } else if let Some((seconds, absolute)) = expiry_option(option).filter(|_| no_ttl_yet) {
+                let text = args.next().ok_or(CommandError::Syntax)?;
+                options.expiry = Some(Expiry { text, seconds, absolute });
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Whether an option's number is in seconds, and whether it counts from 1970.
+fn expiry_option(option: &[u8]) -> Option<(bool, bool)> {
+    let known = [("EX", (true, false)), ("PX", (false, false)), ("EXAT", (true, true)), ("PXAT", (false, true))];
+    known.iter().find(|(name, _)| is(option, name)).map(|(_, unit)| *unit)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(timeout_ms(b"0"), Ok(None));
+        assert_eq!(timeout_ms(b"0.0001"), Ok(Some(1)));
+        assert_eq!(timeout_ms(b"1.5"), Ok(Some(1500)));
+        for bad in [&b"x"[..], b"nan", b"", b"-1", b"1e300", b"inf"] {
+            assert!(timeout_ms(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn expiries_stay_in_range() {
+        let of = |text, seconds, absolute| Expiry { text, seconds, absolute }.at_ms(1000, "set");
+        assert_eq!(of(b"5", true, false), Ok(6000));
+        assert_eq!(of(b"5", false, true), Ok(5));
+        for (text, seconds) in
+            [(&b"0"[..], true), (b"-1", false), (b"9223372036854775807", false), (b"9223372036854775807", true)]
+        {
+            assert_eq!(of(text, seconds, false), Err(CommandError::InvalidExpire("set")));
+        }
+        assert_eq!(of(b"1.5", true, false), Err(CommandError::NotInteger));
+    }
+
+    #[test]
+    fn options_exclude_each_other() {
+        let read = |text: &'static str| StringOptions::of_set(text.split_whitespace().map(str::as_bytes));
+        assert!(read("nx get px 5").unwrap().only_new);
+        assert!(read("KEEPTTL XX").unwrap().keep_ttl);
+        for bad in ["NX XX", "EX 1 PX 1", "EX", "KEEPTTL EX 1", "EX 1 KEEPTTL", "PERSIST", "foo"] {
+            assert_eq!(read(bad), Err(CommandError::Syntax), "{bad}");
+        }
+    }
+}

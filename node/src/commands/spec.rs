@@ -1,0 +1,573 @@
+//! The columns of the command table and the small types they are made of.
+
+use larder_iam_policies::access::Actions;
+
+use crate::engine::Cx;
+use crate::error::CommandError;
+use crate::resp::Args;
+
+/// Runs a command whose partitions are already locked. Writes exactly one reply, or returns the error to write
+/// having changed nothing.
+pub type Run = fn(&mut Cx<'_>, Args<'_>) -> Result<(), CommandError>;
+
+/// One row of the command table.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Upper case; a subcommand is `CONTAINER|NAME`.
+    pub name: &'static str,
+    /// The group it is documented under.
+    pub family: Family,
+    /// The redis version that introduced it.
+    pub since: &'static str,
+    /// How many arguments it takes, its name included.
+    pub arity: Arity,
+    /// Redis' command flags.
+    pub flags: Flags,
+    /// Redis' ACL categories, the implied ones included.
+    pub acl: Acl,
+    /// Redis' command tips.
+    pub tips: &'static [&'static str],
+    /// Where its keys are, and what is done to each.
+    pub keys: &'static [KeySpec],
+    /// What it needs besides its keys.
+    pub beyond: Beyond,
+    /// The TTL its key has because of it (contract section 7, `cache:TtlMs`).
+    pub ttl: Ttl,
+    /// Bytes of the largest value it writes (`cache:ValueBytes`).
+    pub value_bytes: fn(Args<'_>) -> Option<u64>,
+    /// Whether it can be asked over HTTP.
+    pub http: Http,
+    /// Which partitions it holds while it runs.
+    pub locks: Locks,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// What it answers.
+    pub reply: &'static str,
+    /// The function that does it.
+    pub run: Run,
+    pub(super) bit: u16,
+    pub(super) shape: Shape,
+}
+
+/// How the executor has to treat a command; computed from the row once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Exactly one key, at this argument: lock, act, unlock.
+    OneKey(u8),
+    /// No key and no lock.
+    NoKey,
+    /// Ends a batch and runs alone.
+    Alone,
+}
+
+impl Spec {
+    /// What a row says that says nothing; every row names its difference from this.
+    pub(crate) const ROW: Self = Self {
+        name: "",
+        family: Family::Generic,
+        since: "1.0.0",
+        arity: Arity::Exactly(1),
+        flags: Flags::NONE,
+        acl: Acl::NONE,
+        tips: &[],
+        keys: &[],
+        beyond: Beyond::Nothing,
+        ttl: Ttl::None,
+        value_bytes: no_value,
+        http: Http::Allowed,
+        locks: Locks::Keys,
+        summary: "",
+        reply: "",
+        run: not_runnable,
+        bit: 0,
+        shape: Shape::Alone,
+    };
+
+    /// The row's place in the table: its bit in an access string's command set.
+    #[inline]
+    pub fn bit(&self) -> u16 {
+        self.bit
+    }
+
+    #[inline]
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Whether the command only reads.
+    pub fn is_read(&self) -> bool {
+        self.flags.has(Flags::READONLY)
+    }
+
+    /// Whether the command may change data.
+    pub fn is_write(&self) -> bool {
+        self.flags.has(Flags::WRITE)
+    }
+
+    #[inline]
+    pub(crate) fn is_container(&self) -> bool {
+        self.flags.has(Flags::CONTAINER)
+    }
+
+    /// The container of a subcommand.
+    pub fn container(&self) -> Option<&'static str> {
+        self.name.split_once('|').map(|(container, _)| container)
+    }
+
+    /// A subcommand's own name; a plain command's name.
+    pub fn subname(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, sub)| sub)
+    }
+
+    #[cold]
+    pub(crate) fn arity_error(&self) -> CommandError {
+        CommandError::Arity(self.name.to_ascii_lowercase().into())
+    }
+}
+
+fn no_value(_: Args<'_>) -> Option<u64> {
+    None
+}
+
+fn not_runnable(_: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::Text("ERR this command has no implementation"))
+}
+
+/// Gives each row its bit and shape.
+pub(super) const fn numbered<const N: usize>(mut specs: [Spec; N]) -> [Spec; N] {
+    let mut at = 0;
+    while at < N {
+        specs[at].bit = at as u16;
+        specs[at].shape = shape(&specs[at]);
+        at += 1;
+    }
+    specs
+}
+
+const fn shape(spec: &Spec) -> Shape {
+    let alone = Flags::BLOCKING.0 | Flags::CONTAINER.0 | Flags::SESSION.0;
+    if spec.flags.0 & alone != 0 || !matches!(spec.locks, Locks::Keys) {
+        return Shape::Alone;
+    }
+    match spec.keys {
+        [] => Shape::NoKey,
+        [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => Shape::OneKey(*at as u8),
+        _ => Shape::Alone,
+    }
+}
+
+/// How many arguments a command takes, its name included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// This many.
+    Exactly(u16),
+    /// This many or more.
+    AtLeast(u16),
+}
+
+impl Arity {
+    /// Whether a request of `count` arguments fits.
+    #[inline]
+    pub fn admits(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(want) => count == usize::from(want),
+            Self::AtLeast(want) => count >= usize::from(want),
+        }
+    }
+
+    /// Redis' number: negative for "or more".
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Exactly(want) => i64::from(want),
+            Self::AtLeast(want) => -i64::from(want),
+        }
+    }
+}
+
+/// The documentation group of a command, by redis' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Connections.
+    Connection,
+    /// Any type of key.
+    Generic,
+    /// Lists.
+    List,
+    /// Publish and subscribe.
+    Pubsub,
+    /// The server itself.
+    Server,
+    /// Strings.
+    String,
+    /// MULTI, EXEC and WATCH.
+    Transactions,
+}
+
+impl Family {
+    /// The name redis documents the group under.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Generic => "generic",
+            Self::List => "list",
+            Self::Pubsub => "pubsub",
+            Self::Server => "server",
+            Self::String => "string",
+            Self::Transactions => "transactions",
+        }
+    }
+}
+
+macro_rules! bits {
+    ($(#[$doc:meta])* $type:ident: $int:ty { $($(#[$each:meta])* $name:ident = $bit:literal $text:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $type($int);
+        impl $type {
+            /// No bit.
+            pub const NONE: Self = Self(0);
+            $($(#[$each])* #[doc = concat!("`", $text, "`")] pub const $name: Self = Self(1 << $bit);)+
+
+            /// The names of all bits.
+            pub const ALL_NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// Both sets.
+            pub const fn or(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// Whether every bit of `other` is in this set.
+            #[inline]
+            pub const fn has(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+
+            /// The names of the bits in this set, in redis' order.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                const ALL: &[($int, &str)] = &[$((1 << $bit, $text)),+];
+                ALL.iter().filter(move |(bit, text)| self.0 & bit != 0 && !text.is_empty()).map(|(_, text)| *text)
+            }
+        }
+    };
+}
+
+bits! {
+    /// Redis' command flags, and three of our own that `COMMAND INFO` does not show.
+    Flags: u32 {
+        WRITE = 0 "write";
+        READONLY = 1 "readonly";
+        DENYOOM = 2 "denyoom";
+        ADMIN = 3 "admin";
+        PUBSUB = 4 "pubsub";
+        NOSCRIPT = 5 "noscript";
+        BLOCKING = 6 "blocking";
+        LOADING = 7 "loading";
+        STALE = 8 "stale";
+        SKIP_SLOWLOG = 9 "skip_slowlog";
+        FAST = 10 "fast";
+        NO_AUTH = 11 "no_auth";
+        ALLOW_BUSY = 12 "allow_busy";
+        /// Only its subcommands run; shown as nothing.
+        CONTAINER = 13 "";
+        /// Changes or reads what the connection is, so it runs outside a batch.
+        SESSION = 14 "";
+        /// Runs at once inside MULTI instead of being queued.
+        UNQUEUED = 15 "";
+        /// Allowed while a RESP2 connection is subscribed.
+        IN_SUBSCRIPTION = 16 "";
+    }
+}
+
+bits! {
+    /// Redis' ACL categories.
+    Acl: u32 {
+        KEYSPACE = 0 "keyspace";
+        READ = 1 "read";
+        WRITE = 2 "write";
+        LIST = 3 "list";
+        STRING = 4 "string";
+        PUBSUB = 5 "pubsub";
+        ADMIN = 6 "admin";
+        FAST = 7 "fast";
+        SLOW = 8 "slow";
+        BLOCKING = 9 "blocking";
+        DANGEROUS = 10 "dangerous";
+        CONNECTION = 11 "connection";
+        TRANSACTION = 12 "transaction";
+    }
+}
+
+bits! {
+    /// What a command does to a key, as redis' key specs say it.
+    KeyFlags: u16 {
+        RO = 0 "RO";
+        RW = 1 "RW";
+        OW = 2 "OW";
+        RM = 3 "RM";
+        ACCESS = 4 "access";
+        UPDATE = 5 "update";
+        INSERT = 6 "insert";
+        DELETE = 7 "delete";
+        VARIABLE = 8 "variable_flags";
+    }
+}
+
+impl KeyFlags {
+    /// The IAM actions these flags imply: data handed out or metadata looked at is Read; anything inserted, updated or
+    /// deleted is Write.
+    pub fn actions(self) -> Actions {
+        let writes = self.0 & (Self::UPDATE.0 | Self::INSERT.0 | Self::DELETE.0) != 0;
+        let reads = self.has(Self::ACCESS) || !writes;
+        match (reads, writes) {
+            (true, true) => Actions::READ.union(Actions::WRITE),
+            (false, true) => Actions::WRITE,
+            _ => Actions::READ,
+        }
+    }
+}
+
+/// Where some of a command's keys are: redis' `begin_search` and `find_keys`.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySpec {
+    /// Where the search starts.
+    pub begin: Begin,
+    /// Which arguments from there are keys.
+    pub find: Find,
+    /// What the command may do to them.
+    pub flags: KeyFlags,
+    /// What it does to them with these arguments, where options decide.
+    pub flags_of: Option<fn(Args<'_>) -> KeyFlags>,
+    /// Redis' remark on the flags.
+    pub notes: &'static str,
+}
+
+/// Where a key search starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At this argument.
+    Index(u16),
+    /// After this keyword, searched forward from an argument (or backward from the end when negative).
+    Keyword(&'static str, i16),
+}
+
+/// Which arguments from the start are keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Every `step`-th one up to `last`: relative to the start when zero or more, to the argument count when negative.
+    /// `limit` above 1 and `last` of -1 stop after that fraction of the rest.
+    Range {
+        /// Last key, see above.
+        last: i16,
+        /// Distance between keys.
+        step: u16,
+        /// Divisor of the rest, 0 and 1 for all of it.
+        limit: u16,
+    },
+    /// An argument says how many keys follow.
+    KeyNum {
+        /// Where the number is, from the start.
+        number: u16,
+        /// Where the first key is, from the start.
+        first: u16,
+        /// Distance between keys.
+        step: u16,
+    },
+}
+
+impl KeySpec {
+    /// One key, at argument `index`.
+    pub const fn at(index: u16) -> Self {
+        Self {
+            begin: Begin::Index(index),
+            find: Find::Range { last: 0, step: 1, limit: 0 },
+            flags: KeyFlags::NONE,
+            flags_of: None,
+            notes: "",
+        }
+    }
+
+    /// Keys up to `last` counted from the end (-1 is the last argument), every `step`-th.
+    pub const fn to(self, last: i16, step: u16) -> Self {
+        Self { find: Find::Range { last, step, limit: 0 }, ..self }
+    }
+
+    /// What the command does to the keys.
+    pub const fn doing(self, flags: KeyFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// What it does where its options decide.
+    pub const fn varying(self, flags_of: fn(Args<'_>) -> KeyFlags) -> Self {
+        Self { flags_of: Some(flags_of), ..self }
+    }
+
+    /// Redis' remark.
+    pub const fn noting(self, notes: &'static str) -> Self {
+        Self { notes, ..self }
+    }
+}
+
+/// What a command needs besides its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing.
+    Nothing,
+    /// These actions on the cache itself.
+    Cache(Actions),
+    /// Publish on the channel of argument 1.
+    Publish,
+    /// Subscribe on every argument.
+    Subscribe,
+}
+
+/// Which TTL a command's key has because of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Ttl {
+    /// None: it writes no key, or the key ends without one.
+    None,
+    /// The one the key at this argument has.
+    Inherited(u8),
+    /// The options say.
+    Of(fn(Args<'_>, u64) -> Stated),
+}
+
+impl Ttl {
+    /// The TTL by the arguments, at `wall_ms`.
+    pub fn stated(self, args: Args<'_>, wall_ms: u64) -> Stated {
+        match self {
+            Self::None => Stated::Absent,
+            Self::Inherited(position) => Stated::Inherits(position.into()),
+            Self::Of(stated) => stated(args, wall_ms),
+        }
+    }
+}
+
+/// A TTL as one command's arguments give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stated {
+    /// The key ends without one.
+    Absent,
+    /// This many milliseconds from now.
+    Ms(u64),
+    /// Whatever the key at this argument has.
+    Inherits(usize),
+}
+
+/// Whether a command can be asked over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    /// Yes.
+    Allowed,
+    /// No, and this is why, as a clause after the command's name.
+    Refused(&'static str),
+}
+
+/// Which partitions a command holds while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// Those of its keys.
+    Keys,
+    /// All, through the gate.
+    All,
+    /// None at the start: it walks partitions itself, one at a time.
+    Walks,
+}
+
+/// Command names to rows: one multiplication, one probe, no string compare up to 8 letters.
+pub(super) struct Index {
+    rows: [u16; Self::SIZE],
+    words: [u64; Self::SIZE],
+    multiplier: u64,
+}
+
+impl Index {
+    const SIZE: usize = 512;
+    const NONE: u16 = u16::MAX;
+
+    /// Searches a multiplier under which no two names share a place.
+    pub(super) const fn build(specs: &[Spec]) -> Self {
+        let mut multiplier: u64 = 0x9E37_79B9_7F4A_7C15;
+        loop {
+            if let Some(index) = Self::try_build(specs, multiplier) {
+                return index;
+            }
+            multiplier = multiplier.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F) | 1;
+        }
+    }
+
+    const fn try_build(specs: &[Spec], multiplier: u64) -> Option<Self> {
+        let mut index = Self { rows: [Self::NONE; Self::SIZE], words: [0; Self::SIZE], multiplier };
+        let mut at = 0;
+        while at < specs.len() {
+            let name = specs[at].name.as_bytes();
+            if is_top_level(name) {
+                let word = word(name);
+                let place = place(word, multiplier);
+                if index.rows[place] != Self::NONE {
+                    return None;
+                }
+                index.rows[place] = at as u16;
+                index.words[place] = word;
+            }
+            at += 1;
+        }
+        Some(index)
+    }
+
+    #[inline]
+    pub(super) fn find<'s>(&self, specs: &'s [Spec], name: &[u8]) -> Option<&'s Spec> {
+        if name.is_empty() {
+            return None;
+        }
+        let word = word(name);
+        let place = place(word, self.multiplier);
+        if self.words[place] != word {
+            return None;
+        }
+        let spec = specs.get(usize::from(self.rows[place]))?;
+        let same = spec.name.len() == name.len()
+            && (name.len() <= 8 || name[8..].eq_ignore_ascii_case(&spec.name.as_bytes()[8..]));
+        same.then_some(spec)
+    }
+}
+
+const fn is_top_level(name: &[u8]) -> bool {
+    let mut at = 0;
+    while at < name.len() {
+        if name[at] == b'|' {
+            return false;
+        }
+        assert!(name[at].is_ascii_uppercase(), "top-level names are letters, which is what makes the case fold exact");
+        at += 1;
+    }
+    true
+}
+
+#[inline]
+const fn place(word: u64, multiplier: u64) -> usize {
+    (word.wrapping_mul(multiplier) >> 55) as usize
+}
+
+/// The first 8 letters as one integer with the case bit cleared, mixed with the length. Clearing bit 5 maps exactly the
+/// two cases of a letter onto an upper-case letter, so no other byte can pass for one.
+#[inline]
+const fn word(name: &[u8]) -> u64 {
+    let raw = match name {
+        [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+        [a, b, c, d, rest @ ..] => {
+            let low = u32::from_le_bytes([*a, *b, *c, *d]) as u64;
+            let high = match rest {
+                [e, f, g] => u32::from_le_bytes([*e, *f, *g, 0]),
+                [e, f] => u32::from_le_bytes([*e, *f, 0, 0]),
+                [e] => *e as u32,
+                _ => 0,
+            } as u64;
+            low | high << 32
+        }
+        [a, b, c] => u32::from_le_bytes([*a, *b, *c, 0]) as u64,
+        [a, b] => u32::from_le_bytes([*a, *b, 0, 0]) as u64,
+        [a] => *a as u64,
+        [] => 0,
+    };
+    raw & !0x2020_2020_2020_2020
+}

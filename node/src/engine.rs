@@ -1,0 +1,263 @@
+//! The engine of one cache: consumes paid calls, answers replies.
+//!
+//! Synchronous and free of any runtime: a driver reads bytes, tells the time and calls [`Engine::exec_batch`] (RESP) or
+//! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP). Nothing in here waits longer than 50 us for
+//! a lock; what would is answered with `Busy`, and the driver yields and asks again.
+
+mod batch;
+mod blocking;
+mod cx;
+mod deliver;
+mod info;
+mod replay;
+mod road;
+mod sweep;
+mod transaction;
+mod update;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted};
+
+pub(crate) use blocking::block;
+pub use cx::Cx;
+pub(crate) use cx::Outcome;
+pub(crate) use deliver::{deliver_messages, unsubscribe_all};
+pub(crate) use info::info;
+pub use replay::ReplayError;
+pub use sweep::Swept;
+pub use transaction::TransactionError;
+pub(crate) use transaction::exec;
+pub use update::{Change, Current, TtlChange, UpdateError, Updated};
+
+use crate::commands::{self, Call, Http};
+use crate::config::EngineConfig;
+use crate::db::{Busy, Db};
+use crate::log::{EffectLog, LogReader};
+use crate::meter::{Meters, Paid};
+use crate::metrics::Metrics;
+use crate::pubsub::{Inbox, PubSub};
+use crate::resp::Out;
+use crate::session::{self, Identity, Kind, Peer, Session};
+use crate::time::Now;
+
+/// One cache's data and everything its clients share.
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) access: Arc<LiveAccess>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) metrics: Metrics,
+    pub(crate) db: Db,
+    pub(crate) log: EffectLog,
+    pub(crate) pubsub: PubSub,
+    pub(crate) started: Now,
+    /// 40 hexadecimal digits that tell this run of the engine from every other.
+    pub(crate) run_id: String,
+    next_session: AtomicU64,
+}
+
+/// What happened to one call.
+#[derive(Debug)]
+pub enum Flow<'a> {
+    /// The reply is in `out`.
+    Done,
+    /// The reply is in `out`; the connection is to be closed after it.
+    Close,
+    /// The client waits in a blocking command, until its inbox rings or this monotonic time in us: then
+    /// [`Engine::deliver`].
+    Blocked(Option<u64>),
+    /// A partition was held too long: nothing ran. Yield, then run the same call again.
+    Busy(Paid<Call<'a>>),
+    /// The TTL the call was authorised with is no longer the key's: nothing ran. Observe and authorise again.
+    Stale,
+}
+
+/// What a batch did, and what its driver does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the input that are done with.
+    pub consumed: usize,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What a driver does next with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Read more: the rest of the input is not a whole request.
+    Read {
+        /// At least so many more bytes make the request whole.
+        missing: usize,
+    },
+    /// The rest of the input may hold more requests: call again, after letting others have a turn.
+    Again,
+    /// A partition was held too long: yield, then call again with the rest of the input.
+    Busy,
+    /// Wait until the inbox rings or for this monotonic time in us, then call [`Engine::deliver`]; run no request before.
+    Blocked(Option<u64>),
+    /// Write what there is and close.
+    Close,
+}
+
+impl Engine {
+    /// An empty engine. `seed` decides hashing and every random choice; use fresh randomness in production.
+    pub fn new(config: EngineConfig, access: Arc<LiveAccess>, seed: u64, now: Now) -> Arc<Self> {
+        let partitions = config.partitions.next_power_of_two().clamp(64, 4096);
+        Arc::new(Self {
+            access,
+            meters: Arc::new(Meters::new(config.requests_per_second, config.burst_or_default())),
+            metrics: Metrics::new(config.workers, commands::table().len()),
+            db: Db::new(partitions, seed),
+            log: EffectLog::new(config.limits.log_bytes_max),
+            pubsub: PubSub::default(),
+            started: now,
+            run_id: run_id(seed),
+            next_session: AtomicU64::new(1),
+            config,
+        })
+    }
+
+    /// The cache's name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// The cache's budgets, shared with every front that charges them.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Who may do what.
+    pub fn access(&self) -> &Arc<LiveAccess> {
+        &self.access
+    }
+
+    /// A session for a new RESP connection on `worker`. It acts for the anonymous principal where the cache has one, and
+    /// for nobody until AUTH otherwise.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`] when this cache's network rules refuse the peer, whoever it is.
+    pub fn open(self: &Arc<Self>, peer: Peer, worker: usize, now: Now) -> Result<Session, NotAdmitted> {
+        let access = self.access.load();
+        let identity = match access.authenticate(&Evidence::Anonymous, now.wall_ms) {
+            Ok(caller) => {
+                access.admit(caller, peer.source.clone(), self.name()).ok().map(|inside| self.identify(inside))
+            }
+            Err(_) => None,
+        };
+        let kind = Kind::Connection { address: peer.address, local: peer.local };
+        let session = self.session(kind, peer.source, identity, worker, now);
+        session::count_opened(self, worker);
+        Ok(session)
+    }
+
+    /// A session for one HTTP call of an admitted caller, run on `worker`.
+    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, now: Now) -> Session {
+        let source = inside.source().clone();
+        let identity = Some(self.identify(inside));
+        self.session(Kind::Detached, source, identity, worker, now)
+    }
+
+    /// Compiles what an admitted caller may do, by the newest snapshot.
+    pub(crate) fn identify(&self, inside: Admitted) -> Identity {
+        let epoch = self.access.epoch();
+        let grant = self.access.load().grant(&inside);
+        Identity { inside, grant, epoch }
+    }
+
+    fn session(
+        self: &Arc<Self>,
+        kind: Kind,
+        source: larder_iam_policies::access::Source,
+        identity: Option<Identity>,
+        worker: usize,
+        now: Now,
+    ) -> Session {
+        Session {
+            engine: self.clone(),
+            worker,
+            id: self.next_session.fetch_add(1, Ordering::Relaxed),
+            kind,
+            source,
+            identity,
+            since_ms: now.wall_ms,
+            last_ms: now.wall_ms,
+            name: Vec::new(),
+            library: session::Library::default(),
+            protocol: 2,
+            last_command: "NULL",
+            resume: crate::resp::Resume::default(),
+            transaction: None,
+            watch: session::Watch::default(),
+            channels: std::collections::BTreeSet::new(),
+            inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
+            blocked: None,
+        }
+    }
+
+    /// Tells a call the TTL its key has, where the command keeps that TTL: to be done before it is authorised by anything
+    /// but a full grant. `None`: the key's partition was held too long; yield and ask again.
+    pub fn observe<'c>(&self, call: Call<'c>, now: Now) -> Option<Call<'c>> {
+        let Some(key) = call.inherits_from() else { return Some(call) };
+        let hash = self.db.hash(key);
+        let partition = self.db.partition_of(hash);
+        let mut held = self.db.lock_one(partition).ok()?;
+        let entry = held.shard(partition).table.find(hash, key).filter(|entry| !entry.is_due(now.wall_ms));
+        Some(call.with_observed_ttl(entry.and_then(|entry| entry.expire_at_ms())))
+    }
+
+    /// Runs one paid call and writes its reply.
+    pub fn run<'c>(&self, session: &mut Session, paid: Paid<Call<'c>>, now: Now, out: &mut Out) -> Flow<'c> {
+        out.set_protocol(out.protocol());
+        let mut cx = Cx::new(self, session, now, out);
+        let spec = paid.call().spec();
+        if let (Kind::Detached, Http::Refused(why)) = (&cx.session.kind, spec.http) {
+            cx.fail(&commands::refused_over_http(spec, why));
+            return Flow::Done;
+        }
+        if let Err(error) = road::admissible(&cx, spec) {
+            cx.fail(&error);
+            return Flow::Done;
+        }
+        match road::hold(&mut cx, paid.call()) {
+            Ok(()) => {}
+            Err(Busy) => return Flow::Busy(paid),
+        }
+        if road::is_stale(&mut cx, paid.call()) {
+            cx.keys.release();
+            return Flow::Stale;
+        }
+        match road::locked(&mut cx, paid) {
+            Outcome::Done => Flow::Done,
+            Outcome::Close => Flow::Close,
+            Outcome::Blocked(deadline_us) => Flow::Blocked(deadline_us),
+            Outcome::Busy => Flow::Stale,
+        }
+    }
+
+    /// Starts a reader of the effect log, between two commands: what it reads, applied to the state at that moment,
+    /// gives the state at any later one. Waits for every partition.
+    pub fn subscribe_log(&self) -> LogReader {
+        let _all = self.db.lock_all_patiently();
+        self.log.subscribe()
+    }
+
+    /// Whether commands that may grow data are refused now.
+    #[inline]
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.config.maxmemory_bytes > 0
+            && self.metrics.gauge(crate::metrics::Gauge::UsedBytes) > self.config.maxmemory_bytes
+    }
+}
+
+fn run_id(seed: u64) -> String {
+    use rand::{Rng, SeedableRng};
+    let mut generator = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..40).map(|_| char::from(b"0123456789abcdef"[(generator.next_u64() & 15) as usize])).collect()
+}

@@ -1,0 +1,228 @@
+//! The batch pipeline: many requests of one connection, read and found together, run in order.
+//!
+//! Up to [`COMMANDS_MAX`] requests are framed in place, their rows found, the keys of simple ones hashed, and the
+//! memory they will touch asked for ahead, so that the waits for memory overlap. Then they run in order. A command with
+//! one key locks, acts, replies and unlocks; everything else runs alone.
+
+use std::cell::Cell;
+
+use super::cx::{Cx, Outcome};
+use super::road;
+use super::{Engine, Next, Progress};
+use crate::commands::{self, Call, Shape, Spec};
+use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
+use crate::session::Session;
+use crate::time::Now;
+
+/// Requests taken in one turn: facts B7.
+const COMMANDS_MAX: usize = 32;
+/// Simple requests whose memory is asked for together.
+const PREFETCH_MAX: usize = 32;
+
+/// One turn's requests.
+#[derive(Default)]
+struct Batch {
+    ranges: Vec<(u32, u32)>,
+    items: Vec<Item>,
+}
+
+/// One request of a turn.
+struct Item {
+    /// Its row, when its name is a top-level command's and its arity fits; otherwise it takes the slow road.
+    spec: Option<&'static Spec>,
+    first: u32,
+    count: u32,
+    /// Where the next request begins.
+    end: usize,
+    /// Hash of the one key of a simple command.
+    hash: u64,
+    /// The words of an inline request with quotes.
+    quoted: Option<Box<OwnedArgs>>,
+}
+
+impl Batch {
+    fn args<'b>(&'b self, item: &'b Item, input: &'b [u8]) -> Args<'b> {
+        match &item.quoted {
+            Some(quoted) => quoted.as_args(),
+            None => {
+                let end = (item.first + item.count) as usize;
+                Args::new(input, self.ranges.get(item.first as usize..end).unwrap_or_default())
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// A worker's scratch: a batch never outlives its call, so one per thread is enough, and idle connections hold none.
+    static SCRATCH: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+}
+
+impl Engine {
+    /// Runs the requests at the beginning of `input`, at most 32 of them, each by the whole road.
+    ///
+    /// Call again with `input[consumed..]`, and more bytes behind it if [`Next::Read`] asks for them.
+    pub fn exec_batch(&self, session: &mut Session, input: &[u8], now: Now, out: &mut Out) -> Progress {
+        out.set_protocol(session.protocol);
+        if let Some(blocked) = &session.blocked {
+            return Progress { consumed: 0, next: Next::Blocked(blocked.deadline_us) };
+        }
+        if !self.refresh(session, now) {
+            return Progress { consumed: 0, next: Next::Close };
+        }
+        session.last_ms = now.wall_ms;
+        let mut batch = SCRATCH.take().unwrap_or_default();
+        let after = self.frame(session, &mut batch, input);
+        let progress = self.run_batch(session, &batch, input, after, now, out);
+        batch.ranges.clear();
+        batch.items.clear();
+        SCRATCH.set(Some(batch));
+        progress
+    }
+
+    /// Frames requests; answers what follows the last of them.
+    fn frame(&self, session: &mut Session, batch: &mut Batch, input: &[u8]) -> Result<Next, ProtocolError> {
+        let limits = &self.config.limits;
+        // Before AUTH one request at a time: what it says decides how large the next may be.
+        let (limits, commands_max) = match session.identity {
+            Some(_) => (&limits.resp, COMMANDS_MAX),
+            None => (&limits.resp_unauthenticated, 1),
+        };
+        let mut from = 0;
+        while batch.items.len() < commands_max {
+            let first = batch.ranges.len() as u32;
+            match resp::parse(input, from, &mut batch.ranges, limits, &mut session.resume)? {
+                Parsed::Complete { end, args } => {
+                    let (spec, hash) = self.recognise(Args::new(input, &batch.ranges[first as usize..]));
+                    batch.items.push(Item { spec, first, count: args as u32, end, hash, quoted: None });
+                    from = end;
+                }
+                Parsed::Quoted { end, args } => {
+                    let quoted = Some(Box::new(args));
+                    batch.items.push(Item { spec: None, first, count: 0, end, hash: 0, quoted });
+                    from = end;
+                }
+                Parsed::Incomplete { missing } => return Ok(Next::Read { missing }),
+            }
+        }
+        Ok(if from < input.len() { Next::Again } else { Next::Read { missing: 1 } })
+    }
+
+    /// The row of a request whose name and arity fit, and the hash of its one key.
+    #[inline]
+    fn recognise(&self, args: Args<'_>) -> (Option<&'static Spec>, u64) {
+        let found = args.try_get(0).and_then(commands::find);
+        match found.filter(|spec| spec.arity.admits(args.len()) && !spec.is_container()) {
+            Some(spec) => match spec.shape() {
+                Shape::OneKey(position) => (Some(spec), self.db.hash(args.get(position.into()))),
+                _ => (Some(spec), 0),
+            },
+            None => (None, 0),
+        }
+    }
+
+    fn run_batch(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+        input: &[u8],
+        after: Result<Next, ProtocolError>,
+        now: Now,
+        out: &mut Out,
+    ) -> Progress {
+        let mut cx = Cx::new(self, session, now, out);
+        let mut consumed = 0;
+        let mut simple = false;
+        let mut at = 0;
+        while let Some(item) = batch.items.get(at) {
+            if !simple && self.takes_short_road(cx.session) {
+                let run = simple_run(&batch.items[at..]);
+                prefetch(&cx, &batch.items[at..at + run], batch, input);
+            }
+            simple = item.spec.is_some_and(|spec| spec.shape() != Shape::Alone) && self.takes_short_road(cx.session);
+            let args = batch.args(item, input);
+            let outcome = match item.spec {
+                Some(spec) if simple => short_road(&mut cx, spec, args, item.hash),
+                _ if args.is_empty() => Outcome::Done,
+                _ => road::command(&mut cx, args),
+            };
+            let next = match outcome {
+                Outcome::Done => {
+                    consumed = item.end;
+                    at += 1;
+                    continue;
+                }
+                Outcome::Busy => Next::Busy,
+                Outcome::Close => Next::Close,
+                Outcome::Blocked(deadline_us) => Next::Blocked(deadline_us),
+            };
+            if outcome != Outcome::Busy {
+                consumed = item.end;
+            }
+            // What was framed behind this request will be framed again.
+            cx.session.resume.reset();
+            return Progress { consumed, next };
+        }
+        match after {
+            Ok(next) => Progress { consumed, next },
+            Err(error) => {
+                cx.out.error([b"ERR ", &*error.text()].concat());
+                Progress { consumed, next: Next::Close }
+            }
+        }
+    }
+
+    /// Whether the state of a session asks nothing of a simple command: it may do everything, queues nothing, and the
+    /// cache sets no budget.
+    #[inline]
+    fn takes_short_road(&self, session: &Session) -> bool {
+        session.transaction.is_none()
+            && !session.only_subscriptions()
+            && self.config.maxmemory_bytes == 0
+            && session.identity.as_ref().is_some_and(|identity| identity.grant.is_full())
+    }
+}
+
+/// How many of the next requests are simple, [`PREFETCH_MAX`] at most.
+fn simple_run(items: &[Item]) -> usize {
+    let simple = |item: &&Item| item.spec.is_some_and(|spec| spec.shape() != Shape::Alone);
+    items.iter().take(PREFETCH_MAX).take_while(simple).count()
+}
+
+/// Asks for the memory a run of simple requests will touch: first all buckets, then all entries, so that the waits
+/// overlap. A partition someone holds is passed over: this is only ever a hint.
+fn prefetch(cx: &Cx<'_>, items: &[Item], batch: &Batch, input: &[u8]) {
+    let _ = (batch, input);
+    let hashes = || items.iter().filter(|item| item.hash != 0).map(|item| item.hash);
+    if hashes().count() < 2 {
+        return;
+    }
+    let db = &cx.engine.db;
+    for hash in hashes() {
+        if let Some(shard) = db.try_lock(db.partition_of(hash)) {
+            shard.table.prefetch(hash);
+        }
+    }
+    for hash in hashes() {
+        if let Some(shard) = db.try_lock(db.partition_of(hash)) {
+            shard.table.prefetch_entry(hash);
+        }
+    }
+}
+
+/// The road of a simple command whose every check is known to pass: permit and payment are still made, and cost nothing.
+#[inline]
+fn short_road(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>, hash: u64) -> Outcome {
+    let Some(identity) = &cx.session.identity else { return Outcome::Busy };
+    let Ok(permit) = identity.grant.permit(&identity.inside, Call::of(spec, args, cx.now), cx.now.wall_ms) else {
+        return road::command(cx, args);
+    };
+    let paid = match cx.engine.meters.charge(permit, cx.now) {
+        Ok(paid) => paid,
+        Err(throttled) => return road::refuse(cx, args, &throttled.into()),
+    };
+    cx.session.last_command = spec.name;
+    if let Shape::OneKey(position) = spec.shape() {
+        cx.keys.hashed_ahead(args.get(position.into()), hash);
+    }
+    road::locked(cx, paid)
+}

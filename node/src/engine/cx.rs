@@ -1,0 +1,70 @@
+//! What a command's function gets.
+
+use super::Engine;
+use crate::db::{Key, Keyspace};
+use crate::error::CommandError;
+use crate::metrics::{Cells, Count};
+use crate::resp::Out;
+use crate::session::Session;
+use crate::time::Now;
+
+/// Everything one command may touch: the client's session, the partitions of its keys (locked), the time, and where the
+/// reply goes.
+pub struct Cx<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) session: &'a mut Session,
+    pub(crate) keys: Keyspace<'a>,
+    pub(crate) out: &'a mut Out,
+    pub(crate) now: Now,
+    pub(crate) cells: &'a Cells,
+    pub(crate) outcome: Outcome,
+    /// The command runs inside EXEC or a replay: it must not wait.
+    pub(crate) nested: bool,
+}
+
+/// What a command asks of the connection, besides its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing.
+    Done,
+    /// To be closed after the reply.
+    Close,
+    /// To wait for its inbox, or until this monotonic time in microseconds.
+    Blocked(Option<u64>),
+    /// To be asked again: a partition was held too long, and nothing ran.
+    Busy,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
+        let cells = engine.metrics.of(session.worker);
+        let keys = Keyspace::new(&engine.db, &engine.log, cells, now.wall_ms);
+        Self { engine, session, keys, out, now, cells, outcome: Outcome::Done, nested: false }
+    }
+
+    /// A key of the command, with its hash.
+    #[inline]
+    pub(crate) fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        self.keys.key(bytes)
+    }
+
+    /// Writes an error reply and counts it.
+    #[cold]
+    pub(crate) fn fail(&mut self, error: &CommandError) {
+        let count = match error {
+            CommandError::NoPermission(_) => Count::Denied,
+            CommandError::WrongPass => Count::AuthFailures,
+            CommandError::Throttled(_) => Count::Throttled,
+            _ => Count::Errors,
+        };
+        self.cells.add(count, 1);
+        if count != Count::Errors {
+            self.cells.add(Count::Errors, 1);
+        }
+        self.out.error(error.text().as_bytes());
+    }
+
+    pub(crate) fn take_outcome(&mut self) -> Outcome {
+        std::mem::replace(&mut self.outcome, Outcome::Done)
+    }
+}

@@ -1,0 +1,98 @@
+//! What other workers have for a session: messages of its channels, the outcome of its blocking command.
+
+use super::blocking::forget_waiter;
+use super::{Engine, Next};
+use crate::commands::{self, Call};
+use crate::error::CommandError;
+use crate::metrics::{Count, Gauge};
+use crate::resp::{Out, OwnedArgs};
+use crate::session::Session;
+use crate::time::Now;
+use crate::waiters::Woken;
+
+impl Engine {
+    /// Writes what waits for `session`: call it when its inbox rang, and when the time of a blocking command is up.
+    pub fn deliver(&self, session: &mut Session, now: Now, out: &mut Out) -> Next {
+        out.set_protocol(session.protocol);
+        if session.inbox.overflowed() || !self.refresh(session, now) || !deliver_messages(session, now, out) {
+            return Next::Close;
+        }
+        match &session.blocked {
+            None => Next::Read { missing: 0 },
+            Some(_) => deliver_outcome(session, now, out),
+        }
+    }
+
+    /// Undoes everything a session holds in the engine.
+    pub(crate) fn forget(&self, session: &mut Session) {
+        if let Some(waiter) = forget_waiter(session)
+            && !waiter.claim()
+            && let Some(Woken::Popped { key, element }) = waiter.outcome()
+        {
+            // As in redis, an element popped for a client that is gone before it read the reply is gone with it.
+            tracing::debug!(key_bytes = key.len(), element_bytes = element.len(), "a served client is gone");
+        }
+        commands::unwatch(session);
+        unsubscribe_all(session);
+    }
+}
+
+fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
+    let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
+    let deadline_us = blocked.deadline_us;
+    match blocked.waiter.outcome() {
+        Some(Woken::Popped { key, element }) => {
+            out.array(2);
+            out.bulk(&key);
+            out.bulk(&element);
+        }
+        Some(Woken::Denied(why)) => out.error(CommandError::NoPermission(why.into()).text().as_bytes()),
+        None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => out.null_array(),
+        None => return Next::Blocked(deadline_us),
+    }
+    forget_waiter(session);
+    Next::Again
+}
+
+/// Writes the messages that wait, each only if the client may still receive it. False: the client may not listen to one
+/// of its channels any more, and is to be closed, as redis does when an ACL changes.
+pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -> bool {
+    if !session.inbox.is_full() {
+        return true;
+    }
+    let cells = session.engine.metrics.of(session.worker);
+    for message in session.inbox.take() {
+        if !session.channels.contains(&message.channel) {
+            continue;
+        }
+        if !may_hear(session, &message.channel, now) {
+            return false;
+        }
+        out.push(3);
+        out.bulk("message");
+        out.bulk_shared(message.channel);
+        out.bulk_shared(message.payload);
+        cells.add(Count::Delivered, 1);
+    }
+    true
+}
+
+fn may_hear(session: &Session, channel: &[u8], now: Now) -> bool {
+    let Some(identity) = &session.identity else { return false };
+    if identity.grant.is_full() {
+        return true;
+    }
+    let request = OwnedArgs::from_slices([&b"SUBSCRIBE"[..], channel]);
+    let call = Call::new(request.as_args(), now);
+    call.is_ok_and(|call| identity.grant.permit(&identity.inside, call, now.wall_ms).is_ok())
+}
+
+/// Leaves every channel.
+pub(crate) fn unsubscribe_all(session: &mut Session) {
+    let channels = std::mem::take(&mut session.channels);
+    if channels.is_empty() {
+        return;
+    }
+    channels.iter().for_each(|channel| session.engine.pubsub.unsubscribe(channel, &session.inbox));
+    session.engine.metrics.of(session.worker).shift(Gauge::Subscribers, -1);
+}

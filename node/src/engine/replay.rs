@@ -1,0 +1,111 @@
+//! Applying an effect log to an engine.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::cx::Cx;
+use super::road::{Partitions, act};
+use crate::commands;
+use crate::db::Held;
+use crate::resp::{self, Args, Out, Parsed};
+use crate::session::{Kind, Session};
+use crate::time::Now;
+
+/// The bytes are not a log this engine wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayError {
+    /// Where in the bytes the record begins that could not be applied; everything before it was.
+    pub offset: usize,
+    /// What was wrong with it.
+    pub why: String,
+}
+
+impl std::fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "effect log, byte {}: {}", self.offset, self.why)
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+impl Engine {
+    /// Applies whole records, in order. Nobody is asked: they were when the effects happened. A key that is dead at `now`
+    /// but not in the log keeps living until the log or the clock of a command ends it.
+    ///
+    /// # Errors
+    /// [`ReplayError`] at the first record that is no known write.
+    pub fn replay(self: &Arc<Self>, log: &[u8], now: Now) -> Result<(), ReplayError> {
+        let mut session = self.replaying(now);
+        let mut out = Out::new(2);
+        let mut ranges = Vec::new();
+        let mut from = 0;
+        let mut queue: Option<Vec<Vec<(u32, u32)>>> = None;
+        while from < log.len() {
+            ranges.clear();
+            let failed = |why: String| ReplayError { offset: from, why };
+            let parsed = resp::parse(log, from, &mut ranges, &self.config.limits.resp, &mut session.resume);
+            let end = match parsed {
+                Ok(Parsed::Complete { end, .. }) => end,
+                Ok(_) => return Err(failed("the last record is not whole".to_owned())),
+                Err(error) => return Err(failed(error.to_string())),
+            };
+            let args = Args::new(log, &ranges);
+            match (args.get(0), &mut queue) {
+                (b"MULTI", None) => queue = Some(Vec::new()),
+                (b"EXEC", Some(_)) => {
+                    let queued = queue.take().unwrap_or_default();
+                    self.apply(&mut session, log, &queued, now, &mut out).map_err(failed)?;
+                }
+                (_, Some(queue)) => queue.push(ranges.clone()),
+                (_, None) => {
+                    self.apply(&mut session, log, std::slice::from_ref(&ranges), now, &mut out).map_err(failed)?
+                }
+            }
+            from = end;
+        }
+        Ok(())
+    }
+
+    /// Applies the commands of one record under one set of locks.
+    fn apply(
+        &self,
+        session: &mut Session,
+        log: &[u8],
+        commands: &[Vec<(u32, u32)>],
+        now: Now,
+        out: &mut Out,
+    ) -> Result<(), String> {
+        let mut cx = Cx::new(self, session, now, out);
+        cx.nested = true;
+        let mut wanted = Partitions::default();
+        let mut rows = Vec::new();
+        for ranges in commands {
+            let args = Args::new(log, ranges);
+            let spec = commands::resolve(args).map_err(|error| error.to_string())?;
+            if !spec.is_write() {
+                return Err(format!("{} is no effect", spec.name));
+            }
+            wanted.add_queued(&cx, spec, args);
+            rows.push((spec, args));
+        }
+        let held = wanted.lock_patiently(&cx);
+        cx.keys.hold(held);
+        for (spec, args) in rows {
+            cx.out.clear();
+            act(&mut cx, spec, args);
+            if cx.out.as_slice().is_some_and(|reply| reply.starts_with(b"-")) {
+                return Err(String::from_utf8_lossy(&cx.out.take()).into_owned());
+            }
+        }
+        cx.out.clear();
+        super::blocking::serve_ready(&mut cx);
+        cx.keys.release();
+        debug_assert!(matches!(cx.keys.held, Held::None));
+        Ok(())
+    }
+
+    fn replaying(self: &Arc<Self>, now: Now) -> Session {
+        let source = larder_iam_policies::access::Source::new(std::net::Ipv4Addr::LOCALHOST.into(), false, 0);
+        self.session(Kind::Replay, source, None, usize::MAX, now)
+    }
+}

@@ -1,0 +1,305 @@
+//! The road of one RESP command: what it is, who asks, may they, is it paid, then run it.
+//!
+//! The order of the checks is redis' own, because it decides which of several errors a client sees.
+
+use larder_iam_policies::access::Permit;
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::blocking::serve_ready;
+use super::cx::{Cx, Outcome};
+use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
+use crate::db::{Busy, Held};
+use crate::error::CommandError;
+use crate::meter::Paid;
+use crate::metrics::Count;
+use crate::resp::Args;
+use crate::session::Session;
+use crate::time::Now;
+
+impl Engine {
+    /// Brings a session up to the newest access snapshot: one compare when nothing changed. False when the client may
+    /// not be connected any more, by its network or because its credential ended.
+    #[inline]
+    pub(super) fn refresh(&self, session: &mut Session, now: Now) -> bool {
+        match &session.identity {
+            None => true,
+            Some(identity) => {
+                let expired = identity.inside.caller().expires_at_ms().is_some_and(|at| now.wall_ms >= at);
+                !expired && (identity.epoch == self.access.epoch() || self.readmit(session))
+            }
+        }
+    }
+
+    #[cold]
+    fn readmit(&self, session: &mut Session) -> bool {
+        let Some(identity) = session.identity.take() else { return true };
+        let (caller, source) = (identity.inside.caller().clone(), session.source.clone());
+        session.identity =
+            self.access.load().admit(caller, source, self.name()).ok().map(|inside| self.identify(inside));
+        session.identity.is_some()
+    }
+}
+
+/// The whole life of one command of a connection.
+pub(super) fn command(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    match commands::resolve(args) {
+        Ok(spec) => resolved(cx, spec, args),
+        Err(error) => refuse(cx, args, &error),
+    }
+}
+
+/// As [`command`], for a row already found.
+pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outcome {
+    cx.session.last_command = spec.name;
+    if spec.flags.has(Flags::NO_AUTH) {
+        return unauthenticated(cx, spec, args);
+    }
+    if cx.session.identity.is_none() {
+        return refuse(cx, args, &CommandError::NoAuth);
+    }
+    let call = Call::of(spec, args, cx.now);
+    let queueing = cx.session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED);
+    // Once: EXEC pays nothing for what was charged when it was queued.
+    let paid = match judge(cx, call) {
+        Ok(permit) => admissible(cx, spec).and_then(|()| Ok(cx.engine.meters.charge(permit, cx.now)?)),
+        Err(Unjudged::Busy) => return Outcome::Busy,
+        Err(Unjudged::Denied(error)) => Err(error),
+    };
+    match paid {
+        Ok(_) if queueing => {
+            cx.keys.release();
+            enqueue(cx, spec, args)
+        }
+        Ok(paid) => locked(cx, paid),
+        Err(error) => {
+            cx.keys.release();
+            refuse(cx, args, &error)
+        }
+    }
+}
+
+/// Commands that say who one is, or that one leaves: no permit is asked, and none could be.
+fn unauthenticated(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outcome {
+    if let Err(error) = admissible(cx, spec) {
+        return refuse(cx, args, &error);
+    }
+    if cx.session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED) {
+        return enqueue(cx, spec, args);
+    }
+    act(cx, spec, args);
+    cx.take_outcome()
+}
+
+pub(super) enum Unjudged {
+    Busy,
+    Denied(CommandError),
+}
+
+/// Asks the session's grant about a call. When the judge must know the TTL a key has already, locks the call's keys
+/// first, looks, and keeps them locked: the call then runs with the TTL it was judged by.
+pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Result<Permit<Call<'c>>, Unjudged> {
+    let full = cx.session.identity.as_ref().is_some_and(|identity| identity.grant.is_full());
+    let call = if full || call.inherits_from().is_none() {
+        call
+    } else {
+        hold(cx, &call).map_err(|Busy| Unjudged::Busy)?;
+        observe(cx, call)
+    };
+    permit(cx.session, call, cx.now).map_err(Unjudged::Denied)
+}
+
+/// Asks a session's grant about a call whose TTL is known or does not matter.
+fn permit<'c>(session: &Session, call: Call<'c>, now: Now) -> Result<Permit<Call<'c>>, CommandError> {
+    let identity = session.identity.as_ref().ok_or(CommandError::NoAuth)?;
+    let asked = identity.grant.permit(&identity.inside, call, now.wall_ms);
+    asked.map_err(|(call, denied)| commands::no_permission(&call, &denied))
+}
+
+/// Tells a call the TTL its key has, under the key's lock.
+pub(super) fn observe<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Call<'c> {
+    match call.inherits_from() {
+        None => call,
+        Some(bytes) => {
+            let key = cx.key(bytes);
+            let expire_at_ms = cx.keys.find(key).and_then(|entry| entry.expire_at_ms());
+            call.with_observed(Observed(expire_at_ms))
+        }
+    }
+}
+
+/// Whether the TTL a call was authorised with is no longer its key's. The key is locked.
+pub(super) fn is_stale(cx: &mut Cx<'_>, call: &Call<'_>) -> bool {
+    call.observed().is_some_and(|seen| observe(cx, *call).observed() != Some(seen))
+}
+
+/// What the state of the cache and of the connection forbids, whoever asks.
+pub(super) fn admissible(cx: &Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
+    if spec.flags.has(Flags::DENYOOM) && cx.engine.is_out_of_memory() {
+        return Err(CommandError::OutOfMemory);
+    }
+    if cx.session.only_subscriptions() && !spec.flags.has(Flags::IN_SUBSCRIPTION) {
+        return Err(CommandError::Said(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            spec.name.to_ascii_lowercase()
+        )));
+    }
+    Ok(())
+}
+
+/// Locks what a paid call needs, unless it is locked already, runs it, and lets go.
+pub(super) fn locked(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
+    let call = paid.into_call();
+    if hold(cx, &call).is_err() {
+        return Outcome::Busy;
+    }
+    act(cx, call.spec(), call.args());
+    serve_ready(cx);
+    cx.keys.release();
+    cx.take_outcome()
+}
+
+/// Locks what a call needs, unless something is locked already.
+pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
+    if matches!(cx.keys.held, Held::None) {
+        let held = lock_for(cx, call).inspect_err(|Busy| cx.cells.add(Count::Busy, 1))?;
+        cx.keys.hold(held);
+    }
+    Ok(())
+}
+
+/// Runs a command whose partitions are held, and notes its effect.
+#[inline]
+pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
+    cx.cells.called(spec.bit());
+    cx.keys.begin();
+    if let Err(error) = (spec.run)(cx, args) {
+        cx.fail(&error);
+    }
+    cx.keys.seal(args);
+}
+
+/// Every partition one call needs.
+fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
+    let db = &cx.engine.db;
+    if let (Shape::OneKey(position), Locks::Keys) = (call.spec().shape(), call.spec().locks) {
+        let hash = cx.key(call.args().get(position.into())).hash;
+        return db.lock_one(db.partition_of(hash));
+    }
+    let mut wanted = Partitions::default();
+    wanted.add(cx, call.spec(), call.args());
+    wanted.lock(cx)
+}
+
+/// The partitions of several commands.
+#[derive(Clone, Default)]
+pub(super) struct Partitions {
+    some: SmallVec<[u16; 16]>,
+    all: bool,
+}
+
+impl Partitions {
+    /// Adds what one command holds while it runs alone.
+    pub(super) fn add(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
+        self.all |= spec.locks == Locks::All;
+        // Keys a spec cannot name are nobody's guess: hold everything.
+        self.all |=
+            keys::each(spec, args, &mut |position, _| self.some.push(partition(cx, args.get(position)))).is_err();
+    }
+
+    /// Adds what a command that walks the partitions needs inside a transaction: everything.
+    pub(super) fn add_queued(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
+        self.all |= spec.locks == Locks::Walks;
+        self.add(cx, spec, args);
+    }
+
+    pub(super) fn add_key(&mut self, cx: &Cx<'_>, key: &[u8]) {
+        self.some.push(partition(cx, key));
+    }
+
+    /// As [`Partitions::lock`], waiting as long as it takes.
+    pub(super) fn lock_patiently<'a>(self, cx: &Cx<'a>) -> Held<'a> {
+        let wanted = self;
+        loop {
+            match wanted.clone().lock(cx) {
+                Ok(held) => return held,
+                Err(Busy) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    pub(super) fn lock<'a>(mut self, cx: &Cx<'a>) -> Result<Held<'a>, Busy> {
+        let db = &cx.engine.db;
+        if self.all {
+            return db.lock_all();
+        }
+        self.some.sort_unstable();
+        self.some.dedup();
+        if self.some.is_empty() {
+            return Ok(Held::None);
+        }
+        let mut gated = false;
+        let held = db.lock_many(&self.some, &mut gated);
+        if gated {
+            cx.cells.add(Count::Gates, 1);
+        }
+        held
+    }
+}
+
+fn partition(cx: &Cx<'_>, key: &[u8]) -> u16 {
+    cx.engine.db.partition_of(cx.key(key).hash) as u16
+}
+
+/// Keeps a command for EXEC.
+fn enqueue(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outcome {
+    let limits = &cx.engine.config.limits;
+    let Some(transaction) = &mut cx.session.transaction else { return Outcome::Done };
+    let bytes = transaction.bytes + args.bytes() + size_of::<(u32, u32)>() * args.len();
+    if transaction.queue.len() >= limits.queued_commands_max || bytes > limits.queued_bytes_max {
+        let error = CommandError::Said(format!(
+            "ERR transaction is over its limits of {} commands and {} bytes",
+            limits.queued_commands_max, limits.queued_bytes_max
+        ));
+        return refuse(cx, args, &error);
+    }
+    // A transaction already refused keeps nothing: EXEC will run none of it.
+    if !transaction.failed {
+        transaction.queue.push((spec, args.to_owned()));
+        transaction.bytes = bytes;
+    }
+    cx.out.simple("QUEUED");
+    Outcome::Done
+}
+
+/// Answers a command that will not run. Inside MULTI that spoils the transaction; a refused EXEC ends it.
+#[cold]
+pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> Outcome {
+    if looks_like_http(args) {
+        return Outcome::Close;
+    }
+    let is_exec = args.get(0).eq_ignore_ascii_case(b"EXEC");
+    if is_exec {
+        crate::commands::discard(cx);
+        let text = error.text();
+        let why = format!(": {}", text.strip_prefix("ERR ").unwrap_or(&text));
+        cx.fail(&CommandError::ExecAbort(why.into()));
+        return Outcome::Done;
+    }
+    if let Some(transaction) = &mut cx.session.transaction {
+        transaction.failed = true;
+    }
+    cx.fail(error);
+    Outcome::Done
+}
+
+/// A browser or an HTTP client talks to us, perhaps because a web page made it: contract section 4.
+fn looks_like_http(args: Args<'_>) -> bool {
+    const VERBS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT", b"TRACE"];
+    let first = args.get(0);
+    let verb = VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(first));
+    first.eq_ignore_ascii_case(b"HOST:")
+        || first.eq_ignore_ascii_case(b"POST")
+        || (verb && args.len() == 3 && args.get(2).starts_with(b"HTTP/"))
+}

@@ -1,0 +1,129 @@
+//! Several commands as one step: EXEC, and the HTTP dialect's `/multi-exec`.
+
+use super::Engine;
+use super::blocking::serve_ready;
+use super::cx::{Cx, Outcome};
+use super::road::{Partitions, Unjudged, act, judge};
+use crate::commands::{self, Call, Http};
+use crate::db::Busy;
+use crate::error::CommandError;
+use crate::meter::Paid;
+use crate::resp::Out;
+use crate::session::{Session, Transaction};
+use crate::time::Now;
+
+/// Why a transaction did not run. None of it did.
+#[derive(Debug)]
+pub enum TransactionError<'a> {
+    /// A partition was held too long: yield, then run the same calls again.
+    Busy(Vec<Paid<Call<'a>>>),
+    /// The TTL a call was authorised with is no longer the key's: observe and authorise again.
+    Stale,
+    /// A command has no place in a transaction over HTTP.
+    Refused(CommandError),
+}
+
+impl Engine {
+    /// Runs paid calls as one step and writes one array of their replies; a command that fails answers its error there,
+    /// and the others run, as in EXEC.
+    ///
+    /// # Errors
+    /// See [`TransactionError`]; nothing ran and nothing was written.
+    pub fn run_transaction<'c>(
+        &self,
+        session: &mut Session,
+        calls: Vec<Paid<Call<'c>>>,
+        now: Now,
+        out: &mut Out,
+    ) -> Result<(), TransactionError<'c>> {
+        for paid in &calls {
+            if let Http::Refused(why) = paid.call().spec().http {
+                return Err(TransactionError::Refused(commands::refused_over_http(paid.call().spec(), why)));
+            }
+        }
+        let mut cx = Cx::new(self, session, now, out);
+        let mut wanted = Partitions::default();
+        calls.iter().for_each(|paid| wanted.add_queued(&cx, paid.call().spec(), paid.call().args()));
+        match wanted.lock(&cx) {
+            Ok(held) => cx.keys.hold(held),
+            Err(Busy) => return Err(TransactionError::Busy(calls)),
+        }
+        if calls.iter().any(|paid| super::road::is_stale(&mut cx, paid.call())) {
+            cx.keys.release();
+            return Err(TransactionError::Stale);
+        }
+        cx.out.array(calls.len());
+        let begun = cx.keys.begin_record();
+        cx.nested = true;
+        for paid in calls {
+            let call = paid.into_call();
+            act(&mut cx, call.spec(), call.args());
+        }
+        cx.keys.end_record(begun);
+        serve_ready(&mut cx);
+        cx.keys.release();
+        Ok(())
+    }
+}
+
+/// EXEC: the transaction is complete and none of its commands was refused.
+pub(crate) fn exec(cx: &mut Cx<'_>) {
+    let mut wanted = Partitions::default();
+    if let Some(transaction) = &cx.session.transaction {
+        transaction.queue.iter().for_each(|(spec, args)| wanted.add_queued(cx, spec, args.as_args()));
+    }
+    cx.session.watch.keys.iter().for_each(|key| wanted.add_key(cx, key));
+    match wanted.lock(cx) {
+        Ok(held) => cx.keys.hold(held),
+        Err(Busy) => {
+            cx.outcome = Outcome::Busy;
+            return;
+        }
+    }
+    let unchanged = watched_unchanged(cx);
+    let Transaction { queue, .. } = cx.session.transaction.take().unwrap_or_default();
+    unwatch_held(cx);
+    if !unchanged {
+        return cx.out.null_array();
+    }
+    cx.out.array(queue.len());
+    let begun = cx.keys.begin_record();
+    cx.nested = true;
+    for (spec, args) in &queue {
+        let args = args.as_args();
+        let call = Call::of(spec, args, cx.now);
+        // Asked again, by the newest snapshot: a rule may have changed since the command was queued.
+        match if spec.flags.has(commands::Flags::NO_AUTH) { Ok(None) } else { judge(cx, call).map(Some) } {
+            Ok(permit) => {
+                let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
+                debug_assert!(paid.is_some() || spec.flags.has(commands::Flags::NO_AUTH));
+                act(cx, spec, args);
+            }
+            Err(Unjudged::Denied(error)) => cx.fail(&commands::no_longer_permitted(&error)),
+            Err(Unjudged::Busy) => cx.fail(&CommandError::Text("ERR a partition was not held")),
+        }
+    }
+    cx.nested = false;
+    cx.keys.end_record(begun);
+    cx.keys.log_nothing();
+}
+
+/// Whether no watched key changed. Keys that died since WATCH count as changed.
+fn watched_unchanged(cx: &mut Cx<'_>) -> bool {
+    let keys = std::mem::take(&mut cx.session.watch.keys);
+    for bytes in &keys {
+        let key = cx.key(bytes);
+        cx.keys.expire_if_due(key);
+    }
+    cx.session.watch.keys = keys;
+    !cx.session.watch.is_touched()
+}
+
+/// Forgets every watch; the partitions of the watched keys are held.
+fn unwatch_held(cx: &mut Cx<'_>) {
+    let watch = std::mem::take(&mut cx.session.watch);
+    for bytes in &watch.keys {
+        let key = cx.key(bytes);
+        cx.keys.shard(key.hash).watched.forget(bytes, &watch.touched);
+    }
+}

@@ -1,0 +1,167 @@
+//! The effect log: one ordered record of everything that changed, as exact RESP requests.
+//!
+//! A record is appended while the partition locks of its command are held, so two commands that touch the same key
+//! appear in the order they ran; others commute. That makes the log a valid serial history: replaying it into an empty
+//! engine gives the same state. Effects are logged, never questions: a relative TTL becomes `PXAT`, a served BLPOP
+//! becomes `LPOP`, an expiry becomes `DEL`, a transaction is one `MULTI … EXEC`.
+//!
+//! Off until someone reads it; then every append copies its bytes under one mutex, a leaf in the lock order: nothing is
+//! waited for under it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The log of one engine.
+#[derive(Debug)]
+pub(crate) struct EffectLog {
+    on: AtomicBool,
+    state: Mutex<State>,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes appended since the first reader came.
+    end: u64,
+    readers: Vec<Weak<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    grown: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    bytes: VecDeque<u8>,
+    /// Log offset of the first byte in `bytes`.
+    offset: u64,
+    lagged: bool,
+}
+
+/// A reader fell `log_bytes_max` behind, and bytes it had not read are gone. It has to start again from a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lagged;
+
+/// Reads the log from where it stood when the reader was made. The log is on while a reader lives.
+#[derive(Debug)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+}
+
+impl EffectLog {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { on: AtomicBool::new(false), state: Mutex::default(), bytes_max }
+    }
+
+    /// Whether appends are wanted. Changes only under the gate and all partition locks, so a command sees one answer.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Bytes appended since the first reader came.
+    pub(crate) fn end(&self) -> u64 {
+        self.state.lock().end
+    }
+
+    /// Adds a reader. The caller holds every partition, so the reader begins between two commands.
+    pub(crate) fn subscribe(&self) -> LogReader {
+        let mut state = self.state.lock();
+        let queue = Queue { bytes: VecDeque::new(), offset: state.end, lagged: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), grown: Notify::new() });
+        state.readers.push(Arc::downgrade(&shared));
+        self.on.store(true, Ordering::Relaxed);
+        LogReader { shared }
+    }
+
+    /// Appends one record. The caller holds the partition locks of what the record changed.
+    pub(crate) fn append(&self, record: &[u8]) {
+        let mut state = self.state.lock();
+        state.end += record.len() as u64;
+        state.readers.retain(|reader| reader.upgrade().is_some_and(|shared| shared.push(record, self.bytes_max)));
+        if state.readers.is_empty() {
+            self.on.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    /// False when the reader will not be served any more.
+    fn push(&self, record: &[u8], bytes_max: usize) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.bytes.len() + record.len() > bytes_max {
+            queue.lagged = true;
+        } else {
+            queue.bytes.extend(record);
+        }
+        let serve = !queue.lagged;
+        drop(queue);
+        self.grown.notify_one();
+        serve
+    }
+}
+
+impl LogReader {
+    /// Takes all that was appended since the last read, with the log offset of its first byte; whole records only.
+    ///
+    /// # Errors
+    /// [`Lagged`], once everything before the gap was read.
+    pub fn read(&self) -> Result<(u64, Vec<u8>), Lagged> {
+        let mut queue = self.shared.queue.lock();
+        if queue.lagged && queue.bytes.is_empty() {
+            return Err(Lagged);
+        }
+        let offset = queue.offset;
+        let bytes = Vec::from(std::mem::take(&mut queue.bytes));
+        queue.offset += bytes.len() as u64;
+        Ok((offset, bytes))
+    }
+
+    /// Waits until there is something to read.
+    pub async fn grown(&self) {
+        self.shared.grown.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_see_what_comes_after_them() {
+        let log = EffectLog::new(100);
+        assert!(!log.is_on());
+        let early = log.subscribe();
+        log.append(b"abc");
+        let late = log.subscribe();
+        log.append(b"de");
+        assert_eq!(early.read(), Ok((0, b"abcde".to_vec())));
+        assert_eq!(late.read(), Ok((3, b"de".to_vec())));
+        assert_eq!(early.read(), Ok((5, Vec::new())));
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_and_the_log_goes_off() {
+        let log = EffectLog::new(4);
+        let reader = log.subscribe();
+        log.append(b"1234");
+        log.append(b"5");
+        assert!(!log.is_on());
+        assert_eq!(reader.read(), Ok((0, b"1234".to_vec())));
+        assert_eq!(reader.read(), Err(Lagged));
+    }
+
+    #[test]
+    fn the_log_goes_off_when_the_last_reader_is_gone() {
+        let log = EffectLog::new(4);
+        drop(log.subscribe());
+        log.append(b"1");
+        assert!(!log.is_on());
+    }
+}

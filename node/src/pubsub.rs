@@ -1,0 +1,193 @@
+//! Publish and subscribe: channels to the inboxes of those who listen.
+//!
+//! The map is read-mostly and lock-free to read; a channel's own list has a short mutex. A message is made once and
+//! shared by reference count; each subscriber's worker writes it into its own connection, in its own protocol, after
+//! asking the subscriber's grant again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Who listens to what, in one engine.
+#[derive(Debug, Default)]
+pub(crate) struct PubSub {
+    channels: papaya::HashMap<Bytes, Arc<Channel>, foldhash::quality::RandomState>,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    inboxes: Vec<Arc<Inbox>>,
+    /// Set when the channel left the map: who finds it so must look the channel up again.
+    gone: bool,
+}
+
+/// One message on its way to one subscriber.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) channel: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+impl Message {
+    /// What it counts against an inbox: its bytes and the queue's own.
+    fn weight(&self) -> usize {
+        self.channel.len() + self.payload.len() + size_of::<Self>()
+    }
+}
+
+/// Where a session is reached by other workers: messages, the result of a blocked command, a request to close.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Something is waiting; spares the lock when nothing is.
+    full: AtomicBool,
+    /// Too much was waiting: the session is to be closed.
+    overflowed: AtomicBool,
+    queue: Mutex<Waiting>,
+    bytes_max: usize,
+    rang: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    bytes: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            full: AtomicBool::new(false),
+            overflowed: AtomicBool::new(false),
+            queue: Mutex::default(),
+            bytes_max,
+            rang: Notify::new(),
+        }
+    }
+
+    /// Waits until something came in. Cancel-safe; may return once too often, never too seldom.
+    pub async fn rang(&self) {
+        self.rang.notified().await;
+    }
+
+    pub(crate) fn ring(&self) {
+        self.rang.notify_one();
+    }
+
+    fn put(&self, message: Message) {
+        let mut queue = self.queue.lock();
+        queue.bytes += message.weight();
+        if queue.bytes > self.bytes_max {
+            self.overflowed.store(true, Ordering::Relaxed);
+        } else {
+            queue.messages.push_back(message);
+        }
+        self.full.store(true, Ordering::Release);
+        drop(queue);
+        self.ring();
+    }
+
+    /// Whether anything waits.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Takes what waits.
+    pub(crate) fn take(&self) -> VecDeque<Message> {
+        let mut queue = self.queue.lock();
+        self.full.store(false, Ordering::Release);
+        queue.bytes = 0;
+        std::mem::take(&mut queue.messages)
+    }
+}
+
+impl PubSub {
+    pub(crate) fn subscribe(&self, channel: &Bytes, inbox: &Arc<Inbox>) {
+        let map = self.channels.pin();
+        loop {
+            let found = map.get_or_insert_with(channel.clone(), Arc::default);
+            let mut listeners = found.listeners.lock();
+            if !listeners.gone {
+                listeners.inboxes.push(inbox.clone());
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn unsubscribe(&self, channel: &Bytes, inbox: &Arc<Inbox>) {
+        let map = self.channels.pin();
+        let Some(found) = map.get(channel) else { return };
+        let mut listeners = found.listeners.lock();
+        listeners.inboxes.retain(|one| !Arc::ptr_eq(one, inbox));
+        if listeners.inboxes.is_empty() && !listeners.gone {
+            listeners.gone = true;
+            map.remove(channel);
+        }
+    }
+
+    /// Puts a message into every listener's inbox; how many there were.
+    pub(crate) fn publish(&self, channel: &[u8], payload: &[u8]) -> usize {
+        let map = self.channels.pin();
+        let Some((channel, found)) = map.get_key_value(channel) else { return 0 };
+        let message = Message { channel: channel.clone(), payload: Bytes::copy_from_slice(payload) };
+        let listeners = found.listeners.lock();
+        listeners.inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
+        listeners.inboxes.len()
+    }
+
+    /// Channels someone listens to.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payloads(inbox: &Inbox) -> Vec<Bytes> {
+        inbox.take().into_iter().map(|message| message.payload).collect()
+    }
+
+    #[test]
+    fn every_listener_gets_every_message_once() {
+        let pubsub = PubSub::default();
+        let inboxes = [Arc::new(Inbox::new(1000)), Arc::new(Inbox::new(1000))];
+        let channel = Bytes::from_static(b"news");
+        inboxes.iter().for_each(|inbox| pubsub.subscribe(&channel, inbox));
+        assert_eq!(pubsub.publish(b"news", b"1"), 2);
+        assert_eq!(pubsub.publish(b"other", b"1"), 0);
+        pubsub.unsubscribe(&channel, &inboxes[0]);
+        assert_eq!(pubsub.publish(b"news", b"2"), 1);
+        assert_eq!(payloads(&inboxes[0]), [&b"1"[..]]);
+        assert_eq!(payloads(&inboxes[1]), [&b"1"[..], b"2"]);
+        pubsub.unsubscribe(&channel, &inboxes[1]);
+        assert_eq!((pubsub.publish(b"news", b"3"), pubsub.channels()), (0, 0));
+    }
+
+    #[test]
+    fn an_inbox_holds_its_bytes_and_no_more() {
+        let one = Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }.weight();
+        let inbox = Inbox::new(2 * one);
+        let message = || Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") };
+        inbox.put(message());
+        inbox.put(message());
+        assert!(inbox.is_full() && !inbox.overflowed());
+        inbox.put(message());
+        assert!(inbox.overflowed());
+        assert_eq!(payloads(&inbox).len(), 2);
+    }
+}

@@ -1,0 +1,168 @@
+//! What the engine knows about one client between two of its commands.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use larder_iam_policies::access::{Admitted, Grant, Source};
+
+use crate::commands::Spec;
+use crate::engine::Engine;
+use crate::metrics::{Count, Gauge};
+use crate::pubsub::Inbox;
+use crate::resp::{OwnedArgs, Resume};
+use crate::waiters::Waiter;
+
+/// Where a connection comes from, and by what it is shown to its owner.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The caller's address as policies judge it.
+    pub source: Source,
+    /// The client's end of the socket.
+    pub address: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
+
+/// One client: who it is, what it has queued, watched and subscribed to.
+///
+/// A RESP connection has one as long as it lives ([`Engine::open`]); an HTTP call has one for that call
+/// ([`Engine::detached`]). Dropping it undoes everything it holds in the engine.
+pub struct Session {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) worker: usize,
+    pub(crate) id: u64,
+    pub(crate) kind: Kind,
+    pub(crate) source: Source,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) since_ms: u64,
+    pub(crate) last_ms: u64,
+    pub(crate) name: Vec<u8>,
+    pub(crate) library: Library,
+    pub(crate) protocol: u8,
+    pub(crate) last_command: &'static str,
+    pub(crate) resume: Resume,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) watch: Watch,
+    pub(crate) channels: BTreeSet<Bytes>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) blocked: Option<Blocked>,
+}
+
+/// What kind of client a session serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A RESP connection between these two addresses.
+    Connection { address: SocketAddr, local: SocketAddr },
+    /// One HTTP call.
+    Detached,
+    /// The replay of a log.
+    Replay,
+}
+
+/// Who a session acts for, and the compiled answer to what they may do.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) inside: Admitted,
+    pub(crate) grant: Arc<Grant>,
+    /// The access snapshot `grant` was compiled from.
+    pub(crate) epoch: u64,
+}
+
+/// CLIENT SETINFO.
+#[derive(Debug, Default)]
+pub(crate) struct Library {
+    pub(crate) name: Vec<u8>,
+    pub(crate) version: Vec<u8>,
+}
+
+/// A transaction being queued.
+#[derive(Default)]
+pub(crate) struct Transaction {
+    pub(crate) queue: Vec<(&'static Spec, OwnedArgs)>,
+    pub(crate) bytes: usize,
+    /// A command was refused while queueing: EXEC will refuse all.
+    pub(crate) failed: bool,
+}
+
+/// The keys a session watches, and the flag that writers raise.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) keys: Vec<Box<[u8]>>,
+    pub(crate) touched: Arc<AtomicBool>,
+}
+
+impl Watch {
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
+    }
+}
+
+/// A session in a blocking command.
+pub(crate) struct Blocked {
+    pub(crate) waiter: Arc<Waiter>,
+    /// Monotonic time in us after which it gives up; `None` waits for ever.
+    pub(crate) deadline_us: Option<u64>,
+}
+
+impl Session {
+    /// The client's number, unique in its engine.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the client has said who it is (or may be anonymous).
+    pub fn is_authenticated(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The name of who it acts for, for logs.
+    pub fn principal(&self) -> Option<&str> {
+        self.identity.as_ref().map(|identity| identity.inside.caller().name())
+    }
+
+    /// Rings when another worker has something for this session: call [`Engine::deliver`] then.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// Whether the client waits in a blocking command: no request of its may run until it is done.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Whether the client listens to channels.
+    pub fn is_subscribed(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
+    /// Whether the protocol lets it ask only for subscriptions now.
+    #[inline]
+    pub(crate) fn only_subscriptions(&self) -> bool {
+        self.protocol == 2 && !self.channels.is_empty()
+    }
+
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(self.kind, Kind::Connection { .. })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let engine = self.engine.clone();
+        engine.forget(self);
+        let cells = engine.metrics().of(self.worker);
+        if self.is_connection() {
+            cells.shift(Gauge::Clients, -1);
+        }
+    }
+}
+
+/// Counts a new connection.
+pub(crate) fn count_opened(engine: &Engine, worker: usize) {
+    let cells = engine.metrics().of(worker);
+    cells.add(Count::Connections, 1);
+    cells.shift(Gauge::Clients, 1);
+}
