@@ -14,6 +14,7 @@ mod cli;
 pub mod function;
 pub mod gauge;
 pub mod law;
+pub mod load;
 pub mod report;
 pub mod run;
 pub mod scenario;
