@@ -7,6 +7,8 @@
 
 pub mod access;
 pub mod acl;
+pub mod json;
 pub mod network;
 pub mod pattern;
+pub mod policy;
 pub mod sigv4;
