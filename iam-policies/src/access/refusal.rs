@@ -15,7 +15,6 @@ pub struct AuthnError {
 
 impl AuthnError {
     /// A request that cannot be read.
-    #[expect(dead_code, reason = "the verifiers that use it land next")]
     pub(crate) fn malformed(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, status: 400, message: message.into() }
     }
