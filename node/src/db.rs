@@ -1,6 +1,7 @@
 //! The keyspace: partitions, their locks, and what a command may do with the keys it holds.
 
 pub mod entry;
+mod freer;
 mod keyspace;
 mod partition;
 pub mod table;

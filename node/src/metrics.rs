@@ -125,10 +125,10 @@ pub struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(workers: usize, commands: usize) -> Self {
-        Self { workers: (0..workers.max(1)).map(|_| Cells::new(commands)).collect() }
+        Self { workers: (0..workers + 1).map(|_| Cells::new(commands)).collect() }
     }
 
-    /// The cells of `worker`, for it alone; workers beyond the configured number share the last.
+    /// The cells of `worker`, for it alone. Who is no worker (a replay) gets the spare ones behind the last.
     #[inline]
     pub fn of(&self, worker: usize) -> &Cells {
         &self.workers[worker.min(self.workers.len() - 1)]
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn cells_add_up_and_names_are_unique() {
-        let metrics = Metrics::new(2, 1);
+        let metrics = Metrics::new(1, 1);
         metrics.of(0).add(Count::Hits, 2);
         metrics.of(1).add(Count::Hits, 3);
         metrics.of(0).shift(Gauge::Keys, 5);

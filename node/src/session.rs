@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use larder_iam_policies::access::{Admitted, Grant, Source};
 
-use crate::commands::Spec;
+use crate::commands::{Flags, Spec};
 use crate::engine::Engine;
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Inbox;
@@ -85,6 +85,13 @@ pub(crate) struct Transaction {
     pub(crate) bytes: usize,
     /// A command was refused while queueing: EXEC will refuse all.
     pub(crate) failed: bool,
+}
+
+impl Transaction {
+    /// Whether any of its commands may grow data.
+    pub(crate) fn grows(&self) -> bool {
+        self.queue.iter().any(|(spec, _)| spec.flags.has(Flags::DENYOOM))
+    }
 }
 
 /// The keys a session watches, and the flag that writers raise.

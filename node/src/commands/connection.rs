@@ -6,7 +6,7 @@ use larder_iam_policies::access::Evidence;
 
 use super::parse::int;
 use super::{Acl, Arity, Family, Flags, Http, Spec};
-use crate::engine::{Cx, Outcome, deliver_messages, unsubscribe_all};
+use crate::engine::{Cx, Outcome, unsubscribe_all};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 use crate::session::{Kind, Session};
@@ -253,7 +253,7 @@ pub(super) const RESET: Spec = Spec {
 };
 fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     super::discard(cx);
-    deliver_messages(cx.session, cx.now, cx.out);
+    super::pubsub::hear(cx);
     unsubscribe_all(cx.session);
     cx.session.name.clear();
     speak(cx, 2);

@@ -191,7 +191,6 @@ pub(super) const INFO: Spec = Spec {
     acl: Acl::SLOW.or(Acl::DANGEROUS),
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     beyond: Beyond::Cache(Actions::LIST),
-    locks: super::Locks::Walks,
     summary: "Figures about the server, by section.",
     reply: "verbatim text: field:value lines under # Section",
     run: info_command,

@@ -33,7 +33,7 @@ fn del(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut removed = 0;
     for bytes in args.iter().skip(1) {
         let key = cx.key(bytes);
-        removed += i64::from(cx.keys.take(key).is_some());
+        removed += i64::from(cx.keys.delete(key));
     }
     cx.out.int(removed);
     Ok(())
@@ -241,7 +241,7 @@ pub(super) fn expire_at(cx: &mut Cx<'_>, key: Key<'_>, at_ms: u64) {
 
 /// Removes a key whose new expiry has passed already; logged as a removal.
 pub(super) fn expire_now(cx: &mut Cx<'_>, key: Key<'_>) {
-    cx.keys.take(key);
+    cx.keys.delete(key);
     cx.keys.log_instead(&[b"DEL", key.bytes]);
 }
 

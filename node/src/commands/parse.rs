@@ -24,11 +24,12 @@ pub(super) fn timeout_ms(text: &[u8]) -> Result<Option<u64>, CommandError> {
         return Err(NOT_FLOAT);
     }
     let ms = (seconds * 1000.0).ceil();
-    if ms > i64::MAX as f64 / 2.0 {
-        return Err(CommandError::Text("ERR timeout is out of range"));
-    }
-    if ms < 0.0 {
+    // Redis casts to a signed 64-bit integer first: what does not fit comes out negative.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
         return Err(CommandError::Text("ERR timeout is negative"));
+    }
+    if ms > (i64::MAX / 2) as f64 {
+        return Err(CommandError::Text("ERR timeout is out of range"));
     }
     Ok((ms > 0.0).then_some(ms as u64))
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Spec};
-use crate::engine::{Cx, deliver_messages};
+use crate::engine::{Cx, Outcome, deliver_messages};
 use crate::error::CommandError;
 use crate::metrics::Gauge;
 use crate::resp::Args;
@@ -28,7 +28,7 @@ pub(super) const PUBLISH: Spec = Spec {
 fn publish(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let heard = cx.engine.pubsub.publish(args.get(1), args.get(2));
     // Who listens to itself sees its message before the reply, as in redis 7.0.
-    deliver_messages(cx.session, cx.now, cx.out);
+    hear(cx);
     cx.out.int(heard as i64);
     Ok(())
 }
@@ -82,7 +82,7 @@ pub(super) const UNSUBSCRIBE: Spec = Spec {
 };
 fn unsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // What was sent before is heard before.
-    deliver_messages(cx.session, cx.now, cx.out);
+    hear(cx);
     let channels: Vec<Bytes> = if args.len() > 1 {
         args.iter().skip(1).map(Bytes::copy_from_slice).collect()
     } else {
@@ -101,6 +101,13 @@ fn unsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         reply(cx, "unsubscribe", Some(&channel));
     }
     Ok(())
+}
+
+/// Writes the messages that wait; a client that may not listen any more is closed.
+pub(super) fn hear(cx: &mut Cx<'_>) {
+    if !deliver_messages(cx.session, cx.now, cx.out) {
+        cx.outcome = Outcome::Close;
+    }
 }
 
 fn reply(cx: &mut Cx<'_>, what: &str, channel: Option<&[u8]>) {

@@ -154,7 +154,7 @@ fn getdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             return Ok(());
         }
     }
-    cx.keys.take(key);
+    cx.keys.delete(key);
     cx.keys.log_instead(&[b"DEL", key.bytes]);
     Ok(())
 }
@@ -331,7 +331,7 @@ fn add(cx: &mut Cx<'_>, bytes: &[u8], by: i64) -> Result<(), CommandError> {
     })?;
     match sum {
         (_, true) => cx.keys.changed(key, Change::Value),
-        (value, false) => drop(cx.keys.put(key, Entry::int(bytes, value, None))),
+        (value, false) => cx.keys.put(key, Entry::int(bytes, value, None)),
     }
     cx.out.int(sum.0);
     Ok(())

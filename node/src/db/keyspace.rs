@@ -4,6 +4,7 @@
 //! noted, gauges move, the effect log gets its record, expired keys vanish.
 
 use super::entry::{Entry, EntryRef, Kind, List, Value};
+use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
 use crate::error::CommandError;
@@ -35,6 +36,8 @@ pub(crate) struct Keyspace<'e> {
     record: Vec<u8>,
     /// Keys that waiters wait for and that may serve them now.
     pub(crate) ready: Vec<Box<[u8]>>,
+    /// What is dropped once the partitions are given back.
+    garbage: Garbage,
     /// The key whose hash was computed ahead: its address, length and hash.
     ahead: (usize, usize, u64),
 }
@@ -61,6 +64,7 @@ impl<'e> Keyspace<'e> {
             rewritten: false,
             record: Vec::new(),
             ready: Vec::new(),
+            garbage: Garbage::default(),
             ahead: (0, 0, 0),
         }
     }
@@ -80,6 +84,9 @@ impl<'e> Keyspace<'e> {
             self.record.clear();
         }
         self.held = Held::None;
+        if !self.garbage.is_empty() {
+            self.garbage.free();
+        }
     }
 
     /// Remembers the hash of `key`, computed ahead of the command.
@@ -206,9 +213,8 @@ impl<'e> Keyspace<'e> {
         result
     }
 
-    /// Puts an entry, replacing what is there; the entry that was there unless its time had come.
-    pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) -> Option<Entry> {
-        let now_ms = self.now_ms;
+    /// Puts an entry, replacing what is there.
+    pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::List { Change::Elements } else { Change::Value };
         let cells = self.cells;
         let shard = self.shard(key.hash);
@@ -216,7 +222,9 @@ impl<'e> Keyspace<'e> {
         let old = shard.table.upsert(key.hash, entry);
         before.settle(shard, cells);
         self.changed(key, change);
-        old.filter(|old| !old.view().is_due(now_ms))
+        if let Some(old) = old {
+            self.garbage.entry(old);
+        }
     }
 
     /// Takes the entry out; `None` when there is none or its time has come.
@@ -225,6 +233,17 @@ impl<'e> Keyspace<'e> {
         let taken = self.remove(key)?;
         self.changed(key, Change::Value);
         Some(taken)
+    }
+
+    /// Removes the key; whether there was one.
+    pub(crate) fn delete(&mut self, key: Key<'_>) -> bool {
+        match self.take(key) {
+            Some(entry) => {
+                self.garbage.entry(entry);
+                true
+            }
+            None => false,
+        }
     }
 
     fn remove(&mut self, key: Key<'_>) -> Option<Entry> {
@@ -308,13 +327,12 @@ impl<'e> Keyspace<'e> {
     /// Empties every held partition; how many keys there were. Watchers of keys that existed are raised.
     pub(crate) fn clear(&mut self) -> u64 {
         let cells = self.cells;
-        let mut cleared = Vec::new();
         let mut keys = 0;
         for shard in self.held.shards() {
             raise_existing(shard, self.db);
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
-            cleared.push(shard.table.clear());
+            self.garbage.table(shard.table.clear());
             before.settle(shard, cells);
         }
         self.changed_all();

@@ -178,6 +178,7 @@ impl Engine {
         session.transaction.is_none()
             && !session.only_subscriptions()
             && self.config.maxmemory_bytes == 0
+            && !self.meters.is_limited()
             && session.identity.as_ref().is_some_and(|identity| identity.grant.is_full())
     }
 }

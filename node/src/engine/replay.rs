@@ -29,8 +29,8 @@ impl std::fmt::Display for ReplayError {
 impl std::error::Error for ReplayError {}
 
 impl Engine {
-    /// Applies whole records, in order. Nobody is asked: they were when the effects happened. A key that is dead at `now`
-    /// but not in the log keeps living until the log or the clock of a command ends it.
+    /// Applies whole records, in order. Nobody is asked: they were when the effects happened. Nothing expires by itself
+    /// meanwhile; the log says what did. `now` is only for clients that wait for what the log pushes.
     ///
     /// # Errors
     /// [`ReplayError`] at the first record that is no known write.
@@ -75,7 +75,8 @@ impl Engine {
         now: Now,
         out: &mut Out,
     ) -> Result<(), String> {
-        let mut cx = Cx::new(self, session, now, out);
+        // At the beginning of time nothing is due: what died, the log says.
+        let mut cx = Cx::new(self, session, Now { wall_ms: 0, ..now }, out);
         cx.nested = true;
         let mut wanted = Partitions::default();
         let mut rows = Vec::new();
@@ -98,6 +99,7 @@ impl Engine {
             }
         }
         cx.out.clear();
+        cx.now = now;
         super::blocking::serve_ready(&mut cx);
         cx.keys.release();
         debug_assert!(matches!(cx.keys.held, Held::None));

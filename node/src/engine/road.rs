@@ -60,21 +60,25 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     }
     let call = Call::of(spec, args, cx.now);
     let queueing = cx.session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED);
-    // Once: EXEC pays nothing for what was charged when it was queued.
-    let paid = match judge(cx, call) {
-        Ok(permit) => admissible(cx, spec).and_then(|()| Ok(cx.engine.meters.charge(permit, cx.now)?)),
+    let permit = match judge(cx, call) {
+        Ok(permit) => admissible(cx, spec).map(|()| permit),
         Err(Unjudged::Busy) => return Outcome::Busy,
         Err(Unjudged::Denied(error)) => Err(error),
     };
+    // Locked before it is paid for: a busy partition must not cost the client twice.
+    if permit.is_ok() && !queueing && hold(cx, &call).is_err() {
+        return Outcome::Busy;
+    }
+    let paid = permit.and_then(|permit| Ok(cx.engine.meters.charge(permit, cx.now)?));
     match paid {
-        Ok(_) if queueing => {
+        Ok(paid) if !queueing => locked(cx, paid),
+        outcome => {
             cx.keys.release();
-            enqueue(cx, spec, args)
-        }
-        Ok(paid) => locked(cx, paid),
-        Err(error) => {
-            cx.keys.release();
-            refuse(cx, args, &error)
+            match outcome {
+                // Charged now: EXEC pays nothing for it.
+                Ok(_) => enqueue(cx, spec, args),
+                Err(error) => refuse(cx, args, &error),
+            }
         }
     }
 }

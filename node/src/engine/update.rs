@@ -143,7 +143,7 @@ fn apply<'c>(cx: &mut Cx<'_>, call: &Call<'_>, change: Change, keeps: Option<u64
         Change::Keep => Ok(Updated::Kept),
         Change::Delete if !call.spec().is_write() => Err(UpdateError::NotAsAuthorized("a read may not delete")),
         Change::Delete => {
-            let deleted = cx.keys.take(key).is_some();
+            let deleted = cx.keys.delete(key);
             if deleted {
                 cx.keys.log_instead(&[b"DEL", key.bytes]);
             }
