@@ -22,6 +22,7 @@ pub mod session;
 pub mod slot;
 pub mod time;
 mod waiters;
+pub mod workers;
 
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};
