@@ -10,6 +10,7 @@
 pub mod commands;
 pub mod config;
 pub mod db;
+mod echo;
 pub mod engine;
 pub mod error;
 pub mod glob;
@@ -18,6 +19,7 @@ pub mod meter;
 pub mod metrics;
 pub mod pubsub;
 pub mod resp;
+pub mod server;
 pub mod session;
 pub mod slot;
 pub mod time;

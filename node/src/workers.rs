@@ -219,6 +219,11 @@ impl Seat {
         self.pool.clock.now()
     }
 
+    /// The moment `mono_us` of [`Seat::now`] means, for timers.
+    pub fn instant(&self, mono_us: u64) -> std::time::Instant {
+        self.pool.clock.instant(mono_us)
+    }
+
     /// Runs another task on this worker. Must be called there.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         drop(tokio::task::spawn_local(Watched::new(Box::pin(task), self.clone())));

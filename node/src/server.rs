@@ -1,0 +1,279 @@
+//! The road for RESP: a listener, and connections on the workers.
+//!
+//! Accepting runs on whatever runtime calls [`listen`]: the control thread, never a worker. The network is asked first:
+//! what the listener's cache does not admit is dropped before a byte of it is read. A connection that is let in lives
+//! on one worker to its end ([`crate::workers`]); the rest of the road, from AUTH to the reply, is walked per command
+//! by [`Engine::exec_batch`].
+
+mod busy;
+mod client;
+pub mod config;
+mod connection;
+mod sweep;
+mod unsent;
+
+pub(crate) use client::Client;
+pub use config::{ConnectionLimits, Listener, RawNode};
+pub use sweep::sweep;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder_iam_policies::access::Source;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::echo::Echo;
+use crate::engine::Engine;
+use crate::session::Peer;
+use crate::workers::{Drain, Guest, Phase, Seat, Workers};
+use client::SessionClient;
+use connection::Connection;
+
+const BACKLOG: u32 = 1024;
+/// How long accepting rests after the system refused a connection its files or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(10);
+
+/// A listener that accepts, until it is drained or dropped with its runtime.
+pub struct Listening {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What one listener counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListenerStats {
+    /// Connections open now.
+    pub connections: usize,
+    /// Connections dropped because the network rules admit their address to no cache here.
+    pub refused: u64,
+    /// Connections turned away because `connections_max` were open.
+    pub turned_away: u64,
+    /// Connections that arrived while no worker responded.
+    pub busy: u64,
+}
+
+struct Shared {
+    front: Front,
+    limits: ConnectionLimits,
+    workers: Workers,
+    drain: Drain,
+    refused: AtomicU64,
+    turned_away: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// What answers behind a listener.
+#[derive(Clone)]
+enum Front {
+    Engine(Arc<Engine>),
+    Echo,
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug)]
+pub struct ListenError {
+    address: SocketAddr,
+    moved_by: String,
+    cause: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, moved_by, cause } = self;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "port {} of {} is taken by another process: choose another with {moved_by}",
+                    address.port(),
+                    address.ip()
+                )
+            }
+            _ => write!(f, "cannot listen on {address}: {cause}; choose another address with {moved_by}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Opens a RESP listener in front of one cache and accepts on the current runtime; connections go to `workers`.
+///
+/// # Errors
+/// The address is taken, is not this machine's, or may not be used: the message names it and what moves it.
+pub async fn listen(listener: &Listener, engine: Arc<Engine>, workers: &Workers) -> Result<Listening, ListenError> {
+    open(listener, Front::Engine(engine), workers)
+}
+
+/// Opens a listener whose connections are answered by a constant: the floor that benches measure against.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn listen_echo(listener: &Listener, workers: &Workers) -> Result<Listening, ListenError> {
+    open(listener, Front::Echo, workers)
+}
+
+fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listening, ListenError> {
+    let refused = |cause| ListenError { address: listener.address, moved_by: listener.moved_by.clone(), cause };
+    let socket = bind(listener.address).map_err(refused)?;
+    let address = socket.local_addr().map_err(refused)?;
+    let shared = Arc::new(Shared {
+        front,
+        limits: listener.limits,
+        workers: workers.clone(),
+        drain: Drain::new(),
+        refused: AtomicU64::new(0),
+        turned_away: AtomicU64::new(0),
+        busy: AtomicU64::new(0),
+    });
+    let accepting = tokio::spawn(accept(socket, shared.clone()));
+    Ok(Listening { address, shared, accepting })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a restart need not wait for old connections to be forgotten; it does not let two processes share a port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Listening {
+    /// Where it really listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it counted.
+    pub fn stats(&self) -> ListenerStats {
+        let Shared { drain, refused, turned_away, busy, .. } = &*self.shared;
+        ListenerStats {
+            connections: drain.guests(),
+            refused: refused.load(Ordering::Relaxed),
+            turned_away: turned_away.load(Ordering::Relaxed),
+            busy: busy.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether it accepts.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_finished()
+    }
+
+    /// Takes no more connections, lets the open ones finish what they have been sent for `timeout`, then cuts them.
+    /// Answers how many were cut.
+    pub async fn drain(self, timeout: Duration) -> usize {
+        let cut = self.shared.drain.finish(timeout).await;
+        self.accepting.abort();
+        cut
+    }
+}
+
+async fn accept(socket: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = shared.drain.reached(Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => shared.take(stream, address),
+            Err(error) if is_one_connections_fault(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; trying again shortly");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+fn is_one_connections_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+impl Shared {
+    /// The first stage of the road, at accept: network, then room, then a worker.
+    fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let Ok(local) = stream.local_addr() else { return };
+        if !self.admits(address.ip().to_canonical(), local.port()) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        drop(stream.set_nodelay(true));
+        let Some(guest) = self.drain.enter(self.limits.connections_max) else {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            drop(stream.try_write(b"-ERR max number of clients reached\r\n"));
+            return;
+        };
+        let arrival = Arrival { shared: self.clone(), address, local, guest };
+        match self.workers.choose() {
+            Some(_) => arrival.place(stream, Vec::new()),
+            None => {
+                self.busy.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(arrival.wait(stream));
+            }
+        }
+    }
+
+    fn admits(&self, ip: IpAddr, port: u16) -> bool {
+        match &self.front {
+            Front::Engine(engine) => engine.access().load().admits_any(&[engine.name()], ip, port),
+            Front::Echo => ip.is_loopback(),
+        }
+    }
+}
+
+/// A connection on its way to a worker.
+struct Arrival {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    local: SocketAddr,
+    guest: Guest,
+}
+
+impl Arrival {
+    async fn wait(self, stream: TcpStream) {
+        let held = tokio::select! {
+            held = busy::hold(stream, &self.shared.workers) => held,
+            () = self.shared.drain.reached(Phase::Draining) => None,
+        };
+        if let Some((stream, input)) = held {
+            self.place(stream, input);
+        }
+    }
+
+    fn place(self, stream: TcpStream, input: Vec<u8>) {
+        // The worker's runtime watches the socket from here on, not this one.
+        let Ok(stream) = stream.into_std() else { return };
+        let workers = self.shared.workers.clone();
+        let placed = workers.place(move |seat| async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.live(stream, input, seat).await,
+                Err(error) => tracing::warn!(%error, "cannot watch a connection"),
+            }
+        });
+        // It stopped responding between the question and now: the client may connect again.
+        if placed.is_err() {
+            tracing::debug!("a connection found no worker");
+        }
+    }
+
+    async fn live(self, stream: TcpStream, input: Vec<u8>, seat: Seat) {
+        let Self { shared, address, local, guest } = self;
+        let limits = shared.limits;
+        match &shared.front {
+            Front::Echo => Connection::new(stream, Echo::default(), seat, limits, guest, input).run().await,
+            Front::Engine(engine) => {
+                let source = Source::new(address.ip(), false, local.port());
+                let worker = seat.worker();
+                let Ok(session) = engine.open(Peer { source, address, local }, worker, seat.now()) else { return };
+                let client = SessionClient { engine: engine.clone(), session, worker };
+                Connection::new(stream, client, seat, limits, guest, input).run().await;
+            }
+        }
+    }
+}

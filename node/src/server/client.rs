@@ -1,0 +1,62 @@
+//! What a connection drives: an engine's session, or the echo.
+
+use std::sync::Arc;
+
+use crate::engine::{Engine, Next, Progress};
+use crate::metrics::Count;
+use crate::pubsub::Inbox;
+use crate::resp::Out;
+use crate::session::Session;
+use crate::time::Now;
+
+/// The far end of a connection's bytes. Synchronous: a connection does all the waiting.
+pub(crate) trait Client {
+    /// Runs what is whole at the start of `input`, at most a batch, and writes the replies.
+    fn batch(&mut self, input: &[u8], now: Now, out: &mut Out) -> Progress;
+
+    /// Writes what others left for this client, after its inbox rang or its wait is over.
+    fn deliver(&mut self, now: Now, out: &mut Out) -> Next;
+
+    /// The inbox to listen to now, if others may have something for this client.
+    fn inbox(&self) -> Option<&Arc<Inbox>>;
+
+    /// Whether the client listens for good: no idle timeout applies.
+    fn is_listening(&self) -> bool;
+
+    /// Counts bytes read and written.
+    fn count(&self, read: usize, written: usize);
+}
+
+/// A session and its engine.
+pub(crate) struct SessionClient {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) session: Session,
+    pub(crate) worker: usize,
+}
+
+impl Client for SessionClient {
+    #[inline]
+    fn batch(&mut self, input: &[u8], now: Now, out: &mut Out) -> Progress {
+        self.engine.exec_batch(&mut self.session, input, now, out)
+    }
+
+    fn deliver(&mut self, now: Now, out: &mut Out) -> Next {
+        self.engine.deliver(&mut self.session, now, out)
+    }
+
+    #[inline]
+    fn inbox(&self) -> Option<&Arc<Inbox>> {
+        (self.session.is_subscribed() || self.session.is_blocked()).then(|| self.session.inbox())
+    }
+
+    fn is_listening(&self) -> bool {
+        self.session.is_subscribed() || self.session.is_blocked()
+    }
+
+    #[inline]
+    fn count(&self, read: usize, written: usize) {
+        let cells = self.engine.metrics().of(self.worker);
+        cells.add(Count::BytesIn, read as u64);
+        cells.add(Count::BytesOut, written as u64);
+    }
+}

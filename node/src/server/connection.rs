@@ -1,0 +1,397 @@
+//! One RESP connection: bytes in, batches run, bytes out. All the waiting of a connection is in here.
+//!
+//! A turn is: one read, as many batches as fit in [`TURN_US`], one write. Requests are read into the worker's own
+//! buffer and replies written into the worker's own; only what is left over (half a request, replies the socket did not
+//! take) moves into buffers of the connection, so an idle connection holds none. While more than
+//! `output_bytes_max` of replies wait, nothing is read and nothing runs.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use super::config::ConnectionLimits;
+use super::unsent::{Unsent, write_some};
+use crate::engine::Next;
+use crate::resp::Out;
+use crate::workers::{Guest, Phase, PhaseWatch, Seat};
+
+/// How long one connection may keep its worker before others have a turn.
+const TURN_US: u64 = 200;
+/// A turn ends early when it has written so much.
+const TURN_OUT_BYTES: usize = 256 * 1024;
+/// The worker's read buffer: the most one read of small requests takes.
+const READ_BYTES: usize = 64 * 1024;
+/// Least room made for the rest of a request.
+const ROOM_BYTES_MIN: usize = 16 * 1024;
+/// Requests read ahead while the client waits in a blocking command.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// After a refusal the rest of what the client sends is read and forgotten, so that the reply is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How long the last replies may take to leave.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+/// Turns refused by a held partition before the connection sleeps instead of yielding.
+const BUSY_YIELDS: u32 = 16;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// A worker's buffers, used by one turn at a time.
+struct Scratch {
+    input: Box<[u8]>,
+    out: Out,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { input: vec![0; READ_BYTES].into(), out: Out::new(2) }
+    }
+}
+
+/// A connection on its worker.
+pub(super) struct Connection<C> {
+    stream: TcpStream,
+    client: C,
+    seat: Seat,
+    limits: ConnectionLimits,
+    phase: PhaseWatch,
+    _guest: Guest,
+    /// Requests not run yet, from `at` on.
+    input: Vec<u8>,
+    at: usize,
+    unsent: Unsent,
+}
+
+/// Why a wait ended.
+enum Event {
+    /// So many bytes are in the worker's buffer.
+    Fresh(usize),
+    /// More bytes are in the connection's own buffer.
+    More,
+    /// The inbox rang, or the wait of a blocking command is over.
+    Due,
+    /// Replies left: nothing waits any more, or little enough.
+    Flushed,
+    /// The client is gone, was idle for too long, or the server stops.
+    End,
+    /// As before, with replies or requests that the client may still care for.
+    HangUp,
+}
+
+impl<C: Client> Connection<C> {
+    /// A connection whose first bytes, `input`, were read already.
+    pub(super) fn new(
+        stream: TcpStream,
+        client: C,
+        seat: Seat,
+        limits: ConnectionLimits,
+        guest: Guest,
+        input: Vec<u8>,
+    ) -> Self {
+        let phase = guest.drain().watch();
+        Self { stream, client, seat, limits, phase, _guest: guest, input, at: 0, unsent: Unsent::default() }
+    }
+
+    /// The whole life of the connection.
+    pub(super) async fn run(mut self) {
+        match self.serve().await {
+            Ok(true) => self.hang_up().await,
+            Ok(false) => {}
+            // A reset or a broken pipe is how clients leave; there is nobody to tell.
+            Err(error) => tracing::debug!(%error, "connection lost"),
+        }
+    }
+
+    /// Serves until the end; true when the client is still there and is owed its last replies.
+    async fn serve(&mut self) -> io::Result<bool> {
+        let mut next = if self.input.is_empty() { Next::Read { missing: 1 } } else { self.turn(0)? };
+        let mut refused = 0;
+        loop {
+            next = match next {
+                Next::Close => return Ok(true),
+                Next::Again if !self.is_over_limit() => {
+                    tokio::task::yield_now().await;
+                    self.turn(0)?
+                }
+                Next::Busy => {
+                    refused += 1;
+                    self.stand_back(refused).await;
+                    self.turn(0)?
+                }
+                Next::Again | Next::Read { .. } | Next::Blocked(_) => match self.wait(next).await? {
+                    Event::Fresh(n) => self.turn(n)?,
+                    Event::More if matches!(next, Next::Blocked(_)) => next,
+                    Event::More => self.turn(0)?,
+                    Event::Due => self.deliver()?,
+                    Event::Flushed => next,
+                    Event::End => return Ok(false),
+                    Event::HangUp => return Ok(true),
+                },
+            };
+            if !matches!(next, Next::Busy) {
+                refused = 0;
+            }
+        }
+    }
+
+    #[inline]
+    fn is_over_limit(&self) -> bool {
+        self.unsent.bytes() > self.limits.output_bytes_max
+    }
+
+    async fn stand_back(&self, refused: u32) {
+        match refused {
+            0..=BUSY_YIELDS => tokio::task::yield_now().await,
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+
+    /// Runs what was read: `fresh` bytes of the worker's buffer, or what the connection's own holds. One write.
+    fn turn(&mut self, fresh: usize) -> io::Result<Next> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let own = std::mem::take(&mut self.input);
+            let input = if own.is_empty() { &scratch.input[..fresh] } else { &own[self.at..] };
+            let waits = !self.unsent.is_empty();
+            // A turn that panicked may have left half a reply here: it is another client's.
+            scratch.out.clear();
+            let out = if waits { self.unsent.back() } else { &mut scratch.out };
+            let (consumed, next) = run(&mut self.client, &self.seat, input, out);
+            self.keep(own, &scratch.input[..fresh], consumed);
+            self.client.count(fresh, scratch.out.len());
+            self.write(&mut scratch.out)?;
+            Ok(next)
+        })
+    }
+
+    /// Keeps what was not consumed of the connection's own bytes, or else of `fresh`.
+    #[inline]
+    fn keep(&mut self, mut own: Vec<u8>, fresh: &[u8], consumed: usize) {
+        if own.is_empty() {
+            if let Some(rest) = fresh.get(consumed..).filter(|rest| !rest.is_empty()) {
+                own.extend_from_slice(rest);
+                self.at = 0;
+            }
+        } else {
+            self.at += consumed;
+            if self.at == own.len() {
+                // The next requests go through the worker's buffer again.
+                own = Vec::new();
+                self.at = 0;
+            }
+        }
+        self.input = own;
+    }
+
+    /// Writes `out` if nothing waits before it, and keeps what the socket does not take.
+    #[inline]
+    fn write(&mut self, out: &mut Out) -> io::Result<()> {
+        if !self.unsent.is_empty() {
+            self.unsent.flush(&self.stream)?;
+            return Ok(());
+        }
+        if out.is_empty() {
+            return Ok(());
+        }
+        let sent = write_some(&self.stream, out, 0)?;
+        if sent < out.len() {
+            self.unsent.hold(out, sent);
+        }
+        Ok(())
+    }
+
+    /// Writes what others have for this client.
+    fn deliver(&mut self) -> io::Result<Next> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.out.clear();
+            let out = if self.unsent.is_empty() { &mut scratch.out } else { self.unsent.back() };
+            let next = self.client.deliver(self.seat.now(), out);
+            self.client.count(0, scratch.out.len());
+            self.write(&mut scratch.out)?;
+            let next = if matches!(next, Next::Read { .. }) && self.at < self.input.len() { Next::Again } else { next };
+            Ok(next)
+        })
+    }
+
+    /// Waits for what `next` needs: bytes, room in the socket, the inbox, the time, the end.
+    async fn wait(&mut self, next: Next) -> io::Result<Event> {
+        let timer = self.timer(next);
+        let mut timer = pin!(timer);
+        let inbox = self.client.inbox().cloned();
+        let mut rang = pin!(inbox.as_ref().map(|inbox| inbox.rang()));
+        std::future::poll_fn(|cx| {
+            if !self.unsent.is_empty()
+                && let Poll::Ready(event) = self.poll_flush(cx, next)
+            {
+                return Poll::Ready(event);
+            }
+            if let Poll::Ready(event) = self.poll_input(cx, next) {
+                return Poll::Ready(event);
+            }
+            if let Some(rang) = rang.as_mut().as_pin_mut()
+                && !self.is_over_limit()
+                && rang.poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(Event::Due));
+            }
+            self.poll_end(cx, next, timer.as_mut())
+        })
+        .await
+    }
+
+    /// The moment a wait is over: of a blocking command, or of a silent client.
+    fn timer(&self, next: Next) -> Option<tokio::time::Sleep> {
+        let deadline = match next {
+            Next::Blocked(deadline_us) => deadline_us.map(|us| self.seat.instant(us)),
+            _ if self.limits.idle_timeout_ms > 0 && !self.client.is_listening() => {
+                Some(std::time::Instant::now() + Duration::from_millis(self.limits.idle_timeout_ms))
+            }
+            _ => None,
+        };
+        deadline.map(|at| tokio::time::sleep_until(at.into()))
+    }
+}
+
+impl<C: Client> Connection<C> {
+    /// Replies that wait: written as the socket takes them, and worth an event when that lets the connection go on.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<io::Result<Event>> {
+        while !self.unsent.is_empty() {
+            ready!(self.stream.poll_write_ready(cx))?;
+            self.unsent.flush(&self.stream)?;
+            // Only whole requests wait for room here; whoever waits for bytes goes on to look for them.
+            if matches!(next, Next::Again) && !self.is_over_limit() {
+                return Poll::Ready(Ok(Event::Flushed));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Bytes of the client, where they are wanted.
+    fn poll_input(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<io::Result<Event>> {
+        let missing = match next {
+            Next::Read { missing } if !self.is_over_limit() && self.phase.poll_phase(cx) == Phase::Serving => missing,
+            // Read ahead only to learn that the client is gone.
+            Next::Blocked(_) if self.input.len() - self.at < AHEAD_BYTES_MAX => ROOM_BYTES_MIN,
+            _ => return Poll::Pending,
+        };
+        if self.input.is_empty() && !matches!(next, Next::Blocked(_)) {
+            return self.poll_fresh(cx);
+        }
+        self.make_room(missing);
+        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
+        self.client.count(read, 0);
+        Poll::Ready(Ok(if read == 0 { Event::End } else { Event::More }))
+    }
+
+    /// A read into the worker's buffer. A read that does not fill it tells tokio that the socket is empty, which spares
+    /// the second read that would find that out.
+    #[inline]
+    fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(&mut scratch.input);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            // No other task runs between here and the turn that follows: it is the same poll of this one.
+            Poll::Ready(Ok(match read.filled().len() {
+                0 => Event::End,
+                n => Event::Fresh(n),
+            }))
+        })
+    }
+
+    /// Room for the rest of a request, never more than what has come so far: a claimed length reserves nothing.
+    fn make_room(&mut self, missing: usize) {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        let room = missing.clamp(ROOM_BYTES_MIN, self.input.len().max(READ_BYTES));
+        self.input.reserve(room);
+    }
+
+    /// The ways a wait ends without anything to run.
+    fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: Next,
+        timer: Pin<&mut Option<tokio::time::Sleep>>,
+    ) -> Poll<io::Result<Event>> {
+        match (self.phase.poll_phase(cx), next) {
+            (Phase::Serving, _) => {}
+            (Phase::Cutting, _) => return Poll::Ready(Ok(Event::End)),
+            // What was read whole is still answered; half a request or a blocked one is not.
+            (Phase::Draining, Next::Again) => {}
+            (Phase::Draining, _) => return Poll::Ready(Ok(Event::HangUp)),
+        }
+        let Some(timer) = timer.as_pin_mut() else { return Poll::Pending };
+        ready!(timer.poll(cx));
+        Poll::Ready(Ok(if matches!(next, Next::Blocked(_)) { Event::Due } else { Event::End }))
+    }
+
+    /// Writes the last replies, says that there will be no more, and lets the client close first.
+    async fn hang_up(mut self) {
+        let Connection { stream, unsent, phase, .. } = &mut self;
+        let last = async {
+            loop {
+                if unsent.is_empty() || unsent.flush(stream)? {
+                    return io::Result::Ok(());
+                }
+                stream.writable().await?;
+            }
+        };
+        match until_cut(phase, tokio::time::timeout(LAST_WRITE, last)).await {
+            Some(Ok(Ok(()))) => {}
+            _ => return,
+        }
+        if socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let linger = async {
+            let mut sink = [0; 4096];
+            let mut left = LINGER_BYTES_MAX;
+            while let Ok(n @ 1..) = stream.read(&mut sink).await {
+                left = left.saturating_sub(n);
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        until_cut(phase, tokio::time::timeout(LINGER, linger)).await;
+    }
+}
+
+/// Batches of `input` until it holds no whole request, the turn is over, or a request has to wait: how much was
+/// consumed, and what comes next.
+#[inline]
+fn run<C: Client>(client: &mut C, seat: &Seat, input: &[u8], out: &mut Out) -> (usize, Next) {
+    let mut now = seat.now();
+    let until_us = now.mono_us + TURN_US;
+    let mut consumed = 0;
+    loop {
+        let progress = client.batch(input.get(consumed..).unwrap_or_default(), now, out);
+        consumed += progress.consumed;
+        if !matches!(progress.next, Next::Again) || out.len() >= TURN_OUT_BYTES {
+            return (consumed, progress.next);
+        }
+        now = seat.now();
+        if now.mono_us >= until_us {
+            return (consumed, Next::Again);
+        }
+    }
+}
+
+/// `task`, or nothing when the server stops waiting.
+async fn until_cut<T>(phase: &mut PhaseWatch, task: impl Future<Output = T>) -> Option<T> {
+    let mut task = pin!(task);
+    std::future::poll_fn(|cx| match phase.poll_phase(cx) {
+        Phase::Cutting => Poll::Ready(None),
+        _ => task.as_mut().poll(cx).map(Some),
+    })
+    .await
+}
