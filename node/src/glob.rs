@@ -122,16 +122,10 @@ mod tests {
             ("[]a]", "a"),
         ];
         for (pattern, text) in yes {
-            assert!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} {text}"
-            );
+            assert!(matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
         }
         for (pattern, text) in no {
-            assert!(
-                !matches(pattern.as_bytes(), text.as_bytes()),
-                "{pattern} {text}"
-            );
+            assert!(!matches(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
         }
     }
 

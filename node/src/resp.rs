@@ -7,6 +7,7 @@
 //! Left out: streamed RESP3 types (`$?`, `*?`), which no server of the Redis family sends, and which are refused.
 
 mod args;
+mod fuzz;
 mod inline;
 mod number;
 mod out;
@@ -14,6 +15,7 @@ mod reply;
 mod request;
 
 pub use args::{Args, OwnedArgs, encode_request};
+pub use fuzz::fuzz_resp;
 pub use number::{parse_i64, write_double};
 pub use out::{Mark, Out, SHARED_BYTES_MIN};
 pub use reply::{Reply, read_reply};

@@ -26,9 +26,7 @@ pub fn hash_tag(key: &[u8]) -> &[u8] {
 /// CRC16 with polynomial 0x1021, start 0, nothing reflected.
 #[inline]
 pub fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)]
-    })
+    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
 static TABLE: [u16; 256] = table();
@@ -40,11 +38,7 @@ const fn table() -> [u16; 256] {
         let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 != 0 {
-                (crc << 1) ^ 0x1021
-            } else {
-                crc << 1
-            };
+            crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
         table[byte] = crc;
@@ -62,13 +56,8 @@ mod tests {
     fn published_values() {
         // The check value of CRC-16/XMODEM, and slots that `CLUSTER KEYSLOT` of Redis 7 answers.
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        let slots: [(&[u8], u16); 5] = [
-            (b"", 0),
-            (b"foo", 12182),
-            (b"bar", 5061),
-            (b"somekey", 11058),
-            (b"foo{hash_tag}", 2515),
-        ];
+        let slots: [(&[u8], u16); 5] =
+            [(b"", 0), (b"foo", 12182), (b"bar", 5061), (b"somekey", 11058), (b"foo{hash_tag}", 2515)];
         for (key, slot) in slots {
             assert_eq!(slot_of(key), slot, "{}", key.escape_ascii());
         }

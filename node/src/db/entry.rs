@@ -127,21 +127,11 @@ impl Shape {
     }
 
     fn attribute_at(self) -> usize {
-        self.long_key_at()
-            + if self.key_len >= usize::from(LONG_KEY) {
-                4
-            } else {
-                0
-            }
+        self.long_key_at() + if self.key_len >= usize::from(LONG_KEY) { 4 } else { 0 }
     }
 
     fn key_at(self) -> usize {
-        self.attribute_at()
-            + if self.flags & HAS_ATTRIBUTE != 0 {
-                2 + self.attribute_len
-            } else {
-                0
-            }
+        self.attribute_at() + if self.flags & HAS_ATTRIBUTE != 0 { 2 + self.attribute_len } else { 0 }
     }
 
     fn value_at(self) -> usize {
@@ -158,8 +148,7 @@ impl Shape {
 }
 
 fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(size_class(bytes), ALIGN)
-        .expect("keys and values are below 4 GiB, far from isize::MAX")
+    Layout::from_size_align(size_class(bytes), ALIGN).expect("keys and values are below 4 GiB, far from isize::MAX")
 }
 
 /// A string value, encoded: what goes into the block.
@@ -176,9 +165,7 @@ impl Entry {
     pub fn string(key: &[u8], value: &[u8], expire_at_ms: Option<u64>) -> Entry {
         match parse_i64(value) {
             Some(value) => Entry::encoded(key, Encoded::Int(value), expire_at_ms),
-            None if value.len() > SHARED_BYTES_MIN => {
-                Entry::shared(key, Bytes::copy_from_slice(value), expire_at_ms)
-            }
+            None if value.len() > SHARED_BYTES_MIN => Entry::shared(key, Bytes::copy_from_slice(value), expire_at_ms),
             None => Entry::encoded(key, Encoded::Raw(value), expire_at_ms),
         }
     }
@@ -201,20 +188,11 @@ impl Entry {
     pub fn list(key: &[u8], list: List, expire_at_ms: Option<u64>) -> Entry {
         let object = Box::into_raw(Box::new(Object::List(list)));
         let value = (object as usize).to_ne_bytes();
-        Entry::build(
-            Kind::List,
-            Encoding::Object,
-            key,
-            None,
-            &value,
-            expire_at_ms,
-        )
+        Entry::build(Kind::List, Encoding::Object, key, None, &value, expire_at_ms)
     }
 
     fn encoded(key: &[u8], value: Encoded<'_>, expire_at_ms: Option<u64>) -> Entry {
-        let build = |encoding, value: &[u8]| {
-            Entry::build(Kind::String, encoding, key, None, value, expire_at_ms)
-        };
+        let build = |encoding, value: &[u8]| Entry::build(Kind::String, encoding, key, None, value, expire_at_ms);
         match value {
             Encoded::Raw(value) => build(Encoding::Raw, value),
             Encoded::Int(value) => build(Encoding::Int, &value.to_ne_bytes()),
@@ -238,27 +216,17 @@ impl Entry {
         let shape = Shape {
             kind,
             encoding,
-            flags: flag(expire_at_ms.is_some(), HAS_EXPIRY)
-                | flag(attribute.is_some(), HAS_ATTRIBUTE),
+            flags: flag(expire_at_ms.is_some(), HAS_EXPIRY) | flag(attribute.is_some(), HAS_ATTRIBUTE),
             key_len: key.len(),
             attribute_len: attribute.map_or(0, <[u8]>::len),
             value_len: value.len(),
         };
-        assert!(
-            key.len() <= u32::MAX as usize && value.len() <= u32::MAX as usize,
-            "keys and values are below 4 GiB"
-        );
+        assert!(key.len() <= u32::MAX as usize && value.len() <= u32::MAX as usize, "keys and values are below 4 GiB");
         let layout = shape.layout();
         // SAFETY: the layout's size is at least HEADER.
         let block = unsafe { alloc(layout) };
-        let Some(block) = NonNull::new(block) else {
-            handle_alloc_error(layout)
-        };
-        let short = if key.len() >= usize::from(LONG_KEY) {
-            LONG_KEY
-        } else {
-            key.len() as u16
-        };
+        let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
+        let short = if key.len() >= usize::from(LONG_KEY) { LONG_KEY } else { key.len() as u16 };
         // SAFETY: all places are within `shape.bytes()`, which the block has; the block is new, so nothing overlaps.
         unsafe {
             put(block, 0, &(value.len() as u32).to_ne_bytes());
@@ -268,18 +236,10 @@ impl Entry {
                 put(block, HEADER, &at.min(EXPIRE_AT_MS_MAX).to_le_bytes()[..6]);
             }
             if short == LONG_KEY {
-                put(
-                    block,
-                    shape.long_key_at(),
-                    &(key.len() as u32).to_ne_bytes(),
-                );
+                put(block, shape.long_key_at(), &(key.len() as u32).to_ne_bytes());
             }
             if let Some(attribute) = attribute {
-                put(
-                    block,
-                    shape.attribute_at(),
-                    &(attribute.len() as u16).to_ne_bytes(),
-                );
+                put(block, shape.attribute_at(), &(attribute.len() as u16).to_ne_bytes());
                 put(block, shape.attribute_at() + 2, attribute);
             }
             put(block, shape.key_at(), key);
@@ -327,39 +287,17 @@ impl Entry {
     pub fn with_key(self, key: &[u8]) -> Entry {
         let view = self.view();
         let shape = view.shape();
-        let new = Entry::build(
-            shape.kind,
-            shape.encoding,
-            key,
-            view.attribute(),
-            view.stored(shape),
-            view.expire_at_ms(),
-        );
+        let new =
+            Entry::build(shape.kind, shape.encoding, key, view.attribute(), view.stored(shape), view.expire_at_ms());
         self.free_block();
         new
     }
 
-    fn rebuilt(
-        self,
-        expire_at_ms: Option<u64>,
-        attribute: Option<&[u8]>,
-        keep_attribute: bool,
-    ) -> Entry {
+    fn rebuilt(self, expire_at_ms: Option<u64>, attribute: Option<&[u8]>, keep_attribute: bool) -> Entry {
         let view = self.view();
         let shape = view.shape();
-        let attribute = if keep_attribute {
-            view.attribute()
-        } else {
-            attribute
-        };
-        let new = Entry::build(
-            shape.kind,
-            shape.encoding,
-            view.key(),
-            attribute,
-            view.stored(shape),
-            expire_at_ms,
-        );
+        let attribute = if keep_attribute { view.attribute() } else { attribute };
+        let new = Entry::build(shape.kind, shape.encoding, view.key(), attribute, view.stored(shape), expire_at_ms);
         self.free_block();
         new
     }
@@ -392,8 +330,7 @@ impl Entry {
     /// one, the entry is no string, or an attribute would have to be dropped.
     pub fn overwrite(&mut self, value: &[u8]) -> bool {
         let mut shape = self.view().shape();
-        let inline = matches!(shape.encoding, Encoding::Raw | Encoding::Int)
-            && value.len() <= SHARED_BYTES_MIN;
+        let inline = matches!(shape.encoding, Encoding::Raw | Encoding::Int) && value.len() <= SHARED_BYTES_MIN;
         if !inline || shape.kind != Kind::String || shape.flags & HAS_ATTRIBUTE != 0 {
             return false;
         }
@@ -533,9 +470,7 @@ impl<'a> EntryRef<'a> {
         match shape.encoding {
             Encoding::Raw => Value::Bytes(self.stored(shape)),
             // SAFETY: an integer has 8 bytes at `value_at`.
-            Encoding::Int => {
-                Value::Int(i64::from_ne_bytes(unsafe { get(self.0, shape.value_at()) }))
-            }
+            Encoding::Int => Value::Int(i64::from_ne_bytes(unsafe { get(self.0, shape.value_at()) })),
             // SAFETY: the encoding says that the value is a pointer from Box<Bytes>, alive as long as the entry.
             Encoding::Shared => Value::Shared(unsafe { &*(self.pointer(shape) as *const Bytes) }),
             Encoding::Object => {
@@ -602,8 +537,7 @@ impl<'a> EntryRef<'a> {
                 shape.key_len = u32::from_ne_bytes(get(self.0, shape.long_key_at())) as usize;
             }
             if flags & HAS_ATTRIBUTE != 0 {
-                shape.attribute_len =
-                    usize::from(u16::from_ne_bytes(get(self.0, shape.attribute_at())));
+                shape.attribute_len = usize::from(u16::from_ne_bytes(get(self.0, shape.attribute_at())));
             }
             shape
         }
@@ -619,22 +553,14 @@ impl<'a> EntryRef<'a> {
     /// The pointer that is the value, for encodings that hold one. Exposed provenance: it was stored as an address.
     fn pointer(self, shape: Shape) -> *mut u8 {
         // SAFETY: such a value has the 8 bytes of a pointer.
-        std::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(unsafe {
-            get(self.0, shape.value_at())
-        }))
+        std::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(unsafe { get(self.0, shape.value_at()) }))
     }
 }
 
 impl std::fmt::Debug for EntryRef<'_> {
     /// Sizes only: keys and values are the user's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Entry({}, key of {} bytes, {} heap bytes)",
-            self.kind().name(),
-            self.key().len(),
-            self.heap_bytes()
-        )
+        write!(f, "Entry({}, key of {} bytes, {} heap bytes)", self.kind().name(), self.key().len(), self.heap_bytes())
     }
 }
 

@@ -48,10 +48,7 @@ pub struct KeyHash {
 impl KeyHash {
     /// A hash function chosen by `seed`, which is random in production so that nobody can aim keys at one bucket.
     pub fn new(seed: u64) -> KeyHash {
-        KeyHash {
-            seed,
-            shared: SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15),
-        }
+        KeyHash { seed, shared: SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15) }
     }
 
     /// 64 well-mixed bits.
@@ -89,11 +86,7 @@ struct Chunk {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Table({} entries in {} buckets, {} more chained)",
-            self.len, self.buckets, self.chain_buckets
-        )
+        write!(f, "Table({} entries in {} buckets, {} more chained)", self.len, self.buckets, self.chain_buckets)
     }
 }
 
@@ -242,10 +235,7 @@ impl Table {
         let Some(root) = self.root(hash) else { return };
         let candidates = root.matching(tag(hash));
         if candidates != 0 {
-            let entry = root
-                .slot(candidates.trailing_zeros() as usize)
-                .address()
-                .as_ptr();
+            let entry = root.slot(candidates.trailing_zeros() as usize).address().as_ptr();
             prefetch(entry);
             // Entries are not aligned to lines, and most do not fit in one: the value is on the next.
             prefetch(entry.wrapping_add(64));
@@ -257,26 +247,18 @@ impl Table {
     #[inline]
     fn bucket_of(&self, hash: u64) -> usize {
         let number = hash as usize & self.mask;
-        if number < self.buckets {
-            number
-        } else {
-            number & (self.mask >> 1)
-        }
+        if number < self.buckets { number } else { number & (self.mask >> 1) }
     }
 
     #[inline]
     fn root(&self, hash: u64) -> Option<&Bucket> {
         let number = self.bucket_of(hash);
-        self.chunks
-            .get(number / CHUNK)
-            .map(|chunk| &chunk.buckets[number % CHUNK])
+        self.chunks.get(number / CHUNK).map(|chunk| &chunk.buckets[number % CHUNK])
     }
 
     #[inline]
     fn bucket_mut(&mut self, number: usize) -> Option<&mut Bucket> {
-        self.chunks
-            .get_mut(number / CHUNK)
-            .map(|chunk| &mut chunk.buckets[number % CHUNK])
+        self.chunks.get_mut(number / CHUNK).map(|chunk| &mut chunk.buckets[number % CHUNK])
     }
 
     /// Puts a slot into bucket `number` or its chain.
@@ -288,9 +270,7 @@ impl Table {
                 bucket.chain(Box::new(Bucket::new()));
                 self.chain_buckets += 1;
             }
-            let Some(mut next) = bucket.next() else {
-                unreachable!("the bucket was chained just now")
-            };
+            let Some(mut next) = bucket.next() else { unreachable!("the bucket was chained just now") };
             // SAFETY: the chain is owned by the bucket that `bucket` borrows mutably, and that borrow ends here.
             bucket = unsafe { next.as_mut() };
         }
@@ -367,10 +347,7 @@ impl Table {
 
     fn add_bucket(&mut self) {
         if self.buckets == self.chunks.len() * CHUNK {
-            self.chunks.push(Chunk {
-                buckets: Box::new([const { Bucket::new() }; CHUNK]),
-                due_s: NEVER,
-            });
+            self.chunks.push(Chunk { buckets: Box::new([const { Bucket::new() }; CHUNK]), due_s: NEVER });
         }
         self.set_buckets(self.buckets + 1);
     }

@@ -36,29 +36,20 @@ impl<'a> Args<'a> {
     #[inline]
     pub fn try_get(&self, i: usize) -> Option<&'a [u8]> {
         let &(start, end) = self.ranges.get(i)?;
-        Some(
-            self.buf
-                .get(start as usize..end as usize)
-                .unwrap_or_default(),
-        )
+        Some(self.buf.get(start as usize..end as usize).unwrap_or_default())
     }
 
     /// The arguments from `i` on.
     #[inline]
     pub fn from(&self, i: usize) -> Args<'a> {
-        Args {
-            buf: self.buf,
-            ranges: self.ranges.get(i..).unwrap_or_default(),
-        }
+        Args { buf: self.buf, ranges: self.ranges.get(i..).unwrap_or_default() }
     }
 
     /// All arguments in order.
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
         let buf = self.buf;
-        self.ranges
-            .iter()
-            .map(move |&(start, end)| buf.get(start as usize..end as usize).unwrap_or_default())
+        self.ranges.iter().map(move |&(start, end)| buf.get(start as usize..end as usize).unwrap_or_default())
     }
 
     /// The sum of the arguments' lengths, in bytes.
@@ -81,13 +72,7 @@ impl<'a> Args<'a> {
 impl std::fmt::Debug for Args<'_> {
     /// The command's name and the sizes only: arguments may be passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}({} args, {} bytes)",
-            self.get(0).escape_ascii(),
-            self.len(),
-            self.bytes()
-        )
+        write!(f, "{}({} args, {} bytes)", self.get(0).escape_ascii(), self.len(), self.bytes())
     }
 }
 
@@ -128,10 +113,7 @@ impl OwnedArgs {
     /// The arguments, borrowed.
     #[inline]
     pub fn as_args(&self) -> Args<'_> {
-        Args {
-            buf: &self.buf,
-            ranges: &self.ranges,
-        }
+        Args { buf: &self.buf, ranges: &self.ranges }
     }
 
     /// Bytes held on the heap, for queue limits.
@@ -178,10 +160,7 @@ mod tests {
         let owned = OwnedArgs::from_slices([&b"SET"[..], b"k", b""]);
         let args = owned.as_args();
         assert_eq!((args.len(), args.bytes()), (3, 4));
-        assert_eq!(
-            (args.get(0), args.get(1), args.get(2), args.get(3)),
-            (&b"SET"[..], &b"k"[..], &b""[..], &b""[..])
-        );
+        assert_eq!((args.get(0), args.get(1), args.get(2), args.get(3)), (&b"SET"[..], &b"k"[..], &b""[..], &b""[..]));
         assert_eq!(args.try_get(3), None);
         assert_eq!(args.from(1).iter().collect::<Vec<_>>(), [&b"k"[..], b""]);
         assert!(args.from(9).is_empty());
@@ -200,9 +179,6 @@ mod tests {
     #[test]
     fn ranges_outside_the_buffer_are_empty() {
         assert_eq!(Args::new(b"abc", &[(2, 9), (3, 1)]).get(0), b"");
-        assert_eq!(
-            Args::new(b"abc", &[(2, 9), (3, 1)]).iter().next_back(),
-            Some(&b""[..])
-        );
+        assert_eq!(Args::new(b"abc", &[(2, 9), (3, 1)]).iter().next_back(), Some(&b""[..]));
     }
 }

@@ -23,12 +23,12 @@ pub(super) fn split(buf: &[u8], start: usize, end: usize, ranges: &mut Vec<(u32,
     }
     let mut word = None;
     for (at, byte) in line.iter().enumerate() {
-        match (is_space(*byte), word) {
-            (true, Some(from)) => {
+        match word {
+            Some(from) if ends_word(*byte) => {
                 ranges.push(((start + from) as u32, (start + at) as u32));
                 word = None;
             }
-            (false, None) => word = Some(at),
+            None if !is_space(*byte) => word = Some(at),
             _ => {}
         }
     }
@@ -42,7 +42,12 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-fn unquote(line: &[u8]) -> Option<OwnedArgs> {
+/// Inside a word Redis ends at these only: `\v` and `\f` are skipped before a word, and belong to one they follow.
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+pub(super) fn unquote(line: &[u8]) -> Option<OwnedArgs> {
     let mut args = OwnedArgs::new();
     let mut rest = line;
     loop {
@@ -66,8 +71,7 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     loop {
         match rest {
             [] => return Some((word, rest)),
-            // Inside a word Redis ends at these only; \v and \f separate words but do not end one.
-            [b' ' | b'\t' | b'\n' | b'\r', ..] => return Some((word, rest)),
+            [byte, ..] if ends_word(*byte) => return Some((word, rest)),
             [b'"', tail @ ..] => {
                 return closed(double_quoted(tail, &mut word)?).map(|tail| (word, tail));
             }
@@ -84,9 +88,7 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// A closing quote is followed by a space or by nothing.
 fn closed(rest: &[u8]) -> Option<&[u8]> {
-    rest.first()
-        .is_none_or(|byte| is_space(*byte))
-        .then_some(rest)
+    rest.first().is_none_or(|byte| is_space(*byte)).then_some(rest)
 }
 
 fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
@@ -94,9 +96,7 @@ fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]>
         match rest {
             [] => return None,
             [b'"', tail @ ..] => return Some(tail),
-            [b'\\', b'x', high, low, tail @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 word.push(hex(*high) << 4 | hex(*low));
                 rest = tail;
             }
@@ -151,12 +151,7 @@ mod tests {
     fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut ranges = Vec::new();
         match split(line, 0, line.len(), &mut ranges) {
-            Line::Plain => Some(
-                ranges
-                    .iter()
-                    .map(|r| line[r.0 as usize..r.1 as usize].to_vec())
-                    .collect(),
-            ),
+            Line::Plain => Some(ranges.iter().map(|r| line[r.0 as usize..r.1 as usize].to_vec()).collect()),
             Line::Quoted(args) => Some(args.as_args().iter().map(<[u8]>::to_vec).collect()),
             Line::Unbalanced => None,
         }
@@ -168,14 +163,9 @@ mod tests {
         assert_eq!(words(b""), some(&[]));
         assert_eq!(words(b"  \t "), some(&[]));
         assert_eq!(words(b" set  k\tv "), some(&[b"set", b"k", b"v"]));
-        assert_eq!(
-            words(br#"set k "a b" 'c d'"#),
-            some(&[b"set", b"k", b"a b", b"c d"])
-        );
-        assert_eq!(
-            words(br#""\x41\n\r\t\b\a\q\\\"""#),
-            some(&[b"A\n\r\t\x08\x07q\\\""])
-        );
+        assert_eq!(words(b"\x0bset \x0ck\x0b v"), some(&[b"set", b"k\x0b", b"v"]));
+        assert_eq!(words(br#"set k "a b" 'c d'"#), some(&[b"set", b"k", b"a b", b"c d"]));
+        assert_eq!(words(br#""\x41\n\r\t\b\a\q\\\"""#), some(&[b"A\n\r\t\x08\x07q\\\""]));
         assert_eq!(words(br#"'it\'s' '\n'"#), some(&[b"it's", br"\n"]));
         assert_eq!(words(br#"pre"fix" ''"#), some(&[b"prefix", b""]));
         assert_eq!(words(br#""\x4g""#), some(&[b"x4g"]));
@@ -183,14 +173,7 @@ mod tests {
 
     #[test]
     fn unbalanced_quotes_are_refused() {
-        for line in [
-            &br#""abc"#[..],
-            b"'abc",
-            br#""abc"def"#,
-            b"'a'b",
-            br#""abc\"#,
-            br#""abc\""#,
-        ] {
+        for line in [&br#""abc"#[..], b"'abc", br#""abc"def"#, b"'a'b", br#""abc\"#, br#""abc\""#] {
             assert_eq!(words(line), None, "{}", line.escape_ascii());
         }
     }

@@ -52,21 +52,13 @@ pub fn write_double(value: f64, out: &mut Vec<u8>) {
         out.extend_from_slice(without_trailing_zeros(&fixed).as_bytes());
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };
-        let text = format!(
-            "{}e{sign}{:02}",
-            without_trailing_zeros(mantissa),
-            exponent.abs()
-        );
+        let text = format!("{}e{sign}{:02}", without_trailing_zeros(mantissa), exponent.abs());
         out.extend_from_slice(text.as_bytes());
     }
 }
 
 fn without_trailing_zeros(text: &str) -> &str {
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 #[cfg(test)]
@@ -77,19 +69,8 @@ mod tests {
 
     #[test]
     fn canonical_integers_only() {
-        for text in [
-            "",
-            "-",
-            "-0",
-            "+1",
-            "01",
-            "-01",
-            " 1",
-            "1 ",
-            "1a",
-            "9223372036854775808",
-            "-9223372036854775809",
-        ] {
+        for text in ["", "-", "-0", "+1", "01", "-01", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809"]
+        {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_i64(b"18446744073709551617"), None);
@@ -119,13 +100,8 @@ mod tests {
             write_double(value, &mut out);
             let got = String::from_utf8(out).unwrap();
             // `%.17g` drops trailing zeros of the mantissa.
-            let want = want
-                .replace(".0000000000000000e", "e")
-                .replace("1.5000000000000000e", "1.5e");
-            assert!(
-                got == want || got.parse::<f64>().unwrap() == value && got.len() <= 24,
-                "{got} {want}"
-            );
+            let want = want.replace(".0000000000000000e", "e").replace("1.5000000000000000e", "1.5e");
+            assert!(got == want || got.parse::<f64>().unwrap() == value && got.len() <= 24, "{got} {want}");
         }
     }
 

@@ -32,10 +32,7 @@ pub struct Mark {
 impl Out {
     /// An empty writer that speaks RESP2, or RESP3 when `protocol` is 3.
     pub fn new(protocol: u8) -> Out {
-        Out {
-            resp3: protocol == 3,
-            ..Out::default()
-        }
+        Out { resp3: protocol == 3, ..Out::default() }
     }
 
     /// 2 or 3.
@@ -64,13 +61,7 @@ impl Out {
     /// message may quote what the client sent.
     pub fn error(&mut self, message: impl AsRef<[u8]>) {
         self.buf.push(b'-');
-        self.buf.extend(message.as_ref().iter().map(|byte| {
-            if matches!(byte, b'\r' | b'\n') {
-                b' '
-            } else {
-                *byte
-            }
-        }));
+        self.buf.extend(message.as_ref().iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
         self.buf.extend_from_slice(b"\r\n");
     }
 
@@ -78,8 +69,7 @@ impl Out {
     #[inline]
     pub fn int(&mut self, value: i64) {
         if (0..10).contains(&value) {
-            self.buf
-                .extend_from_slice(&[b':', b'0' + value as u8, b'\r', b'\n']);
+            self.buf.extend_from_slice(&[b':', b'0' + value as u8, b'\r', b'\n']);
         } else {
             self.line(b':', itoa::Buffer::new().format(value).as_bytes());
         }
@@ -115,14 +105,12 @@ impl Out {
     /// No value: `_`, in RESP2 the null bulk string.
     #[inline]
     pub fn null(&mut self) {
-        self.buf
-            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+        self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// No array (an aborted EXEC, a BLPOP that timed out): `_`, in RESP2 the null array.
     pub fn null_array(&mut self) {
-        self.buf
-            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+        self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// The head of an array; its `n` elements follow.
@@ -133,11 +121,7 @@ impl Out {
 
     /// The head of a map; `n` pairs of key and value follow. RESP2: an array of `2 n`.
     pub fn map(&mut self, n: usize) {
-        if self.resp3 {
-            header(b'%', n, &mut self.buf)
-        } else {
-            header(b'*', n * 2, &mut self.buf)
-        }
+        if self.resp3 { header(b'%', n, &mut self.buf) } else { header(b'*', n * 2, &mut self.buf) }
     }
 
     /// The head of a set. RESP2: an array.
@@ -154,11 +138,7 @@ impl Out {
     pub fn double(&mut self, value: f64) {
         let mut text = Vec::with_capacity(24);
         write_double(value, &mut text);
-        if self.resp3 {
-            self.line(b',', &text)
-        } else {
-            self.bulk(&text)
-        }
+        if self.resp3 { self.line(b',', &text) } else { self.bulk(&text) }
     }
 
     /// A truth value. RESP2: 1 or 0.
@@ -172,11 +152,7 @@ impl Out {
 
     /// An integer of any size, as decimal text. RESP2: a bulk string.
     pub fn big_number(&mut self, text: &str) {
-        if self.resp3 {
-            self.line(b'(', text.as_bytes())
-        } else {
-            self.bulk(text)
-        }
+        if self.resp3 { self.line(b'(', text.as_bytes()) } else { self.bulk(text) }
     }
 
     /// Text with its three-letter format (`txt`, `mkd`). RESP2: a bulk string of the text alone.
@@ -202,8 +178,7 @@ impl Out {
     pub fn append(&mut self, other: &mut Out) {
         let base = self.buf.len();
         self.buf.append(&mut other.buf);
-        self.shared
-            .extend(other.shared.drain(..).map(|(at, value)| (at + base, value)));
+        self.shared.extend(other.shared.drain(..).map(|(at, value)| (at + base, value)));
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
     }
 
@@ -247,11 +222,10 @@ impl Out {
 
     /// All bytes in one vector, shared values copied.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.pieces()
-            .fold(Vec::with_capacity(self.len()), |mut all, piece| {
-                all.extend_from_slice(piece);
-                all
-            })
+        self.pieces().fold(Vec::with_capacity(self.len()), |mut all, piece| {
+            all.extend_from_slice(piece);
+            all
+        })
     }
 
     /// Takes all bytes out as one vector, without a copy when nothing is shared; the protocol stays.
@@ -266,11 +240,7 @@ impl Out {
 
     /// Forgets what was written; the buffer's capacity and the protocol stay.
     pub fn clear(&mut self) {
-        self.rollback(Mark {
-            buf: 0,
-            shared: 0,
-            shared_bytes: 0,
-        });
+        self.rollback(Mark { buf: 0, shared: 0, shared_bytes: 0 });
     }
 
     /// Gives memory back when the buffer has grown beyond `bytes` and is empty.
@@ -282,11 +252,7 @@ impl Out {
 
     /// The present end, for [`Out::rollback`].
     pub fn mark(&self) -> Mark {
-        Mark {
-            buf: self.buf.len(),
-            shared: self.shared.len(),
-            shared_bytes: self.shared_bytes,
-        }
+        Mark { buf: self.buf.len(), shared: self.shared.len(), shared_bytes: self.shared_bytes }
     }
 
     /// Forgets what was written after `mark`.
@@ -299,15 +265,11 @@ impl Out {
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = 0;
         let last = (self.buf.len(), None);
-        self.shared
-            .iter()
-            .map(|(at, value)| (*at, Some(value)))
-            .chain([last])
-            .flat_map(move |(upto, value)| {
-                let own = self.buf.get(at..upto).unwrap_or_default();
-                at = upto;
-                [own, value.map(Bytes::as_ref).unwrap_or_default()]
-            })
+        self.shared.iter().map(|(at, value)| (*at, Some(value))).chain([last]).flat_map(move |(upto, value)| {
+            let own = self.buf.get(at..upto).unwrap_or_default();
+            at = upto;
+            [own, value.map(Bytes::as_ref).unwrap_or_default()]
+        })
     }
 
     #[inline]
@@ -332,16 +294,13 @@ mod tests {
 
     #[test]
     fn each_type_in_both_protocols() {
-        let both: [(fn(&mut Out), &str, &str); 17] = [
+        type Write = fn(&mut Out);
+        let both: [(Write, &str, &str); 17] = [
             (|o| o.simple("PONG"), "+PONG|", "+PONG|"),
             (|o| o.ok(), "+OK|", "+OK|"),
             (|o| o.error("ERR a\r\nb"), "-ERR a  b|", "-ERR a  b|"),
             (|o| o.int(7), ":7|", ":7|"),
-            (
-                |o| o.int(i64::MIN),
-                ":-9223372036854775808|",
-                ":-9223372036854775808|",
-            ),
+            (|o| o.int(i64::MIN), ":-9223372036854775808|", ":-9223372036854775808|"),
             (|o| o.bulk("ab"), "$2|ab|", "$2|ab|"),
             (|o| o.bulk_int(-12), "$3|-12|", "$3|-12|"),
             (|o| o.null(), "$-1|", "_|"),
@@ -377,16 +336,9 @@ mod tests {
         want.extend_from_slice(format!("${}\r\n", big.len()).as_bytes());
         want.extend_from_slice(&big);
         want.extend_from_slice(b"\r\n");
-        assert_eq!(
-            (out.to_vec(), out.len(), out.as_slice()),
-            (want.clone(), want.len(), None)
-        );
+        assert_eq!((out.to_vec(), out.len(), out.as_slice()), (want.clone(), want.len(), None));
         for skip in [0, 1, 12, 13, 5000, before.len(), want.len() - 1, want.len()] {
-            assert_eq!(
-                out.segments(skip).collect::<Vec<_>>().concat(),
-                want[skip..],
-                "{skip}"
-            );
+            assert_eq!(out.segments(skip).collect::<Vec<_>>().concat(), want[skip..], "{skip}");
         }
         let mut slices = [IoSlice::new(b""); 2];
         assert_eq!(out.io_slices(0, &mut slices), 2);

@@ -79,13 +79,7 @@ impl Reply {
 
 fn line(kind: u8, text: &[u8], out: &mut Vec<u8>) {
     out.push(kind);
-    out.extend(text.iter().map(|byte| {
-        if matches!(byte, b'\r' | b'\n') {
-            b' '
-        } else {
-            *byte
-        }
-    }));
+    out.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -154,13 +148,8 @@ impl<'a> Reader<'a> {
         Ok(match kind {
             b'+' => Reply::Simple(text.to_vec()),
             b'-' => Reply::Error(text.to_vec()),
-            b':' => Reply::Int(
-                parse_i64(text.strip_prefix(b"+").unwrap_or(text))
-                    .ok_or(ProtocolError::ReplyLine)?,
-            ),
-            b'$' => self
-                .blob(text)?
-                .map_or(Reply::NullBulk, |value| Reply::Bulk(value.to_vec())),
+            b':' => Reply::Int(parse_i64(text.strip_prefix(b"+").unwrap_or(text)).ok_or(ProtocolError::ReplyLine)?),
+            b'$' => self.blob(text)?.map_or(Reply::NullBulk, |value| Reply::Bulk(value.to_vec())),
             b'!' => Reply::Error(self.blob(text)?.ok_or(ProtocolError::BulkLength)?.to_vec()),
             b'=' => match self.blob(text)? {
                 Some([a, b, c, b':', text @ ..]) => Reply::Verbatim([*a, *b, *c], text.to_vec()),
@@ -184,20 +173,11 @@ impl<'a> Reader<'a> {
     /// The line after the type byte; its CR LF is consumed.
     fn line(&mut self) -> Result<&'a [u8], Stop> {
         let rest = self.buf.get(self.at + 1..).unwrap_or_default();
-        let window = rest
-            .get(..rest.len().min(self.limits.inline_bytes_max + 2))
-            .unwrap_or_default();
+        let window = rest.get(..rest.len().min(self.limits.inline_bytes_max + 2)).unwrap_or_default();
         let Some(length) = memchr::memchr(b'\n', window) else {
-            return Err(if rest.len() > window.len() {
-                ProtocolError::ReplyLine.into()
-            } else {
-                Stop::More
-            });
+            return Err(if rest.len() > window.len() { ProtocolError::ReplyLine.into() } else { Stop::More });
         };
-        let text = window
-            .get(..length)
-            .and_then(|text| text.strip_suffix(b"\r"))
-            .ok_or(ProtocolError::ReplyLine)?;
+        let text = window.get(..length).and_then(|text| text.strip_suffix(b"\r")).ok_or(ProtocolError::ReplyLine)?;
         self.at += 1 + length + 1;
         Ok(text)
     }
@@ -210,22 +190,13 @@ impl<'a> Reader<'a> {
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| *n <= self.limits.bulk_bytes_max)
             .ok_or(ProtocolError::BulkLength)?;
-        let value = self
-            .buf
-            .get(self.at..self.at + length + 2)
-            .ok_or(Stop::More)?;
+        let value = self.buf.get(self.at..self.at + length + 2).ok_or(Stop::More)?;
         self.at += length + 2;
-        Ok(Some(
-            value
-                .strip_suffix(b"\r\n")
-                .ok_or(ProtocolError::ReplyLine)?,
-        ))
+        Ok(Some(value.strip_suffix(b"\r\n").ok_or(ProtocolError::ReplyLine)?))
     }
 
     fn count(&self, text: &[u8]) -> Result<usize, Stop> {
-        let count = parse_i64(text)
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n <= self.limits.args_max);
+        let count = parse_i64(text).and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= self.limits.args_max);
         Ok(count.ok_or(ProtocolError::MultibulkLength)?)
     }
 
@@ -290,11 +261,7 @@ mod tests {
             reply.write(&mut back);
             assert_eq!(back, wire.as_bytes());
             for cut in 0..wire.len() {
-                assert_eq!(
-                    read(&wire.as_bytes()[..cut]),
-                    Ok(None),
-                    "{wire:?} cut at {cut}"
-                );
+                assert_eq!(read(&wire.as_bytes()[..cut]), Ok(None), "{wire:?} cut at {cut}");
             }
         }
     }
@@ -326,10 +293,7 @@ mod tests {
         assert_eq!(read(deep(33).as_bytes()), Err(ProtocolError::Depth));
         let long = [b"+", &vec![b'a'; 64 * 1024][..], b"\r\n"].concat();
         assert!(read(&long).unwrap().is_some());
-        assert_eq!(
-            read(&[b"+a", &long[1..]].concat()),
-            Err(ProtocolError::ReplyLine)
-        );
+        assert_eq!(read(&[b"+a", &long[1..]].concat()), Err(ProtocolError::ReplyLine));
     }
 
     fn tree() -> impl Strategy<Value = Reply> {

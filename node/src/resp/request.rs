@@ -67,30 +67,18 @@ impl ProtocolError {
     pub fn text(&self) -> Cow<'static, [u8]> {
         Cow::Borrowed(match self {
             ProtocolError::MultibulkLength => b"Protocol error: invalid multibulk length",
-            ProtocolError::UnauthenticatedMultibulkLength => {
-                b"Protocol error: unauthenticated multibulk length"
-            }
+            ProtocolError::UnauthenticatedMultibulkLength => b"Protocol error: unauthenticated multibulk length",
             ProtocolError::ExpectedBulk(got) => {
-                let got = if matches!(got, b'\r' | b'\n') {
-                    b' '
-                } else {
-                    *got
-                };
-                return Cow::Owned(
-                    [b"Protocol error: expected '$', got '", &[got][..], b"'"].concat(),
-                );
+                let got = if matches!(got, b'\r' | b'\n') { b' ' } else { *got };
+                return Cow::Owned([b"Protocol error: expected '$', got '", &[got][..], b"'"].concat());
             }
             ProtocolError::BulkLength => b"Protocol error: invalid bulk length",
-            ProtocolError::UnauthenticatedBulkLength => {
-                b"Protocol error: unauthenticated bulk length"
-            }
+            ProtocolError::UnauthenticatedBulkLength => b"Protocol error: unauthenticated bulk length",
             ProtocolError::MultibulkLine => b"Protocol error: too big mbulk count string",
             ProtocolError::BulkLine => b"Protocol error: too big bulk count string",
             ProtocolError::InlineLine => b"Protocol error: too big inline request",
             ProtocolError::Quotes => b"Protocol error: unbalanced quotes in request",
-            ProtocolError::FrameBytes => {
-                b"Protocol error: request is longer than this server accepts"
-            }
+            ProtocolError::FrameBytes => b"Protocol error: request is longer than this server accepts",
             ProtocolError::ReplyType(_) => b"Protocol error: unknown reply type",
             ProtocolError::ReplyLine => b"Protocol error: malformed reply line",
             ProtocolError::Depth => b"Protocol error: reply nested too deeply",
@@ -150,9 +138,7 @@ pub fn parse(
     let held = ranges.len();
     let parsed = match buf.get(from) {
         None => return Ok(Parsed::Incomplete { missing: 1 }),
-        Some(b'*') if resume.done == 0 && resume.searched == 0 => {
-            fresh(buf, from, ranges, limits, resume)
-        }
+        Some(b'*') if resume.done == 0 && resume.searched == 0 => fresh(buf, from, ranges, limits, resume),
         Some(b'*') => resumed(buf, from, ranges, limits, resume),
         Some(_) => inline(buf, from, ranges, limits, resume),
     };
@@ -185,18 +171,13 @@ fn fresh(
             Step::Missing(missing) => {
                 let base = from as u32;
                 let found = ranges.get(held..).unwrap_or_default();
-                resume
-                    .ranges
-                    .extend(found.iter().map(|&(start, end)| (start - base, end - base)));
+                resume.ranges.extend(found.iter().map(|&(start, end)| (start - base, end - base)));
                 (resume.done, resume.left) = (at - from, count - n);
                 return Ok(Parsed::Incomplete { missing });
             }
         }
     }
-    Ok(Parsed::Complete {
-        end: at,
-        args: count,
-    })
+    Ok(Parsed::Complete { end: at, args: count })
 }
 
 /// A request begun in an earlier call: ranges gather in `resume`, relative, until the request is whole.
@@ -227,12 +208,7 @@ fn resumed(
     }
     let end = from + resume.done;
     let args = resume.ranges.len();
-    ranges.extend(
-        resume
-            .ranges
-            .iter()
-            .map(|&(start, end)| (start + base, end + base)),
-    );
+    ranges.extend(resume.ranges.iter().map(|&(start, end)| (start + base, end + base)));
     resume.reset();
     Ok(Parsed::Complete { end, args })
 }
@@ -246,20 +222,19 @@ enum Step<T> {
 
 /// `*count CR LF`. Redis looks for CR, and skips the byte after it unseen; so do we.
 #[inline]
-fn count(
-    buf: &[u8],
-    from: usize,
-    limits: &Limits,
-    resume: &mut Resume,
-) -> Result<Step<usize>, ProtocolError> {
+fn count(buf: &[u8], from: usize, limits: &Limits, resume: &mut Resume) -> Result<Step<usize>, ProtocolError> {
+    if let [b'*', digit @ b'1'..=b'9', b'\r', _, ..] = buf.get(from..).unwrap_or_default() {
+        let count = usize::from(digit - b'0');
+        if count <= limits.args_max {
+            resume.searched = 0;
+            return Ok(Step::Done(count, from + 4));
+        }
+    }
     let (line, next) = match line(buf, from + 1, limits, resume, ProtocolError::MultibulkLine)? {
         Step::Done(line, next) => (line, next),
         Step::Missing(missing) => return Ok(Step::Missing(missing)),
     };
-    let count = match line {
-        [digit @ b'1'..=b'9'] => i64::from(digit - b'0'),
-        _ => parse_i64(line).ok_or(ProtocolError::MultibulkLength)?,
-    };
+    let count = parse_i64(line).ok_or(ProtocolError::MultibulkLength)?;
     match usize::try_from(count) {
         Ok(count) if count > limits.args_max => Err(if limits.unauthenticated {
             ProtocolError::UnauthenticatedMultibulkLength
@@ -280,19 +255,21 @@ fn bulk(
     limits: &Limits,
     resume: &mut Resume,
 ) -> Result<Step<(u32, u32)>, ProtocolError> {
-    let (line, start) = match line(buf, at, limits, resume, ProtocolError::BulkLine)? {
-        Step::Done(line, next) => (line, next),
-        Step::Missing(missing) => return Ok(Step::Missing(missing)),
-    };
-    let length = match line {
-        [b'$', digit @ b'0'..=b'9'] => usize::from(digit - b'0'),
-        [b'$', text @ ..] => long_length(text, limits)?,
-        _ => {
-            return Err(ProtocolError::ExpectedBulk(
-                line.first().copied().unwrap_or(b'\r'),
-            ));
+    let (length, start) = match buf.get(at..).unwrap_or_default() {
+        // Most arguments are shorter than 100 bytes: no search for the line's end.
+        [b'$', digit @ b'0'..=b'9', b'\r', _, ..] => (usize::from(digit - b'0'), at + 4),
+        [b'$', tens @ b'1'..=b'9', digit @ b'0'..=b'9', b'\r', _, ..] => {
+            (usize::from(tens - b'0') * 10 + usize::from(digit - b'0'), at + 5)
         }
+        _ => match long_bulk(buf, at, limits, resume)? {
+            Step::Done(length, start) => (length, start),
+            Step::Missing(missing) => return Ok(Step::Missing(missing)),
+        },
     };
+    resume.searched = 0;
+    if length > limits.bulk_bytes_max {
+        return Err(too_long(length, limits));
+    }
     let end = start + length;
     if end + 2 - from > limits.frame_bytes_max || end + 2 > u32::MAX as usize {
         return Err(ProtocolError::FrameBytes);
@@ -303,20 +280,27 @@ fn bulk(
     Ok(Step::Done((start as u32, end as u32), end + 2))
 }
 
-#[inline]
-fn long_length(text: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
-    let length = parse_i64(text)
-        .and_then(|n| usize::try_from(n).ok())
-        .ok_or(ProtocolError::BulkLength)?;
-    if length <= limits.bulk_bytes_max {
-        return Ok(length);
-    }
-    let plainly_too_long = length > Limits::DEFAULT.bulk_bytes_max;
-    Err(if limits.unauthenticated && !plainly_too_long {
+#[inline(never)]
+fn long_bulk(buf: &[u8], at: usize, limits: &Limits, resume: &mut Resume) -> Result<Step<usize>, ProtocolError> {
+    let (line, start) = match line(buf, at, limits, resume, ProtocolError::BulkLine)? {
+        Step::Done(line, next) => (line, next),
+        Step::Missing(missing) => return Ok(Step::Missing(missing)),
+    };
+    let [b'$', text @ ..] = line else {
+        return Err(ProtocolError::ExpectedBulk(line.first().copied().unwrap_or(b'\r')));
+    };
+    let length = parse_i64(text).and_then(|n| usize::try_from(n).ok()).ok_or(ProtocolError::BulkLength)?;
+    Ok(Step::Done(length, start))
+}
+
+/// Who asks for more than anybody may have is told so; who has not logged in, that.
+#[cold]
+fn too_long(length: usize, limits: &Limits) -> ProtocolError {
+    if limits.unauthenticated && length <= Limits::DEFAULT.bulk_bytes_max {
         ProtocolError::UnauthenticatedBulkLength
     } else {
         ProtocolError::BulkLength
-    })
+    }
 }
 
 /// The bytes from `at` to the next CR, and the place two bytes after it.
@@ -329,21 +313,14 @@ fn line<'a>(
     too_long: ProtocolError,
 ) -> Result<Step<&'a [u8]>, ProtocolError> {
     let rest = buf.get(at..).unwrap_or_default();
-    // Lengths are short: look at the first bytes by hand before calling memchr.
-    let near = rest.iter().take(8).position(|byte| *byte == b'\r');
-    let found = near.or_else(|| {
-        let skip = resume.searched.min(rest.len());
-        memchr::memchr(b'\r', rest.get(skip..).unwrap_or_default()).map(|found| found + skip)
-    });
+    let skip = resume.searched.min(rest.len());
+    let found = memchr::memchr(b'\r', rest.get(skip..).unwrap_or_default()).map(|found| found + skip);
     match found {
         Some(length) if length > limits.inline_bytes_max => Err(too_long),
         Some(length) if length + 2 > rest.len() => Ok(Step::Missing(1)),
         Some(length) => {
             resume.searched = 0;
-            Ok(Step::Done(
-                rest.get(..length).unwrap_or_default(),
-                at + length + 2,
-            ))
+            Ok(Step::Done(rest.get(..length).unwrap_or_default(), at + length + 2))
         }
         None if rest.len() > limits.inline_bytes_max => Err(too_long),
         None => {
@@ -363,9 +340,7 @@ fn inline(
 ) -> Result<Parsed, ProtocolError> {
     let rest = buf.get(from..).unwrap_or_default();
     let skip = resume.searched.min(rest.len());
-    let Some(length) =
-        memchr::memchr(b'\n', rest.get(skip..).unwrap_or_default()).map(|found| found + skip)
-    else {
+    let Some(length) = memchr::memchr(b'\n', rest.get(skip..).unwrap_or_default()).map(|found| found + skip) else {
         if rest.len() > limits.inline_bytes_max {
             return Err(ProtocolError::InlineLine);
         }
@@ -376,11 +351,7 @@ fn inline(
         return Err(ProtocolError::InlineLine);
     }
     resume.reset();
-    let bare = if length > 0 && rest.get(length - 1) == Some(&b'\r') {
-        length - 1
-    } else {
-        length
-    };
+    let bare = if length > 0 && rest.get(length - 1) == Some(&b'\r') { length - 1 } else { length };
     let held = ranges.len();
     let end = from + length + 1;
     let (parsed, args) = match inline::split(buf, from, from + bare, ranges) {

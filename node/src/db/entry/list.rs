@@ -67,11 +67,7 @@ impl List {
     }
 
     /// The elements at positions `start..end`, both cut to the length.
-    pub fn range(
-        &self,
-        start: usize,
-        end: usize,
-    ) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+    pub fn range(&self, start: usize, end: usize) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         let end = end.min(self.items.len());
         self.items.range(start.min(end)..end).map(|item| &**item)
     }
@@ -93,19 +89,13 @@ impl List {
 impl<T: AsRef<[u8]>> FromIterator<T> for List {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> List {
         let mut list = List::new();
-        items
-            .into_iter()
-            .for_each(|item| list.push_back(item.as_ref()));
+        items.into_iter().for_each(|item| list.push_back(item.as_ref()));
         list
     }
 }
 
 fn item_bytes(item: &[u8]) -> usize {
-    if item.is_empty() {
-        0
-    } else {
-        size_class(item.len())
-    }
+    if item.is_empty() { 0 } else { size_class(item.len()) }
 }
 
 #[cfg(test)]
@@ -118,14 +108,8 @@ mod tests {
         let mut list = List::from_iter(["b", "c"]);
         list.push_front(b"a");
         list.push_back(b"");
-        assert_eq!(
-            list.iter().collect::<Vec<_>>(),
-            [&b"a"[..], b"b", b"c", b""]
-        );
-        assert_eq!(
-            list.range(1, 99).collect::<Vec<_>>(),
-            [&b"b"[..], b"c", b""]
-        );
+        assert_eq!(list.iter().collect::<Vec<_>>(), [&b"a"[..], b"b", b"c", b""]);
+        assert_eq!(list.range(1, 99).collect::<Vec<_>>(), [&b"b"[..], b"c", b""]);
         assert_eq!(list.range(9, 3).len(), 0);
         assert_eq!((list.get(3), list.get(4)), (Some(&b""[..]), None));
         assert_eq!(&*list.pop_front().unwrap(), b"a");

@@ -21,25 +21,13 @@ fn an_entry_is_a_pointer() {
 #[test]
 fn encodings() {
     assert_eq!(Entry::string(b"k", b"12", None).value(), Value::Int(12));
-    assert_eq!(
-        Entry::string(b"k", b"012", None).value(),
-        Value::Bytes(b"012")
-    );
+    assert_eq!(Entry::string(b"k", b"012", None).value(), Value::Bytes(b"012"));
     let long = vec![b'x'; SHARED_BYTES_MIN];
-    assert_eq!(
-        Entry::string(b"k", &long, None).value(),
-        Value::Bytes(&long)
-    );
+    assert_eq!(Entry::string(b"k", &long, None).value(), Value::Bytes(&long));
     let longer = vec![b'x'; SHARED_BYTES_MIN + 1];
-    assert_eq!(
-        Entry::string(b"k", &longer, None).value(),
-        Value::Shared(&Bytes::from(longer))
-    );
+    assert_eq!(Entry::string(b"k", &longer, None).value(), Value::Shared(&Bytes::from(longer)));
     let list = List::from_iter(["a"]);
-    assert_eq!(
-        Entry::list(b"k", list.clone(), Some(5)).value(),
-        Value::List(&list)
-    );
+    assert_eq!(Entry::list(b"k", list.clone(), Some(5)).value(), Value::List(&list));
 }
 
 #[test]
@@ -47,14 +35,9 @@ fn keys_around_the_escape() {
     for length in [0, 1, 65_534, 65_535, 65_536, 70_000] {
         let key = vec![b'k'; length];
         for expiry in [None, Some(7)] {
-            let entry = Entry::string(&key, b"v", expiry)
-                .with_attribute(Some(b"text/plain"))
-                .unwrap();
+            let entry = Entry::string(&key, b"v", expiry).with_attribute(Some(b"text/plain")).unwrap();
             assert_eq!((entry.key(), entry.value()), (&key[..], Value::Bytes(b"v")));
-            assert_eq!(
-                (entry.expire_at_ms(), entry.attribute()),
-                (expiry, Some(&b"text/plain"[..]))
-            );
+            assert_eq!((entry.expire_at_ms(), entry.attribute()), (expiry, Some(&b"text/plain"[..])));
         }
     }
 }
@@ -67,10 +50,7 @@ fn bounds() {
     let entry = entry.with_attribute(Some(&attribute)).unwrap();
     assert_eq!(entry.attribute(), Some(&attribute[..]));
     let longer = vec![b'a'; ATTRIBUTE_BYTES_MAX + 1];
-    assert_eq!(
-        entry.with_attribute(Some(&longer)).unwrap_err().attribute(),
-        Some(&attribute[..])
-    );
+    assert_eq!(entry.with_attribute(Some(&longer)).unwrap_err().attribute(), Some(&attribute[..]));
 }
 
 #[test]
@@ -82,9 +62,7 @@ fn due_after_its_millisecond() {
 
 #[test]
 fn what_is_never_overwritten_in_place() {
-    let mut with_attribute = Entry::string(b"k", b"5", None)
-        .with_attribute(Some(b"a/b"))
-        .unwrap();
+    let mut with_attribute = Entry::string(b"k", b"5", None).with_attribute(Some(b"a/b")).unwrap();
     assert!(!with_attribute.overwrite(b"6") && !with_attribute.set_int(6));
     let mut long = Entry::string(b"k", &vec![b'x'; SHARED_BYTES_MIN + 1], None);
     assert!(!long.overwrite(&vec![b'y'; SHARED_BYTES_MIN + 1]) && !long.overwrite(b"short"));
@@ -97,17 +75,11 @@ fn what_is_never_overwritten_in_place() {
 #[test]
 fn debug_shows_no_content() {
     let shown = format!("{:?}", Entry::string(b"session:me", b"secret", None));
-    assert!(
-        !shown.contains("secret") && !shown.contains("session"),
-        "{shown}"
-    );
+    assert!(!shown.contains("secret") && !shown.contains("session"), "{shown}");
 }
 
 fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..max),
-        "-?[0-9]{1,21}".prop_map(String::into_bytes)
-    ]
+    prop_oneof![proptest::collection::vec(any::<u8>(), 0..max), "-?[0-9]{1,21}".prop_map(String::into_bytes)]
 }
 
 #[derive(Debug, Clone)]

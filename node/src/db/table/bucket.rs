@@ -38,17 +38,10 @@ const KIND_SHIFT: u32 = 61;
 impl Slot {
     /// Takes the entry over; what the slot says about it is read from it.
     pub(super) fn new(entry: Entry, heat: u16) -> Slot {
-        let volatile = if entry.expire_at_ms().is_some() {
-            VOLATILE
-        } else {
-            0
-        };
+        let volatile = if entry.expire_at_ms().is_some() { VOLATILE } else { 0 };
         let kind = entry.kind() as u64;
         let address = entry.into_raw().expose_provenance().get() as u64;
-        assert!(
-            address & !ADDRESS == 0,
-            "addresses of user space have 48 bits"
-        );
+        assert!(address & !ADDRESS == 0, "addresses of user space have 48 bits");
         Slot(address | u64::from(heat).min(HEAT_MAX) << HEAT_SHIFT | volatile | kind << KIND_SHIFT)
     }
 
@@ -102,11 +95,7 @@ impl std::fmt::Debug for Bucket {
 
 impl Bucket {
     pub(super) const fn new() -> Bucket {
-        Bucket {
-            meta: 0,
-            tags: [0; SLOTS],
-            slots: [0; SLOTS],
-        }
+        Bucket { meta: 0, tags: [0; SLOTS], slots: [0; SLOTS] }
     }
 
     /// Bit `i` set: slot `i` holds an entry.
@@ -198,12 +187,7 @@ impl Bucket {
 fn same_bytes(bytes: u64, byte: u8) -> u8 {
     use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_movemask_epi8, _mm_set1_epi8};
     // SAFETY: every x86-64 has SSE2.
-    unsafe {
-        _mm_movemask_epi8(_mm_cmpeq_epi8(
-            _mm_cvtsi64_si128(bytes as i64),
-            _mm_set1_epi8(byte as i8),
-        )) as u8
-    }
+    unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_cvtsi64_si128(bytes as i64), _mm_set1_epi8(byte as i8))) as u8 }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -215,9 +199,9 @@ fn same_bytes(bytes: u64, byte: u8) -> u8 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn portable_same_bytes(bytes: u64, byte: u8) -> u8 {
     const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let differing = bytes ^ u64::from(byte) * 0x0101_0101_0101_0101;
+    let differing = bytes ^ (u64::from(byte) * 0x0101_0101_0101_0101);
     // The top bit of each byte that is zero, exactly: no borrow runs between bytes.
-    let same = !((differing & LOW7) + LOW7 | differing | LOW7);
+    let same = !(((differing & LOW7) + LOW7) | differing | LOW7);
     // Gathers the eight top bits into one byte, lowest first.
     ((same >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }

@@ -21,18 +21,8 @@ impl<'a> Occupied<'a> {
     /// # Safety
     /// `bucket` is in the chain of bucket `number` of `table`, and its place `i` is occupied.
     #[inline]
-    pub(super) unsafe fn new(
-        table: &'a mut Table,
-        number: usize,
-        bucket: NonNull<Bucket>,
-        i: usize,
-    ) -> Occupied<'a> {
-        Occupied {
-            table,
-            number,
-            bucket,
-            i,
-        }
+    pub(super) unsafe fn new(table: &'a mut Table, number: usize, bucket: NonNull<Bucket>, i: usize) -> Occupied<'a> {
+        Occupied { table, number, bucket, i }
     }
 
     #[inline]
@@ -79,8 +69,7 @@ impl<'a> Occupied<'a> {
         let (bytes, was) = (old.heap_bytes(), old.expire_at_ms().is_some());
         let new = old.with_expiry(expire_at_ms);
         self.table.entry_bytes = self.table.entry_bytes - bytes + new.heap_bytes();
-        self.table.volatile =
-            self.table.volatile - usize::from(was) + usize::from(expire_at_ms.is_some());
+        self.table.volatile = self.table.volatile - usize::from(was) + usize::from(expire_at_ms.is_some());
         self.set_slot(Slot::new(new, slot.heat()));
         if let Some(at) = expire_at_ms {
             self.table.lower_due(self.number, at);
@@ -117,11 +106,7 @@ impl<'a> Occupied<'a> {
         let list = ManuallyDrop::new(entry).list_mut().map(NonNull::from)?;
         // SAFETY: the list is in a block of its own, owned by the entry; nothing else reaches it while the guard lives.
         let list = unsafe { &mut *list.as_ptr() };
-        Some(ListMut {
-            before: list.heap_bytes(),
-            list,
-            total: &mut self.table.entry_bytes,
-        })
+        Some(ListMut { before: list.heap_bytes(), list, total: &mut self.table.entry_bytes })
     }
 
     /// Takes the entry out.

@@ -21,10 +21,7 @@ impl Table {
         if number + half < self.buckets {
             self.visit(number + half, visit);
         }
-        (cursor | !mask)
-            .reverse_bits()
-            .wrapping_add(1)
-            .reverse_bits()
+        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
     }
 
     /// Some entry, each with about the same chance. `draw` gives random 64-bit numbers. `None` when there is none.
@@ -45,19 +42,12 @@ impl Table {
             }
         }
         let start = (draw() % self.buckets as u64) as usize;
-        (start..self.buckets)
-            .chain(0..start)
-            .find_map(|bucket| self.chain(bucket).flat_map(entries).next())
+        (start..self.buckets).chain(0..start).find_map(|bucket| self.chain(bucket).flat_map(entries).next())
     }
 
     /// All entries, in no order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            table: self,
-            bucket: 0,
-            chain: None,
-            left: 0,
-        }
+        Iter { table: self, bucket: 0, chain: None, left: 0 }
     }
 
     fn visit(&self, number: usize, visit: &mut impl FnMut(EntryRef<'_>)) {
@@ -66,10 +56,7 @@ impl Table {
 
     /// Bucket `number` and those chained to it.
     pub(super) fn chain(&self, number: usize) -> impl Iterator<Item = &Bucket> {
-        let root = self
-            .chunks
-            .get(number / CHUNK)
-            .map(|chunk| &chunk.buckets[number % CHUNK]);
+        let root = self.chunks.get(number / CHUNK).map(|chunk| &chunk.buckets[number % CHUNK]);
         std::iter::successors(root, |bucket| next(bucket))
     }
 }
@@ -82,9 +69,7 @@ fn next(bucket: &Bucket) -> Option<&Bucket> {
 fn entries(bucket: &Bucket) -> impl Iterator<Item = EntryRef<'_>> {
     let occupied = bucket.occupied();
     // SAFETY: entries in occupied slots are owned by the table, which the bucket's borrow holds.
-    (0..SLOTS)
-        .filter(move |i| occupied & 1 << i != 0)
-        .map(|i| unsafe { bucket.slot(i).view() })
+    (0..SLOTS).filter(move |i| occupied & 1 << i != 0).map(|i| unsafe { bucket.slot(i).view() })
 }
 
 /// All entries of a table.

@@ -18,9 +18,7 @@ pub struct Swept {
 /// The second from whose beginning an entry with this expiry can be swept: it is due one millisecond after.
 #[inline]
 pub(super) fn due_s(expire_at_ms: u64) -> u32 {
-    u32::try_from((expire_at_ms + 1).div_ceil(1000))
-        .unwrap_or(NEVER)
-        .min(NEVER - 1)
+    u32::try_from((expire_at_ms + 1).div_ceil(1000)).unwrap_or(NEVER).min(NEVER - 1)
 }
 
 impl Table {
@@ -28,12 +26,7 @@ impl Table {
     ///
     /// Chunks of 32 buckets in which nothing can be due are skipped by one comparison. An entry is seen at the latest in
     /// the second after its expiry; readers check by the millisecond.
-    pub fn sweep_due(
-        &mut self,
-        now_ms: u64,
-        budget: usize,
-        on_expired: &mut impl FnMut(Entry),
-    ) -> Swept {
+    pub fn sweep_due(&mut self, now_ms: u64, budget: usize, on_expired: &mut impl FnMut(Entry)) -> Swept {
         let now_s = u32::try_from(now_ms / 1000).unwrap_or(NEVER - 1);
         let mut swept = Swept::default();
         if self.earliest_due_s > now_s {
@@ -43,11 +36,7 @@ impl Table {
             if self.sweep_at >= self.chunks.len() {
                 self.sweep_at = 0;
             }
-            if self
-                .chunks
-                .get(self.sweep_at)
-                .is_some_and(|chunk| chunk.due_s <= now_s)
-            {
+            if self.chunks.get(self.sweep_at).is_some_and(|chunk| chunk.due_s <= now_s) {
                 if swept.examined >= budget {
                     swept.more = true;
                     return swept;
@@ -56,12 +45,7 @@ impl Table {
             }
             self.sweep_at += 1;
         }
-        self.earliest_due_s = self
-            .chunks
-            .iter()
-            .map(|chunk| chunk.due_s)
-            .min()
-            .unwrap_or(NEVER);
+        self.earliest_due_s = self.chunks.iter().map(|chunk| chunk.due_s).min().unwrap_or(NEVER);
         swept
     }
 
@@ -70,13 +54,7 @@ impl Table {
         self.earliest_due_s
     }
 
-    fn sweep_chunk(
-        &mut self,
-        chunk: usize,
-        now_ms: u64,
-        swept: &mut Swept,
-        on_expired: &mut impl FnMut(Entry),
-    ) {
+    fn sweep_chunk(&mut self, chunk: usize, now_ms: u64, swept: &mut Swept, on_expired: &mut impl FnMut(Entry)) {
         let (mut earliest, mut expired) = (NEVER, 0);
         for number in chunk * CHUNK..((chunk + 1) * CHUNK).min(self.buckets) {
             swept.examined += 1;
@@ -99,9 +77,7 @@ impl Table {
         loop {
             // SAFETY: `at` is the root or a link of its chain, reached through the mutable borrow of the table.
             let bucket = unsafe { at.as_ref() };
-            for i in (0..SLOTS)
-                .filter(|i| bucket.occupied() & 1 << i != 0 && bucket.slot(*i).is_volatile())
-            {
+            for i in (0..SLOTS).filter(|i| bucket.occupied() & 1 << i != 0 && bucket.slot(*i).is_volatile()) {
                 // SAFETY: the entry is owned by this table, and read here only.
                 let entry = unsafe { bucket.slot(i).view() };
                 match entry.expire_at_ms() {

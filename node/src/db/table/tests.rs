@@ -23,20 +23,13 @@ fn twin(entry: EntryRef<'_>) -> Twin {
         Value::Shared(value) => Content::Text(value.to_vec()),
         Value::List(list) => Content::List(list.iter().map(<[u8]>::to_vec).collect()),
     };
-    Twin {
-        content,
-        expire_at_ms: entry.expire_at_ms(),
-    }
+    Twin { content, expire_at_ms: entry.expire_at_ms() }
 }
 
 impl Both {
     fn new(seed: u64) -> Both {
         let hash = KeyHash::new(seed);
-        Both {
-            table: Table::new(hash.clone()),
-            twins: Twins::new(),
-            hash,
-        }
+        Both { table: Table::new(hash.clone()), twins: Twins::new(), hash }
     }
 
     fn upsert(&mut self, key: &[u8], entry: Entry) {
@@ -48,32 +41,21 @@ impl Both {
 
     fn remove(&mut self, key: &[u8]) {
         let old = self.table.remove(self.hash.hash(key), key);
-        assert_eq!(
-            old.as_ref().map(|old| twin(old.view())),
-            self.twins.remove(key)
-        );
+        assert_eq!(old.as_ref().map(|old| twin(old.view())), self.twins.remove(key));
     }
 
     fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Occupied<'_>, &mut Twin)) {
-        match (
-            self.table.find_mut(self.hash.hash(key), key),
-            self.twins.get_mut(key),
-        ) {
+        match (self.table.find_mut(self.hash.hash(key), key), self.twins.get_mut(key)) {
             (None, None) => {}
             (Some(mut occupied), Some(twin)) => change(&mut occupied, twin),
-            (found, twin) => panic!(
-                "table {:?}, twin {twin:?}",
-                found.map(|found| found.entry().key().to_vec())
-            ),
+            (found, twin) => panic!("table {:?}, twin {twin:?}", found.map(|found| found.entry().key().to_vec())),
         }
     }
 
     fn sweep(&mut self, now_ms: u64, budget: usize) {
         let mut swept = BTreeSet::new();
         loop {
-            let answer = self.table.sweep_due(now_ms, budget, &mut |entry| {
-                swept.extend([entry.key().to_vec()])
-            });
+            let answer = self.table.sweep_due(now_ms, budget, &mut |entry| swept.extend([entry.key().to_vec()]));
             self.check_table();
             if !answer.more {
                 break;
@@ -81,18 +63,9 @@ impl Both {
         }
         // The sweep works by whole seconds; what it leaves is due since this second began.
         let second = now_ms / 1000 * 1000;
-        let (due, late) = (
-            sweep(&mut self.twins.clone(), second),
-            sweep(&mut self.twins.clone(), now_ms),
-        );
-        assert!(
-            due.iter().all(|key| swept.contains(key)),
-            "a due entry was left"
-        );
-        assert!(
-            swept.iter().all(|key| late.contains(key)),
-            "a living entry was swept"
-        );
+        let (due, late) = (sweep(&mut self.twins.clone(), second), sweep(&mut self.twins.clone(), now_ms));
+        assert!(due.iter().all(|key| swept.contains(key)), "a due entry was left");
+        assert!(swept.iter().all(|key| late.contains(key)), "a living entry was swept");
         swept.iter().for_each(|key| drop(self.twins.remove(key)));
         self.check();
     }
@@ -110,20 +83,9 @@ impl Both {
             let chain: Vec<_> = table.chain(number).collect();
             chained += chain.len() - 1;
             for (at, bucket) in chain.iter().enumerate() {
-                let full = if at + 1 < chain.len() {
-                    SLOTS - 1
-                } else {
-                    bucket.occupied().count_ones() as usize
-                };
-                assert_eq!(
-                    bucket.occupied().count_ones() as usize,
-                    full,
-                    "only the last bucket of a chain has holes"
-                );
-                assert!(
-                    at == 0 || bucket.occupied() != 0,
-                    "no empty bucket in a chain"
-                );
+                let full = if at + 1 < chain.len() { SLOTS - 1 } else { bucket.occupied().count_ones() as usize };
+                assert_eq!(bucket.occupied().count_ones() as usize, full, "only the last bucket of a chain has holes");
+                assert!(at == 0 || bucket.occupied() != 0, "no empty bucket in a chain");
                 for i in (0..SLOTS).filter(|i| bucket.occupied() & 1 << i != 0) {
                     let slot = bucket.slot(i);
                     // SAFETY: the entry is owned by the table, which is borrowed.
@@ -133,10 +95,7 @@ impl Both {
                     assert_eq!(slot.is_volatile(), entry.expire_at_ms().is_some());
                     assert!(slot.is_kind(entry.kind()));
                     if let Some(at) = entry.expire_at_ms() {
-                        assert!(
-                            table.chunks[number / CHUNK].due_s <= sweep::due_s(at),
-                            "the chunk knows its earliest"
-                        );
+                        assert!(table.chunks[number / CHUNK].due_s <= sweep::due_s(at), "the chunk knows its earliest");
                         assert!(table.next_due_s() <= sweep::due_s(at));
                         volatile += 1;
                     }
@@ -145,12 +104,7 @@ impl Both {
             }
         }
         assert_eq!(
-            (
-                table.len(),
-                table.volatile_len(),
-                table.entry_bytes,
-                table.chain_buckets
-            ),
+            (table.len(), table.volatile_len(), table.entry_bytes, table.chain_buckets),
             (entries, volatile, bytes, chained)
         );
         assert_eq!(table.chunks.len(), table.buckets.div_ceil(CHUNK));
@@ -159,23 +113,12 @@ impl Both {
 
     fn compare(&self) {
         self.check();
-        let seen: Twins = self
-            .table
-            .iter()
-            .map(|entry| (entry.key().to_vec(), twin(entry)))
-            .collect();
+        let seen: Twins = self.table.iter().map(|entry| (entry.key().to_vec(), twin(entry))).collect();
         assert_eq!(seen, self.twins);
         for (key, twin) in &self.twins {
-            assert_eq!(
-                &self::twin(self.table.find(self.hash.hash(key), key).unwrap()),
-                twin
-            );
+            assert_eq!(&self::twin(self.table.find(self.hash.hash(key), key).unwrap()), twin);
         }
-        assert!(
-            self.table
-                .find(self.hash.hash(b"absent"), b"absent")
-                .is_none()
-        );
+        assert!(self.table.find(self.hash.hash(b"absent"), b"absent").is_none());
     }
 }
 
@@ -196,12 +139,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let key = || 0u32..400;
     let expiry = || proptest::option::of(0u64..20_000);
-    let text = || {
-        prop_oneof![
-            proptest::collection::vec(any::<u8>(), 0..80),
-            "[0-9]{1,20}".prop_map(String::into_bytes)
-        ]
-    };
+    let text =
+        || prop_oneof![proptest::collection::vec(any::<u8>(), 0..80), "[0-9]{1,20}".prop_map(String::into_bytes)];
     prop_oneof![
         2 => (key(), 0u32..300).prop_map(|(a, n)| Step::Fill(a, n)),
         2 => (key(), 0u32..300).prop_map(|(a, n)| Step::Empty(a, n)),
@@ -218,8 +157,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn apply(both: &mut Both, step: Step) {
     match step {
-        Step::Fill(from, n) => (from..from + n)
-            .for_each(|n| both.upsert(&key(n), Entry::string(&key(n), b"filled", None))),
+        Step::Fill(from, n) => {
+            (from..from + n).for_each(|n| both.upsert(&key(n), Entry::string(&key(n), b"filled", None)))
+        }
         Step::Empty(from, n) => (from..from + n).for_each(|n| both.remove(&key(n))),
         Step::Set(n, value, expiry) => both.upsert(&key(n), Entry::string(&key(n), &value, expiry)),
         Step::Remove(n) => both.remove(&key(n)),
@@ -231,18 +171,12 @@ fn apply(both: &mut Both, step: Step) {
             Content::Text(_) => {
                 assert!(occupied.list_mut().is_none());
                 occupied.replace(Entry::list(&key(n), List::from_iter([&item]), None));
-                *twin = Twin {
-                    content: Content::List(vec![item]),
-                    expire_at_ms: None,
-                };
+                *twin = Twin { content: Content::List(vec![item]), expire_at_ms: None };
             }
         }),
         Step::SetString(n, value, expiry) => both.change(&key(n), |occupied, twin| {
             occupied.set_string(&value, expiry);
-            *twin = Twin {
-                content: Content::Text(value),
-                expire_at_ms: expiry,
-            };
+            *twin = Twin { content: Content::Text(value), expire_at_ms: expiry };
         }),
         Step::Expiry(n, expiry) => both.change(&key(n), |occupied, twin| {
             occupied.set_expiry(expiry);
@@ -255,10 +189,7 @@ fn apply(both: &mut Both, step: Step) {
         Step::Sweep(now_ms, budget) => both.sweep(now_ms, budget),
         Step::Clear => {
             let cleared = both.table.clear();
-            assert_eq!(
-                (cleared.len(), cleared.is_empty()),
-                (both.twins.len(), both.twins.is_empty())
-            );
+            assert_eq!((cleared.len(), cleared.is_empty()), (both.twins.len(), both.twins.is_empty()));
             both.twins.clear();
         }
     }
@@ -327,23 +258,15 @@ fn random_reaches_every_entry_about_evenly() {
     (0..100).for_each(|n| both.upsert(&key(n), Entry::string(&key(n), b"v", None)));
     let mut state = 1u64;
     let mut draw = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 16
     };
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..50_000 {
-        *counts
-            .entry(both.table.random(&mut draw).unwrap().key().to_vec())
-            .or_insert(0) += 1;
+        *counts.entry(both.table.random(&mut draw).unwrap().key().to_vec()).or_insert(0) += 1;
     }
     assert_eq!(counts.len(), 100);
-    assert!(
-        counts.values().all(|n| (350..=650).contains(n)),
-        "{:?}",
-        counts.values()
-    );
+    assert!(counts.values().all(|n| (350..=650).contains(n)), "{:?}", counts.values());
     assert!(Table::new(KeyHash::new(0)).random(&mut draw).is_none());
 }
 
@@ -351,35 +274,22 @@ fn random_reaches_every_entry_about_evenly() {
 fn sweep_skips_what_cannot_be_due_and_keeps_its_budget() {
     let mut both = Both::new(3);
     for n in 0..10_000 {
-        both.upsert(
-            &key(n),
-            Entry::string(&key(n), b"v", (n == 77).then_some(5_000)),
-        );
+        both.upsert(&key(n), Entry::string(&key(n), b"v", (n == 77).then_some(5_000)));
     }
-    let nothing = both
-        .table
-        .sweep_due(4_999, 1000, &mut |_| panic!("nothing is due"));
+    let nothing = both.table.sweep_due(4_999, 1000, &mut |_| panic!("nothing is due"));
     assert_eq!(nothing, Swept::default());
-    let at_its_millisecond = both
-        .table
-        .sweep_due(5_000, 1000, &mut |_| panic!("still alive"));
+    let at_its_millisecond = both.table.sweep_due(5_000, 1000, &mut |_| panic!("still alive"));
     assert_eq!(at_its_millisecond, Swept::default());
     // Splits moved the entry from chunk to chunk, and each it has left still thinks that something is due.
     let mut swept = Vec::new();
     let mut examined = 0;
     while swept.is_empty() {
-        let answer = both
-            .table
-            .sweep_due(6_000, 1, &mut |entry| swept.push(entry.key().to_vec()));
+        let answer = both.table.sweep_due(6_000, 1, &mut |entry| swept.push(entry.key().to_vec()));
         assert_eq!((answer.expired, answer.examined), (swept.len(), CHUNK));
         examined += answer.examined;
     }
     assert!(examined < both.table.buckets / 4, "{examined}");
-    while both
-        .table
-        .sweep_due(6_000, 1, &mut |_| panic!("nothing else is due"))
-        .more
-    {}
+    while both.table.sweep_due(6_000, 1, &mut |_| panic!("nothing else is due")).more {}
     assert_eq!(swept, [key(77)]);
     assert_eq!(both.table.next_due_s(), u32::MAX);
     for n in 0..10_000 {
@@ -397,21 +307,14 @@ fn sweep_skips_what_cannot_be_due_and_keeps_its_budget() {
             break;
         }
     }
-    assert!(
-        calls > 10 && expired == 9_999 && both.table.is_empty(),
-        "{calls} {expired}"
-    );
+    assert!(calls > 10 && expired == 9_999 && both.table.is_empty(), "{calls} {expired}");
 }
 
 #[test]
 fn equal_hashes_chain() {
     // The table trusts the hash it is given only in release builds, so equal low bits are found, not made.
     let mut both = Both::new(5);
-    let same = (0u32..)
-        .map(key)
-        .filter(|key| both.hash.hash(key) & 0xff == 0)
-        .take(200)
-        .collect::<Vec<_>>();
+    let same = (0u32..).map(key).filter(|key| both.hash.hash(key) & 0xff == 0).take(200).collect::<Vec<_>>();
     for key in &same {
         both.upsert(key, Entry::string(key, b"v", None));
         both.table.prefetch(both.hash.hash(key));

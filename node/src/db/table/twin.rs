@@ -22,11 +22,7 @@ pub(super) type Twins = BTreeMap<Vec<u8>, Twin>;
 /// Takes out what is due.
 pub(super) fn sweep(twins: &mut Twins, now_ms: u64) -> Vec<Vec<u8>> {
     let due = |twin: &Twin| twin.expire_at_ms.is_some_and(|at| now_ms > at);
-    let keys: Vec<_> = twins
-        .iter()
-        .filter(|(_, twin)| due(twin))
-        .map(|(key, _)| key.clone())
-        .collect();
+    let keys: Vec<_> = twins.iter().filter(|(_, twin)| due(twin)).map(|(key, _)| key.clone()).collect();
     keys.iter().for_each(|key| drop(twins.remove(key)));
     keys
 }
