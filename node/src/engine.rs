@@ -18,7 +18,7 @@ mod update;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted};
+use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
 pub(crate) use blocking::block;
 pub use cx::Cx;
@@ -145,16 +145,21 @@ impl Engine {
     /// [`NotAdmitted`] when this cache's network rules refuse the peer, whoever it is.
     pub fn open(self: &Arc<Self>, peer: Peer, worker: usize, now: Now) -> Result<Session, NotAdmitted> {
         let access = self.access.load();
-        let identity = match access.authenticate(&Evidence::Anonymous, now.wall_ms) {
-            Ok(caller) => {
-                access.admit(caller, peer.source.clone(), self.name()).ok().map(|inside| self.identify(inside))
-            }
-            Err(_) => None,
-        };
+        if !access.admits_any(&[self.name()], peer.source.ip, peer.source.port) {
+            return Err(NotAdmitted::Network);
+        }
+        let identity = self.anonymous(peer.source.clone(), now);
         let kind = Kind::Connection { address: peer.address, local: peer.local };
         let session = self.session(kind, peer.source, identity, worker, now);
         session::count_opened(self, worker);
         Ok(session)
+    }
+
+    /// The anonymous principal's identity, where this cache has one for this source.
+    pub(crate) fn anonymous(&self, source: Source, now: Now) -> Option<Identity> {
+        let access = self.access.load();
+        let caller = access.authenticate(&Evidence::Anonymous, now.wall_ms).ok()?;
+        access.admit(caller, source, self.name()).ok().map(|inside| self.identify(inside))
     }
 
     /// A session for one HTTP call of an admitted caller, run on `worker`.
@@ -174,7 +179,7 @@ impl Engine {
     fn session(
         self: &Arc<Self>,
         kind: Kind,
-        source: larder_iam_policies::access::Source,
+        source: Source,
         identity: Option<Identity>,
         worker: usize,
         now: Now,

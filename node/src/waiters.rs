@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use larder_iam_policies::access::Admitted;
 use parking_lot::Mutex;
 
+use crate::error::CommandError;
 use crate::pubsub::Inbox;
 use crate::resp::OwnedArgs;
 
@@ -32,8 +33,8 @@ pub(crate) struct Waiter {
 pub(crate) enum Woken {
     /// This element was taken from this key for it.
     Popped { key: Box<[u8]>, element: Vec<u8> },
-    /// It may no longer do what it waited for; the text after `NOPERM `.
-    Denied(String),
+    /// It may no longer do what it waited for.
+    Denied(CommandError),
 }
 
 impl Waiter {

@@ -257,12 +257,7 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     unsubscribe_all(cx.session);
     cx.session.name.clear();
     speak(cx, 2);
-    let access = cx.engine.access.load();
-    cx.session.identity = access
-        .authenticate(&Evidence::Anonymous, cx.now.wall_ms)
-        .ok()
-        .and_then(|caller| access.admit(caller, cx.session.source.clone(), cx.engine.name()).ok())
-        .map(|inside| cx.engine.identify(inside));
+    cx.session.identity = cx.engine.anonymous(cx.session.source.clone(), cx.now);
     cx.out.simple("RESET");
     Ok(())
 }

@@ -107,11 +107,6 @@ impl<'e> Keyspace<'e> {
         self.held.shard(self.db.partition_of(hash))
     }
 
-    /// Whether the partition of `key` is held.
-    pub(crate) fn holds(&self, key: Key<'_>) -> bool {
-        self.held.has(self.db.partition_of(key.hash))
-    }
-
     /// The entry at `key`, unless its time has come; such a key is removed on the way.
     pub(crate) fn find(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
         if self.shard(key.hash).table.volatile_len() > 0 {

@@ -196,16 +196,6 @@ impl<'e> Held<'e> {
         }
     }
 
-    /// Whether `partition` is held.
-    pub(crate) fn has(&self, partition: usize) -> bool {
-        match self {
-            Self::None => false,
-            Self::One(at, _) => *at == partition,
-            Self::Many(guards) => guards.binary_search_by_key(&partition, |(at, _)| usize::from(*at)).is_ok(),
-            Self::All(_) => true,
-        }
-    }
-
     pub(crate) fn is_all(&self) -> bool {
         matches!(self, Self::All(_))
     }

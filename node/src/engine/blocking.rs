@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::cx::{Cx, Outcome};
+use super::road;
 use crate::commands::{self, Call};
 use crate::db::{Change, Key};
+use crate::error::CommandError;
 use crate::metrics::Gauge;
-use crate::resp::Args;
+use crate::resp::{Args, OwnedArgs};
 use crate::session::{Blocked, Identity, Session};
 use crate::waiters::{Waiter, Woken};
 
@@ -43,7 +45,7 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
     let key = cx.key(bytes);
     while matches!(cx.keys.list(key), Ok(Some(_))) {
         let Some(waiter) = cx.keys.shard(key.hash).waiters.claim_next(bytes) else { return };
-        match still_allowed(cx, &waiter) {
+        match still_allowed(cx, &waiter, bytes) {
             Err(why) => waiter.wake(Woken::Denied(why)),
             Ok(()) => {
                 let Some(element) = pop_front(cx, key) else { return };
@@ -54,30 +56,20 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
     }
 }
 
-/// Asks the waiting client's grant once more, by the newest snapshot.
-fn still_allowed(cx: &mut Cx<'_>, waiter: &Waiter) -> Result<(), String> {
-    let Ok(spec) = commands::resolve(waiter.request.as_args()) else { return Err("unknown command".to_owned()) };
+/// Asks the waiting client's grant once more, by the newest snapshot, about taking from this key, which is held.
+fn still_allowed(cx: &mut Cx<'_>, waiter: &Waiter, key: &[u8]) -> Result<(), CommandError> {
     let access = cx.engine.access.load();
     let (caller, source) = (waiter.inside.caller().clone(), waiter.inside.source().clone());
-    let inside =
-        access.admit(caller, source, cx.engine.name()).map_err(|_| "the network refuses this caller".to_owned())?;
+    let inside = access.admit(caller, source, cx.engine.name()).map_err(|_| CommandError::NoAuth)?;
     if inside.caller().expires_at_ms().is_some_and(|at| cx.now.wall_ms >= at) {
-        return Err("the credential has expired".to_owned());
+        return Err(CommandError::NoAuth);
     }
     let Identity { inside, grant, .. } = cx.engine.identify(inside);
-    let mut call = Call::of(spec, waiter.request.as_args(), cx.now);
-    if let Some(bytes) = call.inherits_from().filter(|_| !grant.is_full()) {
-        let key = cx.key(bytes);
-        // A waiter's other keys may lie in partitions this pusher does not hold: those stay unknown, which denies.
-        if cx.keys.holds(key) {
-            call = super::road::observe(cx, call);
-        }
-    }
+    let request = OwnedArgs::from_slices([waiter.request.as_args().get(0), key, b"0"]);
+    let call = road::observe(cx, Call::new(request.as_args(), cx.now)?);
     match grant.permit(&inside, call, cx.now.wall_ms) {
         Ok(_) => Ok(()),
-        Err((call, denied)) => {
-            Err(commands::no_permission(&call, &denied).text().trim_start_matches("NOPERM ").to_owned())
-        }
+        Err((call, denied)) => Err(commands::no_permission(&call, &denied)),
     }
 }
 

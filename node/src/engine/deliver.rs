@@ -3,7 +3,6 @@
 use super::blocking::forget_waiter;
 use super::{Engine, Next};
 use crate::commands::{self, Call};
-use crate::error::CommandError;
 use crate::metrics::{Count, Gauge};
 use crate::resp::{Out, OwnedArgs};
 use crate::session::Session;
@@ -46,7 +45,7 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
             out.bulk(&key);
             out.bulk(&element);
         }
-        Some(Woken::Denied(why)) => out.error(CommandError::NoPermission(why.into()).text().as_bytes()),
+        Some(Woken::Denied(error)) => out.error(error.text().as_bytes()),
         None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => out.null_array(),
         None => return Next::Blocked(deadline_us),
     }

@@ -120,16 +120,26 @@ fn permit<'c>(session: &Session, call: Call<'c>, now: Now) -> Result<Permit<Call
     asked.map_err(|(call, denied)| commands::no_permission(&call, &denied))
 }
 
-/// Tells a call the TTL its key has, under the key's lock.
+/// Tells a call the TTL its key has, under the key's lock. A command that takes from whichever of its keys has something
+/// is judged by the longest TTL among them, and none is the longest.
 pub(super) fn observe<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Call<'c> {
-    match call.inherits_from() {
-        None => call,
-        Some(bytes) => {
-            let key = cx.key(bytes);
-            let expire_at_ms = cx.keys.find(key).and_then(|entry| entry.expire_at_ms());
-            call.with_observed(Observed(expire_at_ms))
+    let Some(bytes) = call.inherits_from() else { return call };
+    let expire_at_ms = if call.spec().flags.has(Flags::BLOCKING) {
+        let mut expiries: SmallVec<[Option<u64>; 4]> = SmallVec::new();
+        // Key specs of a resolved call fit its arguments; one that did not would leave the TTL unknown, which denies.
+        let known = keys::each(call.spec(), call.args(), &mut |position, _| {
+            let key = cx.key(call.args().get(position));
+            expiries.extend(cx.keys.find(key).map(|entry| entry.expire_at_ms()));
+        });
+        if known.is_err() {
+            return call;
         }
-    }
+        expiries.into_iter().max_by_key(|expiry| expiry.unwrap_or(u64::MAX)).flatten()
+    } else {
+        let key = cx.key(bytes);
+        cx.keys.find(key).and_then(|entry| entry.expire_at_ms())
+    };
+    call.with_observed(Observed(expire_at_ms))
 }
 
 /// Whether the TTL a call was authorised with is no longer its key's. The key is locked.
