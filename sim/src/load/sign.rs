@@ -1,6 +1,6 @@
 //! Rendering and signing HTTP requests before a run: each with a key and a signature of its own.
 
-use hmac::{Hmac, KeyInit, Mac};
+use larder_iam_policies::sigv4::SigningKey;
 use sha2::{Digest, Sha256};
 use std::io;
 
@@ -23,6 +23,9 @@ pub struct Signing {
     pub value_bytes: usize,
 }
 
+/// What Larder's gateway takes signatures for.
+const SERVICE: &str = "elasticache";
+
 /// First bytes of a file of requests; then each request with its length before it, 4 bytes, little-endian.
 pub const MAGIC: &[u8; 16] = b"larder-requests1";
 
@@ -32,7 +35,7 @@ impl Signing {
         let stamp = amz_date(unix_s);
         let body = vec![b'x'; if self.put { self.value_bytes } else { 0 }];
         let body_hash = hex(&Sha256::digest(&body));
-        let signing_key = self.signing_key(&stamp[..8]);
+        let signing_key = SigningKey::derive(self.secret.as_bytes(), &stamp[..8], &self.region, SERVICE);
         let mut file = MAGIC.to_vec();
         for key in 0..keys {
             let head = self.head(key, &stamp, &body_hash, &signing_key, body.len());
@@ -43,7 +46,7 @@ impl Signing {
         file
     }
 
-    fn head(&self, key: u64, stamp: &str, body_hash: &str, signing_key: &[u8], length: usize) -> String {
+    fn head(&self, key: u64, stamp: &str, body_hash: &str, signing_key: &SigningKey, length: usize) -> String {
         let method = if self.put { "PUT" } else { "GET" };
         let path = format!("/v1/caches/{}/keys/key:{key:012}", self.cache);
         // Every service but S3 encodes the path once more.
@@ -53,9 +56,9 @@ impl Signing {
             path.replace(':', "%3A"),
             self.host
         );
-        let scope = format!("{}/{}/elasticache/aws4_request", &stamp[..8], self.region);
+        let scope = format!("{}/{}/{SERVICE}/aws4_request", &stamp[..8], self.region);
         let to_sign = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
-        let signature = hex(&hmac(signing_key, to_sign.as_bytes()));
+        let signature = signing_key.signature(&to_sign);
         format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nx-amz-date: {stamp}\r\nx-amz-content-sha256: {body_hash}\r\n\
              authorization: AWS4-HMAC-SHA256 Credential={}/{scope}, \
@@ -63,13 +66,6 @@ impl Signing {
              content-length: {length}\r\n\r\n",
             self.host, self.key_id
         )
-    }
-
-    fn signing_key(&self, day: &str) -> Vec<u8> {
-        let secret = format!("AWS4{}", self.secret);
-        [day, &self.region, "elasticache", "aws4_request"]
-            .iter()
-            .fold(secret.into_bytes(), |key, part| hmac(&key, part.as_bytes()))
     }
 }
 
@@ -92,12 +88,6 @@ pub fn requests(file: &[u8]) -> io::Result<Vec<std::ops::Range<usize>>> {
         ranges.push(start..at);
     }
     if ranges.is_empty() { Err(wrong()) } else { Ok(ranges) }
-}
-
-fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(message);
-    mac.finalize().into_bytes().to_vec()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -128,6 +118,18 @@ fn amz_date(unix_s: u64) -> String {
 mod tests {
     use super::*;
 
+    fn signing(put: bool) -> Signing {
+        Signing {
+            host: "127.0.0.1:8079".to_owned(),
+            cache: "default".to_owned(),
+            key_id: "test".to_owned(),
+            secret: "test".to_owned(),
+            region: "us-east-1".to_owned(),
+            put,
+            value_bytes: 5,
+        }
+    }
+
     #[test]
     fn dates() {
         assert_eq!(amz_date(0), "19700101T000000Z");
@@ -136,27 +138,39 @@ mod tests {
         assert_eq!(amz_date(1_798_761_599), "20261231T235959Z");
     }
 
-    /// AWS's documented example of a signing key (secret, 20150830, us-east-1), up to the service, which is iam there.
     #[test]
-    fn the_signing_key_is_derived_as_documented() {
-        let key = ["20150830", "us-east-1", "iam", "aws4_request"]
-            .iter()
-            .fold(b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec(), |key, part| hmac(&key, part.as_bytes()));
-        assert_eq!(hex(&key), "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9");
+    fn the_gateways_verifier_takes_every_signature() {
+        use larder_iam_policies::sigv4::{Claim, Rules, SignedRequest, verify};
+        let unix_s = 1_440_938_160;
+        for put in [false, true] {
+            let file = signing(put).file(20, unix_s);
+            for range in requests(&file).expect("we wrote it") {
+                let text = std::str::from_utf8(&file[range]).expect("all of it is ASCII");
+                let (head, body) = text.split_once("\r\n\r\n").expect("there is a head");
+                let mut lines = head.split("\r\n");
+                let mut first = lines.next().unwrap_or_default().split(' ');
+                let headers: Vec<_> = lines
+                    .filter_map(|line| line.split_once(": "))
+                    .map(|(name, value)| (name, value.as_bytes()))
+                    .collect();
+                let request = SignedRequest {
+                    method: first.next().unwrap_or_default(),
+                    path: first.next().unwrap_or_default(),
+                    query: "",
+                    headers: &headers,
+                    body: body.as_bytes(),
+                };
+                let claim = Claim::read(&request).expect("a claim");
+                let key = SigningKey::derive(b"test", "20150830", "us-east-1", SERVICE);
+                let rules = Rules::strict("us-east-1", SERVICE);
+                verify(&request, &claim, &key, &rules, unix_s * 1000).expect("a good signature");
+            }
+        }
     }
 
     #[test]
     fn a_file_reads_back_and_every_signature_differs() {
-        let signing = Signing {
-            host: "127.0.0.1:8079".to_owned(),
-            cache: "default".to_owned(),
-            key_id: "test".to_owned(),
-            secret: "test".to_owned(),
-            region: "us-east-1".to_owned(),
-            put: true,
-            value_bytes: 5,
-        };
-        let file = signing.file(100, 1_440_938_160);
+        let file = signing(true).file(100, 1_440_938_160);
         let ranges = requests(&file).expect("we wrote it");
         assert_eq!(ranges.len(), 100);
         let signatures: std::collections::HashSet<_> = ranges
