@@ -8,6 +8,7 @@
 pub mod access;
 pub mod acl;
 pub mod json;
+pub mod jwt;
 pub mod network;
 pub mod pattern;
 pub mod policy;

@@ -15,6 +15,7 @@ mod tests;
 use subtle::ConstantTimeEq;
 
 pub use claim::Claim;
+pub(crate) use key::hmac;
 pub use key::{SigningKey, SigningKeys};
 pub use sign::{Signer, connect_token, connect_token_request, presign};
 

@@ -63,8 +63,16 @@ impl Policy {
             return Err(vec![format!("the character {wrong:?} may not stand in a policy: U+0020 to U+00FF only")]);
         }
         let tree = Tree::parse(json.as_bytes()).map_err(|why| vec![why])?;
+        Self::of_tree(name, &tree)
+    }
+
+    /// Reads an identity policy that is part of a larger document, whose bytes are bounded there.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with the place it stands at.
+    pub fn of_tree(name: &str, tree: &Tree) -> Result<Self, Vec<String>> {
         let mut reader = Reader { mistakes: Vec::new(), variables: false, parts: 0 };
-        let statements = reader.document(&tree);
+        let statements = reader.document(tree);
         if reader.mistakes.is_empty() { Ok(Self { name: name.into(), statements }) } else { Err(reader.mistakes) }
     }
 
