@@ -1,52 +1,215 @@
 //! The judge: who is calling, may they come in, may they do that.
+//!
+//! [`Access`] is an immutable snapshot; [`LiveAccess`] is where the newest one is found. A call walks
+//! `authenticate -> admit -> authorize`, and each step wants the value only the step before it makes.
 
 mod call;
 mod chain;
+mod explain;
 mod grant;
+mod login;
 mod refusal;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::acl::AccessString;
+use crate::jwt::IssuerKey;
+use crate::network::Network;
+use crate::policy::{CacheFacts, Compiled, Policy, Principal};
+use crate::sigv4::SigningKeys;
+use chain::{Inside, Known, Proof};
 
 pub use call::{Actions, Asks, Commands, Need};
 pub use chain::{Admitted, Caller, Evidence, Permit, Source};
+pub use explain::Explained;
 pub use grant::Grant;
 pub use refusal::{AuthnError, Denied, NotAdmitted, Statement};
+
+/// How many compiled grants a snapshot keeps.
+const GRANTS_MAX: usize = 16_384;
+/// The service that data requests are signed for.
+pub const SERVICE: &str = "elasticache";
 
 /// An immutable snapshot of who may do what from where.
 #[derive(Debug)]
 pub struct Access {
-    _private: (),
+    pub(crate) account: String,
+    pub(crate) region: String,
+    pub(crate) principals: HashMap<Arc<str>, Identity>,
+    /// Access keys and registered public keys, by id.
+    pub(crate) keys: HashMap<Arc<str>, Key>,
+    /// Static bearer tokens, by the SHA-256 of each.
+    pub(crate) tokens: HashMap<[u8; 32], StaticToken>,
+    pub(crate) users: HashMap<Arc<str>, User>,
+    pub(crate) caches: HashMap<Arc<str>, CacheAccess>,
+    pub(crate) network: Network,
+    /// The `jti` of revoked signed-policy tokens.
+    pub(crate) revoked: std::collections::HashSet<String>,
+    pub(crate) signing_keys: SigningKeys,
+    pub(crate) grants: Grants,
+}
+
+/// A principal and what is attached to it.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) facts: Principal,
+    pub(crate) policies: Vec<Arc<Policy>>,
+    /// The account itself, which starts with everything allowed.
+    pub(crate) is_root: bool,
+}
+
+/// A key that signs.
+pub(crate) struct Key {
+    pub(crate) principal: Arc<str>,
+    /// The secret, of access keys.
+    pub(crate) secret: Option<Box<[u8]>>,
+    pub(crate) issuer: IssuerKey,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("principal", &self.principal).finish_non_exhaustive()
+    }
+}
+
+/// A static bearer token.
+#[derive(Debug)]
+pub(crate) struct StaticToken {
+    pub(crate) principal: Arc<str>,
+    pub(crate) cache: Option<Arc<str>>,
+    pub(crate) read_only: bool,
+}
+
+/// A user of RESP logins.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) acl: Arc<AccessString>,
+    pub(crate) caches: Vec<Arc<str>>,
+}
+
+/// Who is let in to a cache.
+#[derive(Debug)]
+pub(crate) struct CacheAccess {
+    pub(crate) facts: CacheFacts,
+    pub(crate) groups: Vec<Arc<str>>,
+    pub(crate) anonymous: bool,
+}
+
+/// A caller's tag and a cache's name.
+type GrantKey = (Arc<str>, Arc<str>);
+
+/// Grants compiled lately, by caller and cache.
+pub(crate) struct Grants(Mutex<LruCache<GrantKey, Arc<Grant>>>);
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(NonZeroUsize::MIN.saturating_add(GRANTS_MAX - 1))))
+    }
+}
+
+impl std::fmt::Debug for Grants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Grants(..)")
+    }
 }
 
 impl Access {
-    /// Who is calling.
-    ///
-    /// # Errors
-    /// [`AuthnError`] when the evidence is malformed, wrong, expired or missing.
-    pub fn authenticate(&self, _evidence: &Evidence<'_>, _wall_ms: u64) -> Result<Caller, AuthnError> {
-        Err(AuthnError::refused("InvalidClientTokenId", "the credential is not known"))
+    /// Whether any of a listener's caches can be reached from an address: asked at accept, before a byte is read.
+    pub fn admits_any(&self, caches: &[&str], ip: IpAddr, port: u16) -> bool {
+        let ip = ip.to_canonical();
+        caches
+            .iter()
+            .filter_map(|name| self.caches.get(*name))
+            .any(|cache| self.network.admits(&cache.groups, ip, port))
     }
 
-    /// Whether any of a listener's caches can be reached from an address: asked at accept.
-    pub fn admits_any(&self, _caches: &[&str], _ip: IpAddr, _port: u16) -> bool {
-        false
-    }
-
-    /// Lets a caller into one cache.
+    /// Lets a caller into one cache: by its network, the credential's binding, and what still holds of the credential.
     ///
     /// # Errors
     /// [`NotAdmitted`], when the network, the credential's binding or the cache refuses.
-    pub fn admit(&self, _caller: Caller, _source: Source, _cache: &str) -> Result<Admitted, NotAdmitted> {
-        Err(NotAdmitted::UnknownCache)
+    pub fn admit(&self, caller: Caller, source: Source, cache: &str) -> Result<Admitted, NotAdmitted> {
+        let (name, found) = self.caches.get_key_value(cache).ok_or(NotAdmitted::UnknownCache)?;
+        if !self.network.admits(&found.groups, source.ip, source.port) {
+            return Err(NotAdmitted::Network);
+        }
+        if caller.bound_cache().is_some_and(|bound| bound != cache) {
+            return Err(NotAdmitted::OtherCache);
+        }
+        match &caller.0.proof {
+            Proof::Anonymous if !found.anonymous => return Err(NotAdmitted::Anonymous),
+            Proof::User if !self.users.get(caller.name()).is_some_and(|user| user.acl.enabled) => {
+                return Err(NotAdmitted::Revoked);
+            }
+            Proof::User if !self.users.get(caller.name()).is_some_and(|user| user.caches.contains(name)) => {
+                return Err(NotAdmitted::NotItsUser);
+            }
+            proof if !self.still_holds(caller.name(), proof) => return Err(NotAdmitted::Revoked),
+            _ => {}
+        }
+        Ok(Admitted(Arc::new(Inside { caller, source, cache: name.clone() })))
+    }
+
+    /// Whether what a caller showed is still good in this snapshot.
+    fn still_holds(&self, name: &str, proof: &Proof) -> bool {
+        match proof {
+            Proof::Anonymous | Proof::User => true,
+            Proof::Key(id) => self.keys.get(id).is_some_and(|key| &*key.principal == name),
+            Proof::Token(hash) => self.tokens.get(hash).is_some_and(|token| &*token.principal == name),
+            Proof::PolicyToken { key, ids, .. } => {
+                let revoked = ids.iter().any(|id| self.revoked.contains(id));
+                !revoked && self.keys.get(key).is_some_and(|key| &*key.principal == name)
+            }
+        }
     }
 
     /// What a caller may do in the cache it is in, compiled once per snapshot.
-    pub fn grant(&self, _inside: &Admitted) -> Arc<Grant> {
-        Arc::new(Grant::NONE)
+    pub fn grant(&self, inside: &Admitted) -> Arc<Grant> {
+        let key = (inside.0.caller.0.tag.clone(), inside.0.cache.clone());
+        if let Some(grant) = self.grants.0.lock().get(&key) {
+            return grant.clone();
+        }
+        let grant = Arc::new(self.compile(&inside.0.caller.0, &inside.0.cache));
+        self.grants.0.lock().put(key, grant.clone());
+        grant
+    }
+
+    fn compile(&self, known: &Known, cache: &str) -> Grant {
+        let Some(cache) = self.caches.get(cache) else { return Grant::none() };
+        if !self.still_holds(&known.name, &known.proof) {
+            return Grant::none();
+        }
+        let grant = match &known.proof {
+            Proof::Anonymous if cache.anonymous => Grant::full(),
+            Proof::Anonymous => Grant::none(),
+            Proof::User => self.users.get(&known.name).map_or_else(Grant::none, |user| Grant::of_user(&user.acl)),
+            Proof::Key(_) | Proof::Token(_) => self.of_principal(&known.name, cache, &[]),
+            Proof::PolicyToken { policies, .. } => self.of_principal(&known.name, cache, policies),
+        };
+        grant.limited(known.read_only, known.expires_at_ms)
+    }
+
+    /// The rights of a principal, narrowed by each of a token's policies.
+    fn of_principal(&self, name: &str, cache: &CacheAccess, narrowing: &[Arc<Policy>]) -> Grant {
+        let Some(identity) = self.principals.get(name) else { return Grant::none() };
+        let mut layers: Vec<Vec<Arc<Policy>>> = narrowing.iter().map(|policy| vec![policy.clone()]).collect();
+        if !identity.is_root {
+            layers.push(identity.policies.clone());
+        }
+        if layers.is_empty() {
+            return Grant::full();
+        }
+        Grant::of_policies(Compiled::new(&layers, &identity.facts, &cache.facts))
     }
 
     /// Judges one call.
@@ -55,6 +218,41 @@ impl Access {
     /// The call back, and why not.
     pub fn authorize<C: Asks>(&self, inside: &Admitted, call: C, wall_ms: u64) -> Result<Permit<C>, (C, Denied)> {
         self.grant(inside).permit(inside, call, wall_ms)
+    }
+
+    /// Whether a caller may do everything on every cache: what metrics and console ask of strangers' addresses.
+    pub fn is_administrator(&self, caller: &Caller) -> bool {
+        let known = &caller.0;
+        matches!(known.proof, Proof::Key(_) | Proof::Token(_))
+            && known.bound_cache.is_none()
+            && self.caches.keys().all(|cache| self.compile(known, cache).is_full())
+    }
+
+    /// The caches that have anonymous callers and on which somebody else is limited, with who that is: a configuration to
+    /// refuse, since being nobody would be worth more than being somebody.
+    pub fn anonymous_conflicts(&self) -> Vec<(String, String)> {
+        let mut conflicts = Vec::new();
+        for (name, cache) in self.caches.iter().filter(|(_, cache)| cache.anonymous) {
+            for (who, identity) in &self.principals {
+                if !self.of_principal(who, cache, &[]).is_full() {
+                    conflicts.push((name.to_string(), format!("principal {}", identity.facts.arn)));
+                }
+            }
+            let here = |user: &User| user.caches.contains(name) && user.acl.enabled && !user.acl.is_full();
+            conflicts.extend(
+                self.users
+                    .iter()
+                    .filter(|(_, user)| here(user))
+                    .map(|(who, _)| (name.to_string(), format!("user {who}"))),
+            );
+            let read_only =
+                |token: &StaticToken| token.read_only && token.cache.as_ref().is_none_or(|cache| cache == name);
+            if self.tokens.values().any(read_only) {
+                conflicts.push((name.to_string(), "a read-only token".to_owned()));
+            }
+        }
+        conflicts.sort_unstable();
+        conflicts
     }
 }
 

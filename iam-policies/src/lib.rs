@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod acl;
+pub mod config;
 pub mod json;
 pub mod jwt;
 pub mod network;

@@ -52,5 +52,12 @@ pub struct CacheFacts {
     pub tags: BTreeMap<String, String>,
 }
 
+impl CacheFacts {
+    /// The ARN of the cache.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:cache:{}:{}:cache/{}", self.region, self.account, self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod tests;
 
 use subtle::ConstantTimeEq;
 
+pub(crate) use canonical::hex;
 pub use claim::Claim;
 pub(crate) use key::hmac;
 pub use key::{SigningKey, SigningKeys};

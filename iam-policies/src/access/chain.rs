@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::policy::Policy;
 use crate::sigv4::SignedRequest;
 
 /// What a client showed.
@@ -65,6 +66,26 @@ pub(super) struct Known {
     pub(super) bound_cache: Option<Arc<str>>,
     pub(super) read_only: bool,
     pub(super) expires_at_ms: Option<u64>,
+    pub(super) proof: Proof,
+    /// Tells callers apart whose grants can differ.
+    pub(super) tag: Arc<str>,
+}
+
+/// What a caller was believed for: asked again in each new snapshot.
+pub(super) enum Proof {
+    Anonymous,
+    /// A signature by this access key.
+    Key(Arc<str>),
+    /// The static token with this SHA-256.
+    Token([u8; 32]),
+    /// A signed-policy token: its root's key, the ids that can revoke it, and its policies.
+    PolicyToken {
+        key: Arc<str>,
+        ids: Vec<String>,
+        policies: Vec<Arc<Policy>>,
+    },
+    /// A user's password.
+    User,
 }
 
 impl Caller {

@@ -1,15 +1,64 @@
-//! A policy compiled for one principal and one cache.
+//! What one caller may do in one cache, compiled.
 
-use super::{Admitted, Asks, Denied, Permit};
+use std::sync::Arc;
+
+use super::{Actions, Admitted, Asks, Denied, Need, Permit};
+use crate::acl::AccessString;
+use crate::pattern::Pattern;
+use crate::policy::{Compiled, Moment};
 
 /// What one caller may do on one cache.
 #[derive(Debug)]
 pub struct Grant {
+    /// Everything, always: nothing is left to ask.
     full: bool,
+    read_only: bool,
+    expires_at_ms: u64,
+    rights: Rights,
+}
+
+#[derive(Debug)]
+enum Rights {
+    All,
+    None,
+    User(Arc<AccessString>),
+    Policies(Box<Compiled>),
 }
 
 impl Grant {
-    pub(super) const NONE: Self = Self { full: false };
+    fn new(rights: Rights) -> Self {
+        let full = match &rights {
+            Rights::All => true,
+            Rights::None => false,
+            Rights::User(acl) => acl.is_full(),
+            Rights::Policies(compiled) => compiled.is_full(),
+        };
+        Self { full, read_only: false, expires_at_ms: u64::MAX, rights }
+    }
+
+    pub(super) fn full() -> Self {
+        Self::new(Rights::All)
+    }
+
+    pub(super) fn none() -> Self {
+        Self::new(Rights::None)
+    }
+
+    pub(super) fn of_user(acl: &Arc<AccessString>) -> Self {
+        Self::new(Rights::User(acl.clone()))
+    }
+
+    pub(super) fn of_policies(compiled: Compiled) -> Self {
+        Self::new(Rights::Policies(Box::new(compiled)))
+    }
+
+    /// The grant of a credential that may only read, or ends.
+    pub(super) fn limited(mut self, read_only: bool, expires_at_ms: Option<u64>) -> Self {
+        self.read_only = read_only;
+        self.expires_at_ms = expires_at_ms.unwrap_or(u64::MAX);
+        self.full &= !read_only && expires_at_ms.is_none();
+        self
+    }
 
     /// Whether everything is allowed, so that nothing needs to be asked.
     #[inline]
@@ -17,15 +66,80 @@ impl Grant {
         self.full
     }
 
-    /// Judges a call.
+    /// Judges a call: every need of it, before anything runs.
     ///
     /// # Errors
     /// The call back, and why not.
     #[inline]
-    pub fn permit<C: Asks>(&self, _inside: &Admitted, call: C, _wall_ms: u64) -> Result<Permit<C>, (C, Denied)> {
+    pub fn permit<C: Asks>(&self, inside: &Admitted, call: C, wall_ms: u64) -> Result<Permit<C>, (C, Denied)> {
         if self.full {
             return Ok(Permit::new(call));
         }
-        Err((call, Denied::Implicit))
+        match self.judge(inside, &call, wall_ms) {
+            Ok(()) => Ok(Permit::new(call)),
+            Err(denied) => Err((call, denied)),
+        }
     }
+
+    /// Judges a call by an access string alone.
+    pub(super) fn explain(&self, call: &dyn Asks) -> Result<(), Denied> {
+        match &self.rights {
+            Rights::User(acl) => by_access_string(acl, call),
+            _ => Err(Denied::Implicit),
+        }
+    }
+
+    fn judge(&self, inside: &Admitted, call: &dyn Asks, wall_ms: u64) -> Result<(), Denied> {
+        if wall_ms >= self.expires_at_ms {
+            return Err(Denied::Expired);
+        }
+        if self.read_only {
+            read_only(call)?;
+        }
+        match &self.rights {
+            Rights::All => Ok(()),
+            Rights::None => Err(Denied::Implicit),
+            Rights::User(acl) => by_access_string(acl, call),
+            Rights::Policies(compiled) => compiled.decide(call, Moment { source: inside.source(), wall_ms }),
+        }
+    }
+}
+
+/// Asks `judge` about each need until one says no.
+fn each_need(call: &dyn Asks, judge: impl Fn(Need<'_>) -> Result<(), Denied>) -> Result<(), Denied> {
+    let mut answer = Ok(());
+    call.needs(&mut |need| {
+        if answer.is_ok() {
+            answer = judge(need);
+        }
+    });
+    answer
+}
+
+/// Reading a key is all that a read-only token may do: no listing, no publishing, no subscribing.
+fn read_only(call: &dyn Asks) -> Result<(), Denied> {
+    each_need(call, |need| match need {
+        Need::Key(_, actions) if Actions::READ.contains(actions) => Ok(()),
+        _ => Err(Denied::ReadOnly),
+    })
+}
+
+fn by_access_string(acl: &AccessString, call: &dyn Asks) -> Result<(), Denied> {
+    if !acl.allows_command(call.command_bit()) {
+        return Err(Denied::Command);
+    }
+    each_need(call, |need| match need {
+        Need::Key(key, actions) if acl.allows_key(key, actions) => Ok(()),
+        Need::Key(..) => Err(Denied::Key),
+        Need::Channel(channel, _) if acl.allows_channel(channel) => Ok(()),
+        // Redis lets a pattern through only when the access string holds that very pattern.
+        Need::Pattern(pattern, _)
+            if acl.channels.iter().any(|each| each.is_any() || *each == Pattern::new(pattern)) =>
+        {
+            Ok(())
+        }
+        Need::Channel(..) | Need::Pattern(..) => Err(Denied::Channel),
+        Need::Cache(_) => Ok(()),
+        Need::Unknown => Err(Denied::Unknown),
+    })
 }

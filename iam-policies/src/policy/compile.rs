@@ -256,11 +256,11 @@ impl Rule {
 
     fn is_full(&self) -> bool {
         let any = |each: &Match| matches!(each, Match::Fixed(pattern) if pattern.is_any());
-        let has = |wanted: fn(&Target, &dyn Fn(&Match) -> bool) -> bool| self.targets.iter().any(|t| wanted(t, &any));
-        let everything = has(|target, _| matches!(target, Target::Everything))
-            || (has(|target, any| matches!(target, Target::Key(each) if any(each)))
-                && has(|target, any| matches!(target, Target::Channel(each) if any(each)))
-                && has(|target, _| matches!(target, Target::Cache)));
+        let has = |wanted: &dyn Fn(&Target) -> bool| self.targets.iter().any(wanted);
+        let everything = has(&|target| matches!(target, Target::Everything))
+            || (has(&|target| matches!(target, Target::Key(each) if any(each)))
+                && has(&|target| matches!(target, Target::Channel(each) if any(each)))
+                && has(&|target| matches!(target, Target::Cache)));
         self.conditions.is_empty() && !self.not_targets && self.actions == Actions::ALL && everything
     }
 

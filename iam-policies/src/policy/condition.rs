@@ -4,7 +4,6 @@
 //! unreadable, and then a positive operator fails and a negated one, which stands in a Deny as often as not, is told
 //! apart by [`Kind`].
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use time::OffsetDateTime;
@@ -186,7 +185,7 @@ impl Kind {
         }
     }
 
-    fn holds(&self, value: &Cow<'_, [u8]>, context: &Context<'_>) -> bool {
+    fn holds(&self, value: &[u8], context: &Context<'_>) -> bool {
         match self {
             Self::Text { like, fold, negated, values } => {
                 let hit = values.iter().any(|each| text_matches(each, value, *like, *fold, context));
@@ -261,7 +260,7 @@ fn each<T>(texts: &[String], read: fn(&str) -> Result<T, String>) -> Result<Vec<
     texts.iter().map(|text| read(text)).collect()
 }
 
-fn text_of<'a>(value: &'a Cow<'_, [u8]>) -> &'a str {
+fn text_of(value: &[u8]) -> &str {
     std::str::from_utf8(value).unwrap_or_default()
 }
 

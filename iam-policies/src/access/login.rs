@@ -1,0 +1,167 @@
+//! From evidence to a caller.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::chain::{Known, Proof};
+use super::{Access, AuthnError, Caller, Evidence, SERVICE};
+use crate::acl::AccessString;
+use crate::jwt::{Token, Verified, is_jwt};
+use crate::sigv4::{self, Claim, Rules, SignedRequest, connect_token_request};
+
+/// Stands in for the secret of an unknown access key, so that the answer takes as long and is the same.
+const NO_SECRET: &[u8] = b"no secret has this key";
+
+impl Access {
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// [`AuthnError`] when the evidence is malformed, wrong, expired or missing.
+    pub fn authenticate(&self, evidence: &Evidence<'_>, wall_ms: u64) -> Result<Caller, AuthnError> {
+        match evidence {
+            Evidence::Anonymous => self.anonymous(),
+            Evidence::Signed(request) => self.signed(request, wall_ms),
+            Evidence::Bearer(token) => self.bearer(token, wall_ms),
+            Evidence::Password { user, password } => self.password(*user, password, wall_ms),
+        }
+    }
+
+    fn anonymous(&self) -> Result<Caller, AuthnError> {
+        if !self.caches.values().any(|cache| cache.anonymous) {
+            return Err(AuthnError::refused("MissingAuthenticationToken", "a credential is needed: send one"));
+        }
+        let arn = format!("arn:aws:iam::{}:anonymous", self.account);
+        Ok(caller("anonymous".into(), arn, Proof::Anonymous, "anonymous".into(), None, false, None))
+    }
+
+    fn signed(&self, request: &SignedRequest<'_>, wall_ms: u64) -> Result<Caller, AuthnError> {
+        let claim = Claim::read(request)?;
+        if claim.session_token.is_some() {
+            return Err(AuthnError::refused(
+                "InvalidClientTokenId",
+                "session tokens belong to temporary credentials, which are not built yet: sign with a long-term key",
+            ));
+        }
+        let found = self.keys.get_key_value(&*claim.access_key_id);
+        let secret = found.and_then(|(_, key)| key.secret.as_deref());
+        let id: &str = secret.map_or("-", |_| &claim.access_key_id);
+        let scope = (&*claim.date, &*claim.region);
+        let key = match rules_fit(&claim, &self.region) {
+            true => self.signing_keys.get(id, secret.unwrap_or(NO_SECRET), scope.0, scope.1, SERVICE),
+            false => sigv4::SigningKey::derive(NO_SECRET, "", "", ""),
+        };
+        let checked = sigv4::verify(request, &claim, &key, &Rules::strict(&self.region, SERVICE), wall_ms);
+        match (found, secret) {
+            (Some((id, key)), Some(_)) => checked.map(|()| self.of_key(id, &key.principal)),
+            _ => Err(match checked {
+                Err(error) if error.code != "SignatureDoesNotMatch" || !rules_fit(&claim, &self.region) => error,
+                _ => AuthnError::refused("InvalidClientTokenId", "the access key id is not known"),
+            }),
+        }
+    }
+
+    fn of_key(&self, id: &Arc<str>, principal: &Arc<str>) -> Caller {
+        let tag = format!("principal {principal}").into();
+        caller(principal.clone(), self.arn(principal), Proof::Key(id.clone()), tag, None, false, None)
+    }
+
+    fn arn(&self, principal: &str) -> String {
+        self.principals.get(principal).map(|identity| identity.facts.arn.clone()).unwrap_or_default()
+    }
+
+    fn bearer(&self, token: &str, wall_ms: u64) -> Result<Caller, AuthnError> {
+        if is_jwt(token) {
+            return self.policy_token(token, wall_ms);
+        }
+        self.static_token(token.as_bytes(), None)
+            .ok_or_else(|| AuthnError::refused("InvalidClientTokenId", "invalid or missing auth token"))
+    }
+
+    /// The holder of a static token; `principal` if one has to be named. The lookup is by hash, so its time tells nothing.
+    fn static_token(&self, token: &[u8], principal: Option<&str>) -> Option<Caller> {
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let found = self.tokens.get(&hash)?;
+        if principal.is_some_and(|named| named != &*found.principal) {
+            return None;
+        }
+        let name = found.principal.clone();
+        let mode = if found.read_only { "read-only " } else { "" };
+        let tag = format!("{mode}principal {name}").into();
+        Some(caller(name.clone(), self.arn(&name), Proof::Token(hash), tag, found.cache.clone(), found.read_only, None))
+    }
+
+    fn policy_token(&self, text: &str, wall_ms: u64) -> Result<Caller, AuthnError> {
+        let token = Token::read(text)?;
+        let wrong = |why: &str| AuthnError::refused("InvalidIdentityToken", why);
+        let (id, key) = self.keys.get_key_value(&*token.key_id).ok_or_else(|| wrong("the token's key is not known"))?;
+        let Verified { issuer, audience, expires_at_ms, policies, ids } = token.verify(&key.issuer, wall_ms / 1000)?;
+        if issuer != self.arn(&key.principal) {
+            return Err(wrong("the issuer of the token is not the principal of its key"));
+        }
+        if ids.iter().any(|id| self.revoked.contains(id)) {
+            return Err(wrong("the token has been revoked"));
+        }
+        let cache = self
+            .caches
+            .iter()
+            .find(|(_, cache)| cache.facts.arn() == audience)
+            .map(|(name, _)| name.clone())
+            .ok_or_else(|| wrong("the audience of the token is no cache of this account and region"))?;
+        let digest = sigv4::hex(&Sha256::digest(text.as_bytes()));
+        let proof = Proof::PolicyToken { key: id.clone(), ids, policies };
+        let tag = format!("token {digest}").into();
+        Ok(caller(key.principal.clone(), issuer, proof, tag, Some(cache), false, Some(expires_at_ms)))
+    }
+
+    /// RESP logins. Without a user name it is the user `default`, or a token.
+    fn password(&self, user: Option<&[u8]>, password: &[u8], wall_ms: u64) -> Result<Caller, AuthnError> {
+        let wrong =
+            || AuthnError::refused("InvalidClientTokenId", "invalid username-password pair or user is disabled");
+        let text = std::str::from_utf8(password).unwrap_or_default();
+        if connect_token_request(text).is_some() {
+            return Err(AuthnError::refused(
+                "InvalidClientTokenId",
+                "ElastiCache IAM tokens are not built yet as a RESP login: use a token or a user's password",
+            ));
+        }
+        let name = user.map_or(Cow::Borrowed("default"), String::from_utf8_lossy);
+        if let Some((known, found)) = self.users.get_key_value(&*name) {
+            return if found.acl.enabled && found.acl.accepts(password) {
+                Ok(self.of_user(known))
+            } else {
+                Err(wrong())
+            };
+        }
+        // The same work for an unknown user, so that time does not tell which names exist.
+        let _ = AccessString::default().accepts(password);
+        let named = user.is_some() && name != "default";
+        if is_jwt(text) && !named {
+            return self.policy_token(text, wall_ms);
+        }
+        self.static_token(password, named.then_some(&*name)).ok_or_else(wrong)
+    }
+
+    fn of_user(&self, name: &Arc<str>) -> Caller {
+        let arn = format!("arn:aws:elasticache:{}:{}:user:{name}", self.region, self.account);
+        caller(name.clone(), arn, Proof::User, format!("user {name}").into(), None, false, None)
+    }
+}
+
+/// Whether the scope is one this endpoint could have: only then is a derived key worth keeping.
+fn rules_fit(claim: &Claim<'_>, region: &str) -> bool {
+    claim.region == region && claim.service == SERVICE && claim.timestamp.starts_with(&*claim.date)
+}
+
+fn caller(
+    name: Arc<str>,
+    arn: String,
+    proof: Proof,
+    tag: Arc<str>,
+    bound_cache: Option<Arc<str>>,
+    read_only: bool,
+    expires_at_ms: Option<u64>,
+) -> Caller {
+    Caller(Arc::new(Known { arn: arn.into(), name, bound_cache, read_only, expires_at_ms, proof, tag }))
+}

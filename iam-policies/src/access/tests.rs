@@ -1,0 +1,324 @@
+//! The whole chain, over a configuration.
+
+use super::*;
+use crate::config::{
+    RawAccess, RawAccessKey, RawCacheAccess, RawPolicy, RawPrincipal, RawSecurityGroup, RawToken, RawUser,
+};
+use crate::jwt::{self, MintKey};
+use crate::sigv4::{SignedRequest, Signer, presign};
+
+/// 2015-08-30T12:36:00Z
+const NOW_MS: u64 = 1_440_938_160_000;
+const TENANT: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["cache:Read","cache:Write"],"Resource":"arn:aws:cache:us-east-1:000000000000:key/default/${aws:PrincipalTag/tenant}:*"}}"#;
+
+struct Few;
+impl Commands for Few {
+    fn bit(&self, name: &str) -> Option<u16> {
+        ["get", "set"].iter().position(|each| name.eq_ignore_ascii_case(each)).map(|at| at as u16)
+    }
+    fn category(&self, name: &str) -> Option<Box<[u16]>> {
+        match name {
+            "all" => Some([0, 1].into()),
+            "read" => Some([0].into()),
+            _ => None,
+        }
+    }
+    fn subcommands(&self, _: &str) -> Box<[u16]> {
+        [].into()
+    }
+}
+
+#[derive(Debug)]
+struct Get<'a>(&'a [u8], Actions);
+impl Asks for Get<'_> {
+    fn command(&self) -> &str {
+        "GET"
+    }
+    fn command_bit(&self) -> u16 {
+        u16::from(self.1.contains(Actions::WRITE))
+    }
+    fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
+        each(Need::Key(self.0, self.1));
+    }
+    fn ttl_ms(&self) -> Option<u64> {
+        None
+    }
+    fn value_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+fn raw() -> RawAccess {
+    let principal = |name: &str, policies: &[&str], key: &str| RawPrincipal {
+        name: name.into(),
+        policies: policies.iter().map(|name| (*name).to_owned()).collect(),
+        tags: [("Tenant".to_owned(), "a".to_owned())].into(),
+        access_keys: vec![RawAccessKey { id: key.into(), secret: format!("{key}-secret") }],
+        public_keys: vec![],
+    };
+    let token = |name: &str, who: &str, cache: Option<&str>, read_only| RawToken {
+        name: name.into(),
+        secret: Some(format!("{name}-token")),
+        principal: who.into(),
+        cache: cache.map(Into::into),
+        read_only,
+        ..Default::default()
+    };
+    RawAccess {
+        account: "000000000000".into(),
+        region: "us-east-1".into(),
+        policy: vec![RawPolicy { name: "tenant".into(), document: Some(TENANT.into()), file: None }],
+        principal: vec![principal("root", &[], "AKROOT"), principal("alice", &["tenant"], "AKALICE")],
+        token: vec![
+            token("admin", "root", None, false),
+            token("alice", "alice", Some("default"), false),
+            token("ro", "alice", Some("default"), true),
+        ],
+        user: vec![RawUser {
+            name: "app".into(),
+            passwords: vec!["pw".into()],
+            access_string: "on ~a:* +@read".into(),
+            caches: vec!["default".into()],
+        }],
+        security_group: vec![RawSecurityGroup { id: "sg-none".into(), ingress: vec![] }],
+        revoked_tokens: vec!["gone".into()],
+        ..Default::default()
+    }
+}
+
+fn caches() -> Vec<RawCacheAccess> {
+    let cache = |name: &str, groups: &[&str]| RawCacheAccess {
+        name: name.into(),
+        engine: "valkey".into(),
+        security_groups: groups.iter().map(|id| (*id).to_owned()).collect(),
+        ..Default::default()
+    };
+    vec![cache("default", &[]), cache("shut", &["sg-none"])]
+}
+
+fn access_of(raw: &RawAccess, caches: &[RawCacheAccess]) -> Access {
+    let mut mistakes = Vec::new();
+    raw.check(caches, &Few, &mut mistakes).unwrap_or_else(|| panic!("{mistakes:?}"))
+}
+
+fn access() -> Access {
+    access_of(&raw(), &caches())
+}
+
+fn here() -> Source {
+    Source::new([127, 0, 0, 1].into(), false, 8079)
+}
+
+fn enter(access: &Access, evidence: &Evidence<'_>) -> Result<Admitted, String> {
+    let caller = access.authenticate(evidence, NOW_MS).map_err(|error| error.code.to_owned())?;
+    access.admit(caller, here(), "default").map_err(|refusal| format!("{refusal:?}"))
+}
+
+fn may(access: &Access, evidence: &Evidence<'_>, key: &str, actions: Actions) -> Result<(), String> {
+    let inside = enter(access, evidence)?;
+    access
+        .authorize(&inside, Get(key.as_bytes(), actions), NOW_MS)
+        .map(drop)
+        .map_err(|(_, denied)| format!("{denied:?}"))
+}
+
+#[test]
+fn a_signed_request_is_its_keys_principal() {
+    let access = access();
+    let sign = |id: &'static str, secret: &str| {
+        let signer = Signer { access_key_id: id, region: "us-east-1", service: SERVICE, timestamp: "20150830T123600Z" };
+        presign("GET", "h", "/get/a:1", "", secret.as_bytes(), signer, 60).unwrap()
+    };
+    let go = |query: &str, key: &str| {
+        let headers = [("host", &b"h"[..])];
+        let request = SignedRequest { method: "GET", path: "/get/a:1", query, headers: &headers, body: b"" };
+        may(&access, &Evidence::Signed(request), key, Actions::READ)
+    };
+    let good = sign("AKALICE", "AKALICE-secret");
+    assert_eq!(go(&good, "a:1"), Ok(()));
+    assert_eq!(go(&good, "b:1"), Err("Implicit".into()));
+    assert_eq!(go(&sign("AKALICE", "other"), "a:1"), Err("SignatureDoesNotMatch".into()));
+    assert_eq!(go(&sign("AKNOBODY", "other"), "a:1"), Err("InvalidClientTokenId".into()));
+    assert_eq!(go(&sign("AKROOT", "AKROOT-secret"), "b:1"), Ok(()));
+}
+
+#[test]
+fn static_tokens_are_bound_and_may_be_read_only() {
+    let access = access();
+    assert_eq!(may(&access, &Evidence::Bearer("alice-token"), "a:1", Actions::WRITE), Ok(()));
+    assert_eq!(may(&access, &Evidence::Bearer("ro-token"), "a:1", Actions::READ), Ok(()));
+    assert_eq!(may(&access, &Evidence::Bearer("ro-token"), "a:1", Actions::WRITE), Err("ReadOnly".into()));
+    assert_eq!(may(&access, &Evidence::Bearer("nope"), "a:1", Actions::READ), Err("InvalidClientTokenId".into()));
+    let caller = access.authenticate(&Evidence::Bearer("alice-token"), NOW_MS).unwrap();
+    assert_eq!(caller.bound_cache(), Some("default"));
+    let mut open = caches();
+    open[1].security_groups.clear();
+    let access = access_of(&raw(), &open);
+    let caller = access.authenticate(&Evidence::Bearer("alice-token"), NOW_MS).unwrap();
+    assert_eq!(access.admit(caller, here(), "shut").unwrap_err(), NotAdmitted::OtherCache);
+}
+
+#[test]
+fn networks_are_asked_at_accept_and_per_cache() {
+    let access = access();
+    let far = [10, 0, 0, 1].into();
+    assert!(access.admits_any(&["shut", "default"], [127, 0, 0, 1].into(), 1));
+    assert!(!access.admits_any(&["shut", "default"], far, 1));
+    assert!(!access.admits_any(&["shut", "none"], [127, 0, 0, 1].into(), 1));
+    let caller = access.authenticate(&Evidence::Bearer("admin-token"), NOW_MS).unwrap();
+    assert_eq!(access.admit(caller.clone(), Source::new(far, false, 1), "default").unwrap_err(), NotAdmitted::Network);
+    assert_eq!(access.admit(caller.clone(), here(), "shut").unwrap_err(), NotAdmitted::Network);
+    assert_eq!(access.admit(caller, here(), "none").unwrap_err(), NotAdmitted::UnknownCache);
+}
+
+#[test]
+fn users_are_judged_by_their_access_string() {
+    let access = access();
+    let login = |user, password| Evidence::Password { user, password };
+    let app = login(Some(&b"app"[..]), &b"pw"[..]);
+    assert_eq!(may(&access, &app, "a:1", Actions::READ), Ok(()));
+    assert_eq!(may(&access, &app, "b:1", Actions::READ), Err("Key".into()));
+    assert_eq!(may(&access, &app, "a:1", Actions::WRITE), Err("Command".into()));
+    assert!(enter(&access, &login(Some(b"app"), b"no")).is_err());
+    assert!(enter(&access, &login(Some(b"nobody"), b"pw")).is_err());
+    assert_eq!(may(&access, &login(None, b"alice-token"), "a:1", Actions::READ), Ok(()));
+    assert_eq!(may(&access, &login(Some(b"alice"), b"alice-token"), "a:1", Actions::READ), Ok(()));
+    assert!(enter(&access, &login(Some(b"bob"), b"alice-token")).is_err());
+}
+
+#[test]
+fn nobody_gets_in_unless_the_cache_says_so() {
+    assert_eq!(enter(&access(), &Evidence::Anonymous).unwrap_err(), "MissingAuthenticationToken");
+    let mut open = caches();
+    open[1].anonymous = true;
+    let mut only_root = raw();
+    only_root.principal.truncate(1);
+    only_root.token.truncate(1);
+    let access = access_of(&only_root, &open);
+    assert_eq!(enter(&access, &Evidence::Anonymous).unwrap_err(), "Anonymous");
+    open[0].anonymous = true;
+    let access = access_of(&RawAccess { user: vec![], ..only_root }, &open);
+    assert_eq!(may(&access, &Evidence::Anonymous, "any", Actions::WRITE), Ok(()));
+}
+
+#[test]
+fn an_anonymous_cache_on_which_somebody_is_limited_is_refused() {
+    let mut open = caches();
+    open[0].anonymous = true;
+    let mut mistakes = Vec::new();
+    assert!(raw().check(&open, &Few, &mut mistakes).is_none());
+    assert!(mistakes.iter().any(|(_, what)| what.contains("user/alice")), "{mistakes:?}");
+}
+
+fn minted(policy: &str, id: &str) -> String {
+    let claims = jwt::Claims {
+        issuer: "arn:aws:iam::000000000000:user/alice",
+        audience: "arn:aws:cache:us-east-1:000000000000:cache/default",
+        policy,
+        issued_at_s: NOW_MS / 1000,
+        expires_at_s: NOW_MS / 1000 + 60,
+        id: Some(id),
+    };
+    jwt::mint("AKALICE", &MintKey::Secret(b"AKALICE-secret"), &claims).unwrap()
+}
+
+const ALL: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+const READ: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"cache:Read","Resource":"*"}}"#;
+
+#[test]
+fn a_policy_token_narrows_and_cannot_widen() {
+    let access = access();
+    let wide = minted(ALL, "1");
+    assert_eq!(may(&access, &Evidence::Bearer(&wide), "a:1", Actions::WRITE), Ok(()));
+    assert_eq!(may(&access, &Evidence::Bearer(&wide), "b:1", Actions::READ), Err("Implicit".into()));
+    let read = minted(READ, "2");
+    assert_eq!(may(&access, &Evidence::Bearer(&read), "a:1", Actions::READ), Ok(()));
+    assert_eq!(may(&access, &Evidence::Bearer(&read), "a:1", Actions::WRITE), Err("Implicit".into()));
+    let child = jwt::narrow(&read, ALL, NOW_MS / 1000, NOW_MS / 1000 + 30, None).unwrap();
+    assert_eq!(may(&access, &Evidence::Bearer(&child), "a:1", Actions::WRITE), Err("Implicit".into()));
+    assert_eq!(
+        may(&access, &Evidence::Bearer(&minted(ALL, "gone")), "a:1", Actions::READ),
+        Err("InvalidIdentityToken".into())
+    );
+    let inside = enter(&access, &Evidence::Bearer(&child)).unwrap();
+    let late = access.authorize(&inside, Get(b"a:1", Actions::READ), NOW_MS + 30_000).unwrap_err().1;
+    assert_eq!(late, Denied::Expired);
+}
+
+#[test]
+fn a_new_snapshot_ends_what_is_gone_from_it() {
+    let live = LiveAccess::new(access());
+    let inside = enter(&live.load(), &Evidence::Bearer(&minted(ALL, "1"))).unwrap();
+    let app = enter(&live.load(), &Evidence::Password { user: Some(b"app"), password: b"pw" }).unwrap();
+    let epoch = live.epoch();
+    let mut without = raw();
+    without.principal.truncate(1);
+    without.token.truncate(1);
+    without.user.clear();
+    live.publish(access_of(&without, &caches()));
+    assert_ne!(live.epoch(), epoch);
+    let access = live.load();
+    assert!(access.authorize(&inside, Get(b"a:1", Actions::READ), NOW_MS).is_err());
+    assert_eq!(access.admit(inside.caller().clone(), here(), "default").unwrap_err(), NotAdmitted::Revoked);
+    assert_eq!(access.admit(app.caller().clone(), here(), "default").unwrap_err(), NotAdmitted::Revoked);
+}
+
+#[test]
+fn administrators_are_those_who_may_do_everything_everywhere() {
+    let access = access();
+    let who = |token| access.authenticate(&Evidence::Bearer(token), NOW_MS).unwrap();
+    assert!(access.is_administrator(&who("admin-token")));
+    assert!(!access.is_administrator(&who("alice-token")));
+}
+
+#[test]
+fn an_explanation_follows_the_road() {
+    let access = access();
+    let told = access.explain("alice", "default", &Get(b"a:1", Actions::READ), &here(), NOW_MS).unwrap();
+    assert!(told.is_allowed(), "{told:?}");
+    assert!(
+        !access
+            .explain("arn:aws:iam::000000000000:user/alice", "default", &Get(b"b", Actions::READ), &here(), NOW_MS)
+            .unwrap()
+            .is_allowed()
+    );
+    assert!(matches!(
+        access.explain("app", "default", &Get(b"b", Actions::READ), &here(), NOW_MS),
+        Ok(Explained::AccessString(Err(Denied::Key)))
+    ));
+    assert!(matches!(
+        access.explain("root", "shut", &Get(b"b", Actions::READ), &here(), NOW_MS),
+        Ok(Explained::Network)
+    ));
+    assert!(access.explain("nobody", "default", &Get(b"b", Actions::READ), &here(), NOW_MS).is_err());
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let mut wrong = raw();
+    wrong.account = "12".into();
+    wrong.policy[0].document = Some(r#"{"Statement":{"Effect":"Allow","Action":"cache:Nope","Resource":"*"}}"#.into());
+    wrong.principal[1].policies.push("none".into());
+    wrong.token[1].cache = None;
+    wrong.token[2].secret = None;
+    wrong.user[0].access_string = "on +nope".into();
+    wrong.user[0].caches.push("none".into());
+    let mut caches = caches();
+    caches[1].security_groups.push("sg-x".into());
+    caches[1].name = "a b".into();
+    let mut mistakes = Vec::new();
+    assert!(wrong.check(&caches, &Few, &mut mistakes).is_none());
+    for path in [
+        "account",
+        "policy[0].document",
+        "principal[1].policies",
+        "token[1].cache",
+        "token[2]",
+        "user[0].access_string",
+        "user[0].caches",
+        "cache[1].security_groups",
+        "cache[1].name",
+    ] {
+        assert!(mistakes.iter().any(|(at, _)| at == path), "{path} not in {mistakes:#?}");
+    }
+}
