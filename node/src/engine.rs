@@ -12,6 +12,8 @@ mod info;
 mod replay;
 mod road;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod update;
 

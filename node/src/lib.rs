@@ -22,6 +22,8 @@ pub mod resp;
 pub mod server;
 pub mod session;
 pub mod slot;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod waiters;
 pub mod workers;

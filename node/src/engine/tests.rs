@@ -1,0 +1,325 @@
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod linear;
+mod model;
+mod soak;
+
+use super::*;
+use crate::commands::Call;
+use crate::engine::{Change, TtlChange, Updated};
+use crate::resp::{Out, OwnedArgs};
+use crate::testing::{Client, Clock, dump, engine, engine_with};
+
+#[test]
+fn a_pipeline_is_answered_in_order() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let mut input = Vec::new();
+    for n in 0..100 {
+        input.extend_from_slice(format!("SET k{n} {n}\r\nGET k{n}\r\nPING\r\n").as_bytes());
+    }
+    input.extend_from_slice(b"GET half");
+    let (replies, next) = client.bytes(&input);
+    assert_eq!(replies.matches("+OK|").count(), 100);
+    assert!(replies.ends_with("$2|99|+PONG|"));
+    assert_eq!(next, Next::Read { missing: 1 });
+    let (replies, _) = client.bytes(b"GET half\r\nGET k5\r\n");
+    assert_eq!(replies, "$-1|$1|5|");
+}
+
+#[test]
+fn a_framing_fault_ends_the_connection_after_what_came_before() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (replies, next) = Client::new(&engine, &clock, 0).bytes(b"PING\r\n*1\r\n+x\r\n");
+    assert_eq!(replies, "+PONG|-ERR Protocol error: expected '$', got '+'|");
+    assert_eq!(next, Next::Close);
+}
+
+#[test]
+fn http_on_a_resp_port_is_closed() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    for request in ["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\n", "Host: x\r\n", "DELETE /k HTTP/1.1\r\n"] {
+        let (_, next) = Client::new(&engine, &clock, 0).bytes(request.as_bytes());
+        assert_eq!(next, Next::Close, "{request}");
+    }
+}
+
+#[test]
+fn expiry_is_lazy_active_and_exact() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("SET a 1 PX 100");
+    client.say("SET b 1 PX 100");
+    clock.pass(100);
+    assert_eq!(client.say("GET a"), "$1|1|");
+    clock.pass(1);
+    assert_eq!(client.say("GET a"), "$-1|");
+    assert_eq!(client.say("DBSIZE"), ":1|");
+    clock.pass(2000);
+    let swept = engine.sweep(0, 1, clock.now(), 10_000);
+    assert_eq!((swept.expired, swept.more), (1, false));
+    assert_eq!(client.say("DBSIZE"), ":0|");
+    assert_eq!(engine.metrics().count(crate::metrics::Count::Expired), 2);
+    assert_eq!(engine.metrics().gauge(crate::metrics::Gauge::Volatile), 0);
+}
+
+#[test]
+fn memory_is_counted_and_bounded() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| config.maxmemory_bytes = 300_000);
+    let mut client = Client::new(&engine, &clock, 0);
+    let mut refused = 0;
+    for n in 0..3000 {
+        refused += usize::from(client.say(&format!("SET key:{n} {}", "v".repeat(64))).starts_with("-OOM command not"));
+    }
+    assert!((500..2900).contains(&refused), "{refused}");
+    client.say("MULTI");
+    assert!(client.say("SET x 1").starts_with("-OOM"));
+    assert!(client.say("EXEC").starts_with("-EXECABORT"));
+    assert_eq!(client.say("DEL key:1"), ":1|");
+    client.say("FLUSHALL");
+    assert_eq!(client.say("SET x 1"), "+OK|");
+    client.say("DEL x");
+    assert_eq!(engine.metrics().gauge(crate::metrics::Gauge::UsedBytes), 0);
+    assert_eq!(engine.metrics().gauge(crate::metrics::Gauge::Keys), 0);
+}
+
+#[test]
+fn a_rate_is_kept_and_says_when_to_come_back() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| (config.requests_per_second, config.burst) = (10, 2));
+    let mut client = Client::new(&engine, &clock, 0);
+    assert_eq!(client.say("SET a 1"), "+OK|");
+    assert_eq!(client.say("GET a"), "$1|1|");
+    assert!(client.say("GET a").starts_with("-THROTTLED"));
+    clock.pass(100);
+    assert_eq!(client.say("GET a"), "$1|1|");
+}
+
+#[test]
+fn transactions_are_bounded() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| {
+        (config.limits.queued_commands_max, config.limits.watched_keys_max, config.limits.channels_max) = (2, 2, 2);
+    });
+    let mut client = Client::new(&engine, &clock, 0);
+    assert_eq!(client.say("WATCH a b a"), "-ERR a connection may watch 2 keys at most|");
+    assert_eq!(client.say("WATCH a b"), "+OK|");
+    client.say("MULTI");
+    assert_eq!((client.say("GET a"), client.say("GET b")), ("+QUEUED|".into(), "+QUEUED|".into()));
+    assert!(client.say("GET c").starts_with("-ERR transaction is over its limits"));
+    assert!(client.say("EXEC").starts_with("-EXECABORT"));
+    assert!(client.say("SUBSCRIBE a b c").starts_with("-ERR a connection may listen to 2"));
+    assert!(client.say("SUBSCRIBE a b").ends_with(":2|"));
+}
+
+#[test]
+fn a_watched_key_that_dies_aborts() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("SET w 1 PX 50");
+    client.say("WATCH w");
+    clock.pass(60);
+    client.say("MULTI");
+    client.say("PING");
+    assert_eq!(client.say("EXEC"), "*-1|");
+    client.say("WATCH w");
+    client.say("MULTI");
+    client.say("PING");
+    assert_eq!(client.say("EXEC"), "*1|+PONG|");
+}
+
+#[test]
+fn sessions_leave_nothing_behind() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("WATCH a b");
+    client.say("SUBSCRIBE c");
+    drop(client);
+    let mut client = Client::new(&engine, &clock, 1);
+    assert_eq!(client.say("BLPOP x y 0"), "");
+    assert!(client.session.is_blocked());
+    drop(client);
+    for partition in 0..engine.db.partitions() {
+        let mut held = engine.db.lock_patiently(partition);
+        let shard = held.shard(partition);
+        assert!(shard.watched.is_empty() && shard.waiters.is_empty());
+    }
+    assert_eq!(engine.pubsub.channels(), 0);
+    for gauge in crate::metrics::Gauge::ALL {
+        assert_eq!(engine.metrics().gauge(*gauge), 0, "{}", gauge.name());
+    }
+}
+
+#[test]
+fn blocked_clients_are_served_in_turn_and_time_out() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut waiting: Vec<Client> = (0..3).map(|_| Client::new(&engine, &clock, 0)).collect();
+    for client in &mut waiting {
+        client.say("BLPOP a b 1");
+    }
+    let mut pusher = Client::new(&engine, &clock, 1);
+    assert_eq!(pusher.say("RPUSH b 1 2"), ":2|");
+    assert_eq!(pusher.say("EXISTS b"), ":0|");
+    assert_eq!(waiting[0].hear().0, "*2|$1|b|$1|1|");
+    assert_eq!(waiting[1].hear().0, "*2|$1|b|$1|2|");
+    let (nothing, next) = waiting[2].hear();
+    assert!(nothing.is_empty() && matches!(next, Next::Blocked(Some(_))));
+    clock.pass(1000);
+    assert_eq!(waiting[2].hear(), ("*-1|".to_owned(), Next::Again));
+    assert_eq!(pusher.say("RPUSH b 3"), ":1|");
+    assert_eq!(pusher.say("LRANGE b 0 -1"), "*1|$1|3|");
+}
+
+#[test]
+fn an_inbox_that_overflows_ends_its_connection() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| config.limits.inbox_bytes_max = 1000);
+    let mut listener = Client::new(&engine, &clock, 0);
+    listener.say("SUBSCRIBE c");
+    let mut publisher = Client::new(&engine, &clock, 1);
+    publisher.say("PUBLISH c hello");
+    assert_eq!(listener.hear().0, "*3|$7|message|$1|c|$5|hello|");
+    (0..20).for_each(|_| drop(publisher.say(&format!("PUBLISH c {}", "x".repeat(100)))));
+    assert_eq!(listener.hear().1, Next::Close);
+}
+
+#[test]
+fn scan_walks_every_key_once_it_is_left_alone() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    (0..1000).for_each(|n| drop(client.say(&format!("SET key:{n} {n}"))));
+    client.say("RPUSH list 1");
+    let (mut cursor, mut seen) = ("0".to_owned(), std::collections::BTreeSet::new());
+    let mut calls = 0;
+    loop {
+        let reply = client.say(&format!("SCAN {cursor} COUNT 50 TYPE string MATCH key:*"));
+        let fields: Vec<&str> = reply.split('|').collect();
+        seen.extend(fields.iter().filter(|field| field.starts_with("key:")).map(|field| (*field).to_owned()));
+        fields[2].clone_into(&mut cursor);
+        calls += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 1000);
+    assert!((10..200).contains(&calls), "{calls}");
+}
+
+fn paid<'a>(engine: &Arc<Engine>, session: &Session, args: &'a OwnedArgs, now: Now) -> Paid<Call<'a>> {
+    let call = Call::new(args.as_args(), now).unwrap();
+    let identity = session.identity.as_ref().unwrap();
+    let permit = identity.grant.permit(&identity.inside, call, now.wall_ms).unwrap();
+    engine.meters().charge(permit, now).unwrap()
+}
+
+#[test]
+fn an_update_does_what_was_authorised_and_no_more() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let now = clock.now();
+    let inside = client.session.identity.as_ref().unwrap().inside.clone();
+    let mut session = engine.detached(inside, 0, now);
+    let mut update = |words: &[&str], change: Change| {
+        let args = OwnedArgs::from_slices(words);
+        let paid = paid(&engine, &session, &args, now);
+        let mut seen = None;
+        let done = engine.update(&mut session, paid, now, &mut |current| {
+            seen = current.map(|current| (current.value.to_vec(), current.content_type.map(<[u8]>::to_vec)));
+            change.clone()
+        });
+        (done.map_err(|error| format!("{error:?}").split('(').next().unwrap().to_owned()), seen)
+    };
+    let put = |value: &str, ttl| Change::Put { value: value.into(), content_type: Some(b"text/plain".to_vec()), ttl };
+    let set_ms = now.wall_ms + 500;
+    assert_eq!(
+        update(&["SET", "k", "abc", "PX", "500"], put("abc", TtlChange::Set(500))),
+        (Ok(Updated::Put(Some(set_ms))), None)
+    );
+    let seen = Some((b"abc".to_vec(), Some(b"text/plain".to_vec())));
+    assert_eq!(update(&["GET", "k"], Change::Keep), (Ok(Updated::Kept), seen.clone()));
+    let refused = Err("NotAsAuthorized".to_owned());
+    assert_eq!(update(&["GET", "k"], Change::Delete), (refused.clone(), seen.clone()));
+    assert_eq!(update(&["GET", "k"], put("x", TtlChange::Clear)), (refused.clone(), seen.clone()));
+    assert_eq!(update(&["SET", "k", "x"], put("xx", TtlChange::Clear)), (refused.clone(), seen.clone()));
+    assert_eq!(update(&["SET", "k", "x", "PX", "5"], put("x", TtlChange::Set(6))), (refused, seen.clone()));
+    assert_eq!(
+        update(&["SET", "k", "abd", "KEEPTTL"], put("7", TtlChange::Keep)),
+        (Ok(Updated::Put(Some(set_ms))), seen)
+    );
+    assert_eq!(update(&["GET", "k"], Change::Keep).1, Some((b"7".to_vec(), Some(b"text/plain".to_vec()))));
+    client.say("INCR k");
+    assert_eq!(client.say("PTTL k"), ":500|");
+    assert_eq!(update(&["DEL", "k"], Change::Delete), (Ok(Updated::Deleted(true)), Some((b"8".to_vec(), None))));
+    client.say("RPUSH k 1");
+    assert_eq!(update(&["GET", "k"], Change::Keep).0, Err("WrongType".to_owned()));
+}
+
+#[test]
+fn http_calls_run_and_refuse_what_needs_a_connection() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let client = Client::new(&engine, &clock, 0);
+    let now = clock.now();
+    let mut session = engine.detached(client.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    let mut run = |words: &[&str]| {
+        let args = OwnedArgs::from_slices(words);
+        let paid = paid(&engine, &session, &args, now);
+        let mut out = Out::new(2);
+        assert!(matches!(engine.run(&mut session, paid, now, &mut out), Flow::Done));
+        String::from_utf8(out.take()).unwrap()
+    };
+    assert_eq!(run(&["SET", "k", "v"]), "+OK\r\n");
+    assert_eq!(run(&["MGET", "k", "x"]), "*2\r\n$1\r\nv\r\n$-1\r\n");
+    for refused in [&["BLPOP", "l", "0"][..], &["SUBSCRIBE", "c"], &["MULTI"], &["CLIENT", "ID"], &["WATCH", "k"]] {
+        assert!(run(refused).contains("is not available over HTTP"), "{refused:?}");
+    }
+    let lines = [&["INCR", "n"][..], &["INCR", "k"], &["MSET", "a", "1", "b", "2"], &["DBSIZE"]];
+    let args: Vec<_> = lines.iter().map(|words| OwnedArgs::from_slices(*words)).collect();
+    let calls = args.iter().map(|args| paid(&engine, &session, args, now)).collect();
+    let mut out = Out::new(2);
+    engine.run_transaction(&mut session, calls, now, &mut out).unwrap();
+    let replies = String::from_utf8(out.take()).unwrap();
+    assert_eq!(replies, "*4\r\n:1\r\n-ERR value is not an integer or out of range\r\n+OK\r\n:4\r\n");
+}
+
+#[test]
+fn the_log_holds_effects_not_questions() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let log = engine.subscribe_log();
+    let logged = |client: &mut Client, lines: &[&str]| {
+        lines.iter().for_each(|line| drop(client.say(line)));
+        let text = String::from_utf8(log.read().unwrap().1).unwrap();
+        text.split("\r\n").filter(|word| !word.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ").trim().to_owned()
+    };
+    let at = |ms: u64| (clock.now().wall_ms + ms).to_string();
+    assert_eq!(logged(&mut client, &["GET a", "DEL a", "INCR x", "SET a 1 NX", "SET a 1 NX"]), "INCR x SET a 1 NX");
+    assert_eq!(logged(&mut client, &["SET a 1 EX 5"]), format!("SET a 1 PXAT {}", at(5000)));
+    assert_eq!(
+        logged(&mut client, &["EXPIRE a 7", "PERSIST a", "PERSIST a"]),
+        format!("PEXPIREAT a {} PERSIST a", at(7000))
+    );
+    assert_eq!(logged(&mut client, &["GETEX a PX 9", "GETDEL a"]), format!("PEXPIREAT a {} DEL a", at(9)));
+    assert_eq!(logged(&mut client, &["MULTI", "GET x", "EXEC"]), "");
+    assert_eq!(logged(&mut client, &["MULTI", "SET a 1", "GET a", "INCR a", "EXEC"]), "MULTI SET a 1 INCR a EXEC");
+    let mut waiter = Client::new(&engine, &clock, 1);
+    waiter.say("BLPOP l 0");
+    assert_eq!(logged(&mut client, &["RPUSH l 1 2"]), "RPUSH l 1 2 LPOP l");
+    assert_eq!(logged(&mut client, &["BLPOP l 0", "FLUSHDB"]), "LPOP l FLUSHALL");
+    logged(&mut client, &["SET d 1 PX 5"]);
+    clock.pass(10);
+    assert_eq!(logged(&mut client, &["GET d"]), "DEL d");
+    assert!(dump(&engine, clock.now()).is_empty());
+}

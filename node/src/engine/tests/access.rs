@@ -1,0 +1,171 @@
+//! Who may do what, over RESP.
+
+use std::sync::Arc;
+
+use crate::engine::{Engine, Next};
+use crate::testing::{Client, Clock, access, guarded};
+
+const NO_KEY: &str = "-NOPERM this user has no permissions to access one of the keys used as arguments|";
+
+fn login(engine: &Arc<Engine>, clock: &Clock, words: &str) -> Client {
+    let mut client = Client::new(engine, clock, 0);
+    assert_eq!(client.say(&format!("AUTH {words}")), "+OK|");
+    client
+}
+
+fn root(engine: &Arc<Engine>, clock: &Clock) -> Client {
+    login(engine, clock, "root-token")
+}
+
+#[test]
+fn nobody_does_anything_before_saying_who_they_are() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    for line in ["GET a:1", "PING", "MULTI", "COMMAND COUNT", "SUBSCRIBE a:c", "INFO", "EXEC"] {
+        let reply = client.say(line);
+        assert!(reply.contains("NOAUTH Authentication required."), "{line}: {reply}");
+    }
+    assert!(client.say("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    for line in ["AUTH nonsense", "AUTH app nonsense", "AUTH nobody x", "HELLO 3 AUTH app nonsense"] {
+        assert_eq!(client.say(line), "-WRONGPASS invalid username-password pair or user is disabled.|", "{line}");
+    }
+    assert_eq!(client.say("AUTH a b c"), "-ERR syntax error|");
+    assert!(client.say("HELLO 3 AUTH app app-password SETNAME me").starts_with("%7|"));
+    assert_eq!(client.say("CLIENT GETNAME"), "$2|me|");
+    assert_eq!(client.say("RESET"), "+RESET|");
+    assert!(client.say("PING").starts_with("-NOAUTH"));
+    let (reply, next) = client.bytes(b"*11\r\n");
+    assert_eq!((reply.as_str(), next), ("-ERR Protocol error: unauthenticated multibulk length|", Next::Close));
+}
+
+#[test]
+fn a_user_is_bound_by_its_access_string() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut client = login(&engine, &clock, "reader reader-password");
+    assert_eq!(client.say("GET a:1"), "$-1|");
+    assert_eq!(client.say("GET b:1"), NO_KEY);
+    assert_eq!(client.say("MGET a:1 b:1"), NO_KEY);
+    assert_eq!(client.say("SET a:1 x"), "-NOPERM this user has no permissions to run the 'set' command|");
+    assert_eq!(client.say("CLIENT ID"), "-NOPERM this user has no permissions to run the 'client|id' command|");
+    let mut client = login(&engine, &clock, "app app-password");
+    assert_eq!(client.say("SET a:1 x"), "+OK|");
+    assert_eq!(client.say("INCR a:n"), ":1|");
+    assert_eq!(client.say("RENAME a:1 b:1"), NO_KEY);
+    assert_eq!(client.say("PUBLISH a:c x"), ":0|");
+    let channel = "-NOPERM this user has no permissions to access one of the channels used as arguments|";
+    assert_eq!(client.say("PUBLISH b x"), channel);
+    assert_eq!(client.say("SUBSCRIBE a:c b"), channel);
+}
+
+#[test]
+fn a_denied_command_spoils_its_transaction_and_nothing_runs() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut client = login(&engine, &clock, "app app-password");
+    client.say("MULTI");
+    assert_eq!(client.say("SET a:1 x"), "+QUEUED|");
+    assert_eq!(client.say("SET b:1 x"), NO_KEY);
+    assert_eq!(client.say("EXEC"), "-EXECABORT Transaction discarded because of previous errors.|");
+    assert_eq!(client.say("EXISTS a:1"), ":0|");
+}
+
+#[test]
+fn exec_asks_again_by_the_newest_rules() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut client = login(&engine, &clock, "tenant-token");
+    client.say("MULTI");
+    assert_eq!(client.say("SET a:1 x PX 1000"), "+QUEUED|");
+    // A key that has outgrown the policy in the meantime: judged at EXEC, not only when queued.
+    assert_eq!(client.say("INCR a:n"), NO_KEY, "a key without a TTL would stay without one");
+    client.say("DISCARD");
+    let mut root = root(&engine, &clock);
+    root.say("SET a:n 1 PX 1000");
+    client.say("MULTI");
+    assert_eq!(client.say("INCR a:n"), "+QUEUED|");
+    assert_eq!(client.say("GET a:n"), "+QUEUED|");
+    root.say("PERSIST a:n");
+    let replies = client.say("EXEC");
+    assert!(replies.starts_with("*2|-NOPERM ACLs rules changed between the moment"), "{replies}");
+    assert!(replies.ends_with("$1|1|"), "{replies}");
+}
+
+#[test]
+fn the_ttl_of_a_write_is_judged_with_the_key_it_meets() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut client = login(&engine, &clock, "tenant-token");
+    assert_eq!(client.say("SET a:1 x"), NO_KEY);
+    assert_eq!(client.say("SET a:1 x EX 61"), NO_KEY);
+    assert_eq!(client.say("SET a:1 5 EX 60"), "+OK|");
+    assert_eq!(client.say("INCR a:1"), ":6|");
+    assert_eq!(client.say("APPEND a:1 0"), ":2|");
+    assert_eq!(client.say("SET a:1 7 KEEPTTL"), "+OK|");
+    assert_eq!(client.say("PERSIST a:1"), NO_KEY);
+    assert_eq!(client.say("EXPIRE a:1 61"), NO_KEY);
+    assert_eq!(client.say("EXPIRE a:1 59"), ":1|");
+    assert_eq!(client.say("RENAME a:1 a:2"), "+OK|");
+    root.say("SET a:long 1 EX 100");
+    assert_eq!(client.say("INCR a:long"), NO_KEY);
+    assert_eq!(client.say("RENAME a:long a:2"), NO_KEY);
+    assert_eq!(client.say("GET a:long"), "$1|1|");
+    assert_eq!(client.say("SET b:1 x EX 5"), NO_KEY);
+    assert_eq!(client.say("FLUSHALL"), "-NOPERM this user has no permissions to run the 'flushall' command|");
+}
+
+#[test]
+fn a_listing_shows_what_the_caller_may_read() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    root.say("MSET a:1 x b:1 x a:2 x c 1");
+    let mut client = login(&engine, &clock, "tenant-token");
+    let reply = client.say("SCAN 0 COUNT 1000");
+    assert!(reply.contains("a:1") && reply.contains("a:2") && !reply.contains("b:1"), "{reply}");
+}
+
+#[test]
+fn who_waits_is_asked_again_when_served() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut client = login(&engine, &clock, "app app-password");
+    assert_eq!(client.say("BLPOP a:l a:m 0"), "");
+    root.say("RPUSH a:m 1");
+    assert_eq!(client.hear().0, "*2|$3|a:m|$1|1|");
+    assert_eq!(client.say("BLPOP a:l a:m 0"), "");
+    // Everybody is forgotten but the anonymous principal: the waiter loses, the element stays.
+    engine.access().publish(access(true));
+    let mut other = Client::new(&engine, &clock, 1);
+    assert_eq!(other.say("RPUSH a:m 2"), ":1|");
+    assert_eq!(other.say("LLEN a:m"), ":1|");
+    assert_eq!(client.hear().1, Next::Close);
+}
+
+#[test]
+fn a_changed_rule_bites_on_open_connections() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut listener = login(&engine, &clock, "app app-password");
+    listener.say("SUBSCRIBE a:c");
+    root.say("PUBLISH a:c one");
+    assert_eq!(listener.hear().0, "*3|$7|message|$3|a:c|$3|one|");
+    root.say("PUBLISH a:c two");
+    engine.access().publish(access(true));
+    assert_eq!(listener.hear(), (String::new(), Next::Close));
+    assert_eq!(root.bytes(b"PING\r\n"), (String::new(), Next::Close));
+}
+
+#[test]
+fn strangers_to_the_network_are_not_let_in() {
+    use larder_iam_policies::access::Source;
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let address = "10.0.0.1:4000".parse().unwrap();
+    let peer = crate::Peer { source: Source::new([10, 0, 0, 1].into(), false, 6379), address, local: address };
+    assert!(engine.open(peer, 0, clock.now()).is_err());
+}

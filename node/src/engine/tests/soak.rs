@@ -1,0 +1,147 @@
+//! Two workers at once: nothing deadlocks, nothing is torn, and the log tells the same story.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::engine::Engine;
+use crate::testing::{Client, Clock, dump, engine};
+
+fn key(random: &mut impl Rng) -> String {
+    format!("k{}", random.random_range(0..40))
+}
+
+/// One random command or transaction.
+fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock) {
+    let (a, b, n) = (key(random), key(random), random.random_range(0..100_u32));
+    let line = match random.random_range(0..22_u32) {
+        0 | 1 => format!("SET {a} {n}"),
+        2 => format!("SET {a} {n} PX {}", n + 1),
+        3 => format!("MSET {a} {n} {b} {n}"),
+        4 => format!("MGET {a} {b}"),
+        5 => format!("DEL {a} {b}"),
+        6 | 7 => format!("INCR {a}"),
+        8 => format!("APPEND {a} x"),
+        9 => format!("RENAME {a} {b}"),
+        10 | 11 => format!("RPUSH l{a} {n} {n}"),
+        12 => format!("LPOP l{a} 2"),
+        13 => format!("PEXPIRE {a} {n}"),
+        14 => format!("GETEX {a} PX {}", n + 1),
+        15 => format!("PERSIST {a}"),
+        16 => format!("SET {a} {n} KEEPTTL"),
+        17 => {
+            clock.pass(1);
+            format!("GETDEL {a}")
+        }
+        18 if n == 0 => "FLUSHALL".to_owned(),
+        18 | 19 => return blocking_pop(client, &a, &b),
+        _ => return transaction(client, random),
+    };
+    client.say(&line);
+}
+
+fn blocking_pop(client: &mut Client, a: &str, b: &str) {
+    client.say(&format!("BLPOP l{a} l{b} 0.001"));
+    while client.session.is_blocked() {
+        client.hear();
+        std::thread::yield_now();
+    }
+}
+
+fn transaction(client: &mut Client, random: &mut impl Rng) {
+    if random.random_bool(0.5) {
+        client.say(&format!("WATCH {}", key(random)));
+    }
+    client.say("MULTI");
+    for _ in 0..random.random_range(1..5) {
+        let (a, b) = (key(random), key(random));
+        let line = match random.random_range(0..5_u32) {
+            0 => format!("RENAME {a} {b}"),
+            1 => format!("MSET {a} 1 {b} 2"),
+            2 => format!("RPUSH l{a} 1"),
+            3 => format!("LPOP l{b}"),
+            _ => format!("INCR {a}"),
+        };
+        client.say(&line);
+    }
+    client.say("EXEC");
+}
+
+/// Runs `steps` on each of two threads; panics when they do not end.
+fn both(engine: &Arc<Engine>, clock: &Clock, seed: u64, steps: usize) {
+    let started = Instant::now();
+    let threads: Vec<_> = (0..2)
+        .map(|worker| {
+            let (engine, clock) = (engine.clone(), clock.clone());
+            std::thread::spawn(move || {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(seed + worker);
+                let mut client = Client::new(&engine, &clock, worker as usize);
+                for step in 0..steps {
+                    act(&mut client, &mut random, &clock);
+                    if step % 1000 == 0 {
+                        engine.sweep(worker as usize, 2, clock.now(), 10_000);
+                    }
+                }
+            })
+        })
+        .collect();
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        assert!(started.elapsed() < Duration::from_secs(120), "two workers wait for each other");
+        // A blocked pop waits for this clock.
+        clock.pass(1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn the_log_of_two_workers_replays_to_the_same_state() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let log = engine.subscribe_log();
+    both(&engine, &clock, 11, 400_000);
+    assert!(engine.metrics().commands() > 1_000_000, "{}", engine.metrics().commands());
+    clock.pass(5000);
+    while engine.sweep(0, 1, clock.now(), 100_000).more {}
+    let (_, bytes) = log.read().unwrap();
+    let twin = crate::testing::engine(&clock);
+    twin.replay(&bytes, clock.now()).unwrap();
+    let (state, replayed) = (dump(&engine, clock.now()), dump(&twin, clock.now()));
+    assert!(state.len() > 20);
+    assert_eq!(state, replayed);
+}
+
+#[test]
+fn transfers_between_keys_lose_nothing() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 2);
+    (0..8).for_each(|n| drop(client.say(&format!("SET acc{n} 100"))));
+    let threads: Vec<_> = (0..2_u64)
+        .map(|worker| {
+            let (engine, clock) = (engine.clone(), clock.clone());
+            std::thread::spawn(move || {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(worker);
+                let mut client = Client::new(&engine, &clock, worker as usize);
+                for _ in 0..5000 {
+                    let (from, to) = (random.random_range(0..8), random.random_range(0..8));
+                    client.say("MULTI");
+                    client.say(&format!("DECR acc{from}"));
+                    client.say(&format!("INCR acc{to}"));
+                    client.say("EXEC");
+                }
+            })
+        })
+        .collect();
+    let total = |client: &mut Client| {
+        let reply = client.say("MGET acc0 acc1 acc2 acc3 acc4 acc5 acc6 acc7");
+        reply.split('|').skip(2).step_by(2).filter_map(|n| n.parse::<i64>().ok()).sum::<i64>()
+    };
+    while threads.iter().any(|thread| !thread.is_finished()) {
+        assert_eq!(total(&mut client), 800, "MGET saw half a transaction");
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(total(&mut client), 800);
+}
