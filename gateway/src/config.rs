@@ -133,7 +133,7 @@ impl Default for RawRemote {
 }
 
 /// `[http]`, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -243,7 +243,7 @@ pub enum TlsSource {
 }
 
 /// A RESP server elsewhere, checked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Host name or address, without brackets.
     pub host: String,

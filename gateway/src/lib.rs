@@ -21,6 +21,7 @@ pub mod tls;
 mod upstream;
 
 pub use fuzz::fuzz_http_command;
+pub use http::browser::{Addressed, Foreign, Names};
 pub use listen::{Listening, listen_echo};
 pub use metrics::Metrics;
 pub use route::{Route, Routes, Target};

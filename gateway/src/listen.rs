@@ -30,12 +30,18 @@ connection: close\r\n\r\n{\"error\":\"NOPERM this address is not allowed to conn
 pub struct Listening {
     address: SocketAddr,
     drain: Drain,
+    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Listening {
     /// Where it listens; the port is the real one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it accepts.
+    pub fn is_accepting(&self) -> bool {
+        !self.accepting.is_finished()
     }
 
     /// How many connections are open.
@@ -91,8 +97,8 @@ async fn open(http: &Http, server: Server, workers: &Workers, tls: Option<Tls>) 
         port: address.port(),
         drain: drain.clone(),
     };
-    tokio::spawn(accept(listener, door, workers.clone(), http.limits.connections_max));
-    Ok(Listening { address, drain })
+    let accepting = tokio::spawn(accept(listener, door, workers.clone(), http.limits.connections_max));
+    Ok(Listening { address, drain, accepting })
 }
 
 async fn accept(listener: TcpListener, door: Door, workers: Workers, connections_max: usize) {

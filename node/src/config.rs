@@ -3,7 +3,7 @@
 use crate::resp;
 
 /// One engine's settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
     /// The cache's name, as policies and metrics know it.
     pub name: String,

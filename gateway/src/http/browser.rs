@@ -10,7 +10,7 @@ use http::{HeaderMap, Uri};
 
 /// Which names and origins are ours.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     /// Extra host names, lower case.
     pub hosts: Vec<String>,
     /// Origins of pages that may call, lower case.
@@ -19,7 +19,7 @@ pub(crate) struct Names {
 
 /// Why a request is refused before anything else is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Foreign {
+pub enum Foreign {
     /// No Host, several, or not a host: 400.
     NoHost,
     /// A Host that is not ours: 421.
@@ -30,7 +30,7 @@ pub(crate) enum Foreign {
 
 /// What the Host says, once accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Addressed<'a> {
+pub struct Addressed<'a> {
     /// Host and port as sent.
     pub authority: &'a str,
     /// The cache of `{cache}.cache.localhost`.
@@ -42,7 +42,7 @@ impl Names {
     ///
     /// # Errors
     /// [`Foreign`].
-    pub(crate) fn admit<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Addressed<'a>, Foreign> {
+    pub fn admit<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Addressed<'a>, Foreign> {
         let authority = authority(uri, headers)?;
         let host = host_of(authority).ok_or(Foreign::NoHost)?;
         if !self.is_ours(host) {

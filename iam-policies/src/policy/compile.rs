@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::context::{Context, Moment, is_fixed};
+use super::context::{Context, Moment, documented, is_fixed};
 use super::document::{Kind, Policy, Resource, Statement};
 use super::template::{Template, escape_key};
 use super::{CacheFacts, Principal};
@@ -221,7 +221,7 @@ impl Compiled {
             .filter(move |rule| rule.actions.contains(action) && rule.covers(subject, context))
             .flat_map(|rule| &rule.conditions)
             .filter(|condition| condition.misses(context))
-            .map(|condition| condition.key.clone())
+            .map(|condition| documented(&condition.key))
     }
 
     fn arn(&self, subject: Subject<'_>) -> String {

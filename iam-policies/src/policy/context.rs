@@ -67,6 +67,12 @@ pub(super) fn is_fixed(lower: &str) -> bool {
     find_key(lower).is_some_and(|key| key.fixed)
 }
 
+/// A key named in lower case, as its documentation writes it.
+pub(super) fn documented(lower: &str) -> String {
+    let Some(key) = find_key(lower) else { return lower.to_owned() };
+    format!("{}{}", key.name, lower.get(key.name.len()..).unwrap_or_default())
+}
+
 /// The values of a key; none when it is absent.
 pub(super) type Values<'a> = Vec<Cow<'a, [u8]>>;
 

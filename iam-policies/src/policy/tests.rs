@@ -305,7 +305,7 @@ fn an_explanation_names_statements_and_what_is_missing() {
     let source = Source::new([127, 0, 0, 1].into(), false, 1);
     let told = policy.explain(&on(b"a b", Actions::WRITE), Moment { source: &source, wall_ms: 0 });
     assert!(!told.is_allowed());
-    assert_eq!(told.missing, ["cache:ttlms"]);
+    assert_eq!(told.missing, ["cache:TtlMs"]);
     assert_eq!(told.needs[0].1, format!("{ARN}:key/default/a%20b"));
     let told =
         policy.explain(&Told { ttl_ms: Some(1), ..on(b"a", Actions::WRITE) }, Moment { source: &source, wall_ms: 0 });

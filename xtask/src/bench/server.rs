@@ -45,8 +45,7 @@ impl Server {
     /// A `larder node`.
     pub(super) fn node(bench: &Bench, echo: bool) -> Result<Self> {
         let name = if echo { "node --echo" } else { "node" };
-        let mut words = vec!["node", "--listen", "127.0.0.1:0"];
-        words.extend(echo.then_some("--echo"));
+        let words = ["node", "--listen", "127.0.0.1:0", if echo { "--echo" } else { "--anonymous" }];
         Self::larder(bench, name, &words, |ready| address(&ready["caches"][0]["resp"]))
     }
 
@@ -58,10 +57,7 @@ impl Server {
 
     /// A `larder gateway --echo`.
     pub(super) fn gateway_echo(bench: &Bench) -> Result<Self> {
-        let config = bench.folder.join("files").join("echo.toml");
-        fs::write(&config, "[[cache]]\nname = \"default\"\n")?;
-        let config = config.to_str().context("the target folder's name is not UTF-8")?;
-        let words = ["gateway", "--echo", "--config", config, "--http", "127.0.0.1:0"];
+        let words = ["gateway", "--echo", "--http", "127.0.0.1:0"];
         Self::larder(bench, "gateway --echo", &words, |ready| address(&ready["http"]))
     }
 

@@ -1,0 +1,315 @@
+//! The configuration within its bounds, and what its parts must agree on.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use larder_gateway::config::{Http, Remote, TlsSource};
+use larder_iam_policies::access::Access;
+use larder_iam_policies::config::RawCacheAccess;
+use larder_node::EngineConfig;
+use larder_node::commands::Vocabulary;
+use larder_node::server::ConnectionLimits;
+
+use super::raw::{Raw, RawCache};
+use super::{Mistakes, Mode};
+
+/// Everything a process is started with.
+#[derive(Debug)]
+pub struct Config {
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// How long a stop waits for requests under way.
+    pub drain_timeout: Duration,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The HTTP data gateway.
+    pub http: Http,
+    /// Where the pages of `/_larder/` are.
+    pub aws: Option<SocketAddr>,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+    /// The certificate of the HTTP gateway; without one it speaks plain HTTP.
+    pub tls: Option<TlsSource>,
+    /// How RESP connections are treated.
+    pub node: ConnectionLimits,
+    /// The caches that this process serves.
+    pub caches: Vec<CacheConfig>,
+    /// Who may do what from where.
+    pub access: Access,
+    /// The account's twelve digits.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// Whether the development credentials are in force.
+    pub development: bool,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
+/// One cache.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// Its name.
+    pub name: String,
+    /// Whether RESP connections need no login.
+    pub anonymous: bool,
+    /// Where it lives.
+    pub backend: Backend,
+    /// Calls a second, 0 for no limit.
+    pub requests_per_second: u32,
+    /// Calls at once above the rate.
+    pub burst: u32,
+}
+
+/// Where a cache lives.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// In this process.
+    Embedded {
+        /// Its engine's settings; `workers` is filled in at the start.
+        engine: Box<EngineConfig>,
+        /// Where it speaks RESP.
+        listen: Option<SocketAddr>,
+    },
+    /// On a RESP server elsewhere.
+    Remote(Remote),
+}
+
+impl Backend {
+    /// Its word in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Backend::Embedded { .. } => "embedded",
+            Backend::Remote(_) => "remote",
+        }
+    }
+}
+
+impl CacheConfig {
+    /// Where it speaks RESP, if it does.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        match &self.backend {
+            Backend::Embedded { listen, .. } => *listen,
+            Backend::Remote(_) => None,
+        }
+    }
+}
+
+/// Checks every part and what they must agree on.
+pub(super) fn check(
+    mut raw: Raw,
+    mode: &Mode,
+    development: bool,
+    mistakes: &mut Mistakes,
+) -> Option<(Config, Vec<String>)> {
+    if let Mode::Node(name) = mode {
+        keep_node_cache(&mut raw, name.as_deref(), mistakes);
+    }
+    let http = raw.http.check("http", mistakes);
+    let tls = raw.tls.as_ref().map(|tls| tls.check("tls", mistakes));
+    let node = raw.node.check("node", mistakes);
+    let aws = raw.aws.listen.as_deref().map(|text| address("aws.listen", text, mistakes));
+    let admin = address("admin.listen", &raw.admin.listen, mistakes);
+    let caches: Vec<_> = raw
+        .cache
+        .iter()
+        .enumerate()
+        .filter_map(|(at, cache)| check_cache(&format!("cache[{at}]"), cache, mistakes))
+        .collect();
+    let facts: Vec<_> = raw.cache.iter().map(access_of).collect();
+    let access = raw.access.check(&facts, &Vocabulary, mistakes);
+    check_mode(mode, &caches, mistakes);
+    let config = Config {
+        workers: raw.workers,
+        drain_timeout: Duration::from_millis(raw.drain_timeout_ms),
+        log: Log { level: raw.log.level, json: raw.log.format == "json" },
+        http: http?,
+        aws: match aws {
+            Some(aws) => Some(aws?),
+            None => None,
+        },
+        admin: admin?,
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        node: node?,
+        caches,
+        access: access?,
+        account: raw.access.account,
+        region: raw.access.region,
+        development,
+    };
+    check_addresses(&config, mode, mistakes);
+    let notes = notes(&config, &facts);
+    Some((config, notes))
+}
+
+fn address(path: &str, text: &str, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    let parsed = text.parse();
+    if parsed.is_err() {
+        let what = format!("{text:?} is not ADDRESS:PORT, for example \"127.0.0.1:6379\"");
+        mistakes.push((path.to_owned(), what));
+    }
+    parsed.ok()
+}
+
+/// A node is of one cache: the one that was named, or the only embedded one.
+fn keep_node_cache(raw: &mut Raw, name: Option<&str>, mistakes: &mut Mistakes) {
+    let embedded = |cache: &RawCache| cache.remote.is_none();
+    match name {
+        Some(name) if raw.cache.iter().any(|cache| cache.name == name && embedded(cache)) => {
+            raw.cache.retain(|cache| cache.name == name);
+        }
+        Some(name) => mistakes.push(("--cache".to_owned(), format!("no embedded cache is named {name:?}"))),
+        None => match raw.cache.iter().filter(|cache| embedded(cache)).count() {
+            1 => raw.cache.retain(embedded),
+            0 => mistakes.push(("cache".to_owned(), "a node needs an embedded cache: add [[cache]]".to_owned())),
+            n => mistakes.push(("--cache".to_owned(), format!("name one of the {n} embedded caches"))),
+        },
+    }
+    // Rights on caches that live elsewhere are their nodes' business.
+    let here: Vec<String> = raw.cache.iter().map(|cache| cache.name.clone()).collect();
+    let is_here = |name: &String| here.contains(name);
+    raw.access.token.retain(|token| token.cache.as_ref().is_none_or(is_here));
+    for user in &mut raw.access.user {
+        user.caches.retain(|cache| is_here(cache));
+    }
+}
+
+fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<CacheConfig> {
+    let before = mistakes.len();
+    let mut wrong = |name: &str, what: &str| mistakes.push((format!("{path}.{name}"), what.to_owned()));
+    if raw.data_policy.as_deref() == Some("required") {
+        wrong("data_policy", "\"required\" is not built yet: it is about ElastiCache IAM logins, which are not either");
+    }
+    if raw.burst > 0 && raw.requests_per_second == 0 {
+        wrong("burst", "has no meaning without requests_per_second");
+    }
+    let backend = match (raw.backend.as_deref(), &raw.remote) {
+        (Some("process"), _) => {
+            wrong("backend", "\"process\" is not built yet: start `larder node` and use a remote backend");
+            None
+        }
+        (Some("embedded"), Some(_)) => {
+            wrong("backend", "an embedded cache has no `remote`: remove one of the two");
+            None
+        }
+        (Some("remote"), None) => {
+            wrong("remote", "a remote backend needs remote = { url = \"redis://host:port\" }");
+            None
+        }
+        (_, Some(remote)) => {
+            for (name, given) in [("listen", raw.listen.is_some()), ("maxmemory_bytes", raw.maxmemory_bytes > 0)] {
+                if given {
+                    wrong(name, "is of embedded caches only");
+                }
+            }
+            remote.check(&format!("{path}.remote"), mistakes).map(Backend::Remote)
+        }
+        (_, None) => {
+            let listen = raw.listen.as_deref().map(|text| address(&format!("{path}.listen"), text, mistakes));
+            let engine = EngineConfig {
+                maxmemory_bytes: raw.maxmemory_bytes,
+                requests_per_second: raw.requests_per_second,
+                burst: raw.burst,
+                ..EngineConfig::new(&raw.name)
+            };
+            Some(Backend::Embedded { engine: Box::new(engine), listen: listen.flatten() })
+        }
+    };
+    if mistakes.len() > before {
+        return None;
+    }
+    Some(CacheConfig {
+        name: raw.name.clone(),
+        anonymous: raw.anonymous,
+        backend: backend?,
+        requests_per_second: raw.requests_per_second,
+        burst: raw.burst,
+    })
+}
+
+fn access_of(raw: &RawCache) -> RawCacheAccess {
+    RawCacheAccess {
+        name: raw.name.clone(),
+        engine: raw.engine.clone(),
+        security_groups: raw.security_groups.clone(),
+        anonymous: raw.anonymous,
+        data_policy: raw.data_policy.clone(),
+        tags: raw.tags.clone(),
+    }
+}
+
+/// What a mode cannot start without, or with.
+fn check_mode(mode: &Mode, caches: &[CacheConfig], mistakes: &mut Mistakes) {
+    let embedded = |cache: &&CacheConfig| matches!(cache.backend, Backend::Embedded { .. });
+    match mode {
+        Mode::Gateway => {
+            if caches.is_empty() && mistakes.is_empty() {
+                let what = "a gateway needs a cache to be in front of: add [[cache]] with `remote`";
+                mistakes.push(("cache".to_owned(), what.to_owned()));
+            }
+            for cache in caches.iter().filter(embedded) {
+                let what = "is embedded, and `larder gateway` stands in front of backends that exist: give it `remote`, or \
+                            use `larder up --config`";
+                mistakes.push((format!("the cache {:?}", cache.name), what.to_owned()));
+            }
+        }
+        Mode::Node(_) => {
+            if let Some(cache) = caches.first().filter(|cache| cache.listen().is_none()) {
+                let what = format!("the cache {:?} has no `listen`", cache.name);
+                mistakes.push(("--listen".to_owned(), what));
+            }
+        }
+        Mode::Up | Mode::Echo | Mode::Check => {}
+    }
+}
+
+/// Listeners that would meet, and development credentials that strangers could use.
+fn check_addresses(config: &Config, mode: &Mode, mistakes: &mut Mistakes) {
+    let mut listeners: Vec<(String, SocketAddr)> = vec![("admin.listen".to_owned(), config.admin)];
+    if !matches!(mode, Mode::Node(_)) {
+        listeners.push(("http.listen".to_owned(), config.http.listen));
+        listeners.extend(config.aws.map(|aws| ("aws.listen".to_owned(), aws)));
+    }
+    let of_caches = config.caches.iter().enumerate();
+    listeners.extend(of_caches.filter_map(|(at, cache)| Some((format!("cache[{at}].listen"), cache.listen()?))));
+    let mut seen = HashMap::new();
+    for (path, address) in &listeners {
+        if address.port() != 0
+            && let Some(other) = seen.insert(*address, path.clone())
+        {
+            mistakes.push((path.clone(), format!("{address} is taken by {other}")));
+        }
+        if config.development && !address.ip().is_loopback() {
+            let what = format!(
+                "{address} can be reached from elsewhere, and the development credentials are known to everybody: \
+                 declare a [[principal]] with keys of its own, or listen on 127.0.0.1"
+            );
+            mistakes.push((path.clone(), what));
+        }
+    }
+}
+
+fn notes(config: &Config, facts: &[RawCacheAccess]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (cache, facts) in config.caches.iter().zip(facts) {
+        let open = std::iter::once(config.http.listen).chain(cache.listen()).any(|address| !address.ip().is_loopback());
+        if open && facts.security_groups.is_empty() {
+            notes.push(format!(
+                "the cache {:?} has no security group, so only callers on this machine are let in",
+                cache.name
+            ));
+        }
+    }
+    notes
+}
