@@ -11,7 +11,11 @@ pub struct Page {
 }
 
 /// Every generated page.
-pub const PAGES: &[Page] = &[];
+pub const PAGES: &[Page] = &[
+    Page { path: "docs/commands.md", text: larder_node::commands::reference },
+    Page { path: "docs/settings.md", text: larder_cloud::config::reference },
+    Page { path: "docs/larder.sample.toml", text: larder_cloud::config::sample },
+];
 
 /// The pages under `root` that are missing or differ from what the code says.
 #[must_use]

@@ -3,3 +3,4 @@
 //! May use every crate; nothing may use it.
 
 pub mod docs;
+pub mod larder;

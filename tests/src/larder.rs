@@ -1,0 +1,219 @@
+//! Real servers for whole-system tests: `larder` and redis-server as processes on free ports, gone when dropped.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a server may take to be ready on a busy machine.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// The `larder` binary that was built with these tests.
+///
+/// # Panics
+/// It is not there.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.ancestors().find(|folder| folder.join("larder").is_file());
+    folder
+        .expect("no `larder` beside the tests: run `cargo build --workspace --bins`, or `cargo xtask test`")
+        .join("larder")
+}
+
+/// A folder of this workspace's target directory, for example `py`.
+pub fn target(name: &str) -> PathBuf {
+    binary().parent().and_then(Path::parent).expect("a binary is in target/PROFILE").join(name)
+}
+
+/// A running `larder up`, `gateway` or `node`.
+pub struct Larder {
+    child: Child,
+    folder: TempDir,
+    ready: Value,
+}
+
+impl Larder {
+    /// `larder up` with nothing configured, on free ports.
+    pub fn up() -> Larder {
+        Larder::start(&["up"], None)
+    }
+
+    /// `larder WORDS…` on free ports, with this configuration.
+    ///
+    /// # Panics
+    /// It ends before it is ready, or is not ready in time; with what it said.
+    pub fn start(words: &[&str], config: Option<&str>) -> Larder {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Larder::command(words, folder.path(), config);
+        let ready = folder.path().join("ready");
+        command.arg("--ready-file").arg(&ready);
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("larder starts");
+        let mut larder = Larder { child, folder, ready: Value::Null };
+        larder.ready = wait_for(|| {
+            if let Some(status) = larder.child.try_wait().expect("a child can be asked") {
+                panic!("larder {words:?} ended with {status}: {}", larder.log());
+            }
+            std::fs::read_to_string(&ready).ok().and_then(|text| serde_json::from_str(&text).ok())
+        });
+        larder
+    }
+
+    /// The command of [`Larder::start`], for tests that want its end and not its life. Free ports, development logs.
+    pub fn command(words: &[&str], folder: &Path, config: Option<&str>) -> Command {
+        let mut command = Command::new(binary());
+        command.args(words).args(["--admin", "0", "--log", "warn"]).current_dir(folder);
+        match words.first() {
+            Some(&"up") => drop(command.args(["--http", "0", "--aws", "0"])),
+            Some(&"gateway") => drop(command.args(["--http", "0"])),
+            _ => {}
+        }
+        if words == ["up"] && config.is_none() {
+            command.args(["--resp", "0"]);
+        }
+        if let Some(config) = config {
+            std::fs::write(folder.join("larder.toml"), config).expect("the configuration can be written");
+            command.args(["--config", "larder.toml"]);
+        }
+        command
+    }
+
+    /// What it said on standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it wrote when it was ready.
+    pub fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    fn address(value: &Value) -> SocketAddr {
+        let text = value.as_str().unwrap_or_else(|| panic!("no address: {value}"));
+        text.parse().unwrap_or_else(|_| panic!("no address: {text}"))
+    }
+
+    /// Its HTTP data gateway.
+    pub fn http(&self) -> SocketAddr {
+        Larder::address(&self.ready["http"])
+    }
+
+    /// Its health and metrics.
+    pub fn admin(&self) -> SocketAddr {
+        Larder::address(&self.ready["admin"])
+    }
+
+    /// The pages of `/_larder/`.
+    pub fn aws(&self) -> SocketAddr {
+        Larder::address(&self.ready["aws"])
+    }
+
+    /// Where a cache speaks RESP.
+    pub fn resp(&self, cache: &str) -> SocketAddr {
+        let caches = self.ready["caches"].as_array().expect("caches are a list");
+        let found = caches.iter().find(|each| each["name"] == cache);
+        Larder::address(&found.unwrap_or_else(|| panic!("no cache {cache}"))["resp"])
+    }
+
+    /// Sends a signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Replaces the configuration and waits until it is in force, as the log says.
+    pub fn reload(&self, config: &str) {
+        let before = self.log().len();
+        std::fs::write(self.folder.path().join("larder.toml"), config).expect("the configuration can be written");
+        self.signal("HUP");
+        wait_for(|| self.log()[before..].contains("reloaded").then_some(()));
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for(|| self.child.try_wait().expect("a child can be asked"))
+    }
+}
+
+impl Drop for Larder {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running redis-server of Debian's, without persistence.
+pub struct Redis {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Redis {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// There is no redis-server, or it is not ready in time.
+    pub fn start() -> Redis {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let address = free_address();
+        let port = address.port().to_string();
+        let child = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("no redis-server on PATH: `cargo xtask test` installs it");
+        let mut redis = Redis { child, address, _folder: folder };
+        wait_for(|| {
+            let ended = redis.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "redis-server ended with {ended:?}");
+            TcpStream::connect(address).ok().map(drop)
+        });
+        redis
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address nobody listens on just now.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// There is none in a minute.
+pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < START_MAX, "waited for {} s in vain", START_MAX.as_secs());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
