@@ -66,7 +66,7 @@ impl Larder {
     /// The command of [`Larder::start`], for tests that want its end and not its life. Free ports, development logs.
     pub fn command(words: &[&str], folder: &Path, config: Option<&str>) -> Command {
         let mut command = Command::new(binary());
-        command.args(words).args(["--admin", "0", "--log", "warn"]).current_dir(folder);
+        command.args(words).args(["--admin", "0", "--log", "info"]).current_dir(folder);
         match words.first() {
             Some(&"up") => drop(command.args(["--http", "0", "--aws", "0"])),
             Some(&"gateway") => drop(command.args(["--http", "0"])),
