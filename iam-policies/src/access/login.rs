@@ -115,7 +115,9 @@ impl Access {
         Ok(caller(key.principal.clone(), issuer, proof, tag, Some(cache), false, Some(expires_at_ms)))
     }
 
-    /// RESP logins. Without a user name it is the user `default`, or a token.
+    /// RESP logins. Without a user name it is the user `default`, or a token. `default` by name and with any password is
+    /// nobody in particular, unless it is a user of ours: redis' user of that name has no password as long as anonymous
+    /// callers are let in, and admission asks whether they are.
     fn password(&self, user: Option<&[u8]>, password: &[u8], wall_ms: u64) -> Result<Caller, AuthnError> {
         let wrong =
             || AuthnError::refused("InvalidClientTokenId", "invalid username-password pair or user is disabled");
@@ -140,7 +142,11 @@ impl Access {
         if is_jwt(text) && !named {
             return self.policy_token(text, wall_ms);
         }
-        self.static_token(password, named.then_some(&*name)).ok_or_else(wrong)
+        match self.static_token(password, named.then_some(&*name)) {
+            Some(holder) => Ok(holder),
+            None if user.is_some() && !named => self.anonymous().map_err(|_| wrong()),
+            None => Err(wrong()),
+        }
     }
 
     fn of_user(&self, name: &Arc<str>) -> Caller {

@@ -246,6 +246,34 @@ fn a_policy_token_narrows_and_cannot_widen() {
 }
 
 #[test]
+fn the_default_user_needs_no_password_where_anybody_may_come() {
+    let login = |user, password| Evidence::Password { user, password };
+    let open = |raw: &RawAccess| {
+        let mut caches = caches();
+        caches[0].anonymous = true;
+        access_of(raw, &caches)
+    };
+    let (account, region) = ("000000000000".into(), "us-east-1".into());
+    let everybody = RawAccess { account, region, security_group: raw().security_group, ..Default::default() };
+    let default = login(Some(&b"default"[..]), &b"anything"[..]);
+    let inside = enter(&open(&everybody), &default).unwrap();
+    assert_eq!(inside.caller().name(), "anonymous");
+    assert!(enter(&open(&everybody), &login(None, b"anything")).is_err());
+    assert!(enter(&open(&everybody), &login(Some(b"other"), b"anything")).is_err());
+    // Not where nobody is anonymous, and not instead of a user of that name.
+    assert!(enter(&access_of(&everybody, &caches()), &default).is_err());
+    let user = RawUser {
+        name: "default".into(),
+        passwords: vec!["pw".into()],
+        access_string: "on ~* &* +@all".into(),
+        caches: vec!["default".into()],
+    };
+    let named = RawAccess { user: vec![user], ..everybody };
+    assert!(enter(&open(&named), &default).is_err());
+    assert_eq!(enter(&open(&named), &login(None, b"pw")).unwrap().caller().name(), "default");
+}
+
+#[test]
 fn a_new_snapshot_ends_what_is_gone_from_it() {
     let live = LiveAccess::new(access());
     let inside = enter(&live.load(), &Evidence::Bearer(&minted(ALL, "1"))).unwrap();
