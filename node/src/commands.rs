@@ -88,11 +88,10 @@ fn subcommand(container: &'static Spec, args: Args<'_>) -> Result<&'static Spec,
     let Some(name) = args.try_get(1) else { return Ok(container) };
     match subcommands(container).find(|sub| sub.subname().as_bytes().eq_ignore_ascii_case(name)) {
         Some(sub) => Ok(sub),
-        None => Err(CommandError::Unknown(one_line(format!(
-            "ERR unknown subcommand '{}'. Try {} HELP.",
-            shown(name, 128),
-            container.name
-        )))),
+        None => {
+            let hint = format!("'. Try {} HELP.", container.name);
+            Err(CommandError::Unknown([b"ERR unknown subcommand '", shown(name, 128), hint.as_bytes()].concat()))
+        }
     }
 }
 
@@ -103,26 +102,22 @@ pub fn subcommands(container: &'static Spec) -> impl Iterator<Item = &'static Sp
 
 #[cold]
 fn unknown(args: Args<'_>) -> CommandError {
-    let mut given = String::new();
+    let mut given = Vec::new();
     for arg in args.iter().skip(1) {
         if given.len() >= 128 {
             break;
         }
-        given.push_str(&format!("'{}' ", shown(arg, 128 - given.len())));
+        let room = 128 - given.len();
+        given.extend_from_slice(&[b"'", shown(arg, room), b"' "].concat());
     }
     let name = shown(args.try_get(0).unwrap_or_default(), 128);
-    CommandError::Unknown(one_line(format!("ERR unknown command '{name}', with args beginning with: {given}")))
+    CommandError::Unknown([b"ERR unknown command '", name, b"', with args beginning with: ", &given].concat())
 }
 
 /// At most `bytes_max` bytes of what a client sent, up to the first NUL as redis prints it, for an error text.
-pub(crate) fn shown(bytes: &[u8], bytes_max: usize) -> String {
+pub(crate) fn shown(bytes: &[u8], bytes_max: usize) -> &[u8] {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end.min(bytes_max)]).into_owned()
-}
-
-/// Error texts are one line: a client's CR and LF become spaces.
-pub(crate) fn one_line(text: String) -> String {
-    text.replace(['\r', '\n'], " ")
+    &bytes[..end.min(bytes_max)]
 }
 
 /// What a denied caller is told: redis 7.0's texts, which say nothing about the policy.

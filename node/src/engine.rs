@@ -8,9 +8,11 @@ mod batch;
 mod blocking;
 mod cx;
 mod deliver;
+mod doors;
 mod info;
 mod replay;
 mod road;
+mod samples;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,8 @@ pub struct Engine {
     pub(crate) log: EffectLog,
     pub(crate) pubsub: PubSub,
     pub(crate) started: Now,
+    pub(crate) samples: samples::Samples,
+    pub(crate) doors: doors::Doors,
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     next_session: AtomicU64,
@@ -114,6 +118,8 @@ impl Engine {
             log: EffectLog::new(config.limits.log_bytes_max),
             pubsub: PubSub::default(),
             started: now,
+            samples: samples::Samples::default(),
+            doors: doors::Doors::default(),
             run_id: run_id(seed),
             next_session: AtomicU64::new(1),
             config,

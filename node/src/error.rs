@@ -27,8 +27,8 @@ pub enum CommandError {
     Arity(Cow<'static, str>),
     /// A source key does not exist (RENAME).
     NoSuchKey,
-    /// No command has this name; holds the finished text.
-    Unknown(String),
+    /// No command has this name; holds the finished text, the client's bytes in it as they came.
+    Unknown(Vec<u8>),
     /// The cache is over `maxmemory_bytes` and evicts nothing.
     OutOfMemory,
     /// The connection has not said who it is.
@@ -43,8 +43,10 @@ pub enum CommandError {
     ExecAbort(Cow<'static, str>),
     /// Any other fixed text, with its code in front (`ERR …`).
     Text(&'static str),
-    /// Any other text that names what the client sent, with its code in front.
+    /// Any other text that is put together, with its code in front.
     Said(String),
+    /// Any other text that repeats what the client sent, with its code in front.
+    Quoted(Vec<u8>),
 }
 
 /// Whose doing an error is.
@@ -68,7 +70,18 @@ impl CommandError {
         }
     }
 
-    /// The text of the RESP error reply, without the leading `-` and the trailing CRLF. Never holds CR or LF.
+    /// The bytes of the RESP error reply, without the leading `-` and the trailing CRLF. A client's bytes may be in it.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Unknown(bytes) | Self::Quoted(bytes) => Cow::Borrowed(bytes),
+            _ => match self.text() {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+        }
+    }
+
+    /// As [`CommandError::bytes`], for whoever needs text: what is no UTF-8 in it is replaced.
     pub fn text(&self) -> Cow<'_, str> {
         let fixed = match self {
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -82,7 +95,8 @@ impl CommandError {
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
             Self::Text(text) => text,
-            Self::Unknown(text) | Self::Said(text) => text,
+            Self::Said(text) => text,
+            Self::Unknown(bytes) | Self::Quoted(bytes) => return String::from_utf8_lossy(bytes),
             Self::InvalidExpire(name) => return format!("ERR invalid expire time in '{name}' command").into(),
             Self::Arity(name) => return format!("ERR wrong number of arguments for '{name}' command").into(),
             Self::NoPermission(why) => return format!("NOPERM {why}").into(),

@@ -54,6 +54,10 @@ named! {
         BytesIn = "total_net_input_bytes";
         /// Bytes of replies written.
         BytesOut = "total_net_output_bytes";
+        /// Turns that read something of a connection.
+        Reads = "total_reads_processed";
+        /// Turns that wrote something to one.
+        Writes = "total_writes_processed";
         /// Messages put into inboxes.
         Delivered = "pubsub_messages_delivered";
         /// Turns ended early because a partition was held for longer than the wait.

@@ -121,6 +121,9 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
     let refused = |cause| ListenError { address: listener.address, moved_by: listener.moved_by.clone(), cause };
     let socket = bind(listener.address).map_err(refused)?;
     let address = socket.local_addr().map_err(refused)?;
+    if let Front::Engine(engine) = &front {
+        engine.doors.opened(listener.limits.connections_max);
+    }
     let shared = Arc::new(Shared {
         front,
         limits: listener.limits,
@@ -206,6 +209,9 @@ impl Shared {
         drop(stream.set_nodelay(true));
         let Some(guest) = self.drain.enter(self.limits.connections_max) else {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
+            if let Front::Engine(engine) = &self.front {
+                engine.doors.turned_away();
+            }
             drop(stream.try_write(b"-ERR max number of clients reached\r\n"));
             return;
         };
@@ -223,6 +229,14 @@ impl Shared {
         match &self.front {
             Front::Engine(engine) => engine.access().load().admits_any(&[engine.name()], ip, port),
             Front::Echo => ip.is_loopback(),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Front::Engine(engine) = &self.front {
+            engine.doors.closed(self.limits.connections_max);
         }
     }
 }

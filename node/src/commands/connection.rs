@@ -9,7 +9,7 @@ use super::{Acl, Arity, Family, Flags, Http, Spec};
 use crate::engine::{Cx, Outcome, unsubscribe_all};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
-use crate::session::{Kind, Session};
+use crate::session::{Identity, Kind, Session};
 
 const ACL: Acl = Acl::FAST.or(Acl::CONNECTION);
 const ENTRY: Flags = Flags::NOSCRIPT
@@ -101,8 +101,8 @@ fn hello(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     if cx.session.identity.is_none() {
         return Err(CommandError::Text(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
-             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+             option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
     if let Some(name) = name {
@@ -130,7 +130,7 @@ fn hello_options(args: Args<'_>) -> Result<(Option<Login<'_>>, Option<&[u8]>), C
             at += 2;
         } else {
             let shown = super::shown(option, 128);
-            return Err(CommandError::Said(super::one_line(format!("ERR Syntax error in HELLO option '{shown}'"))));
+            return Err(CommandError::Quoted([b"ERR Syntax error in HELLO option '", shown, b"'"].concat()));
         }
     }
     Ok((login, name))
@@ -174,7 +174,7 @@ pub(super) const AUTH: Spec = Spec {
 };
 fn auth(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.len() {
-        2 => authenticate(cx, None, args.get(1))?,
+        2 => authenticate(cx, None, args.get(1)).map_err(|error| without_password(cx, args.get(1), error))?,
         3 => authenticate(cx, Some(args.get(1)), args.get(2))?,
         _ => return Err(CommandError::Syntax),
     }
@@ -182,8 +182,25 @@ fn auth(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Where anybody may be anonymous, the default user has no password, and giving it one is a mistake worth telling.
+fn without_password(cx: &Cx<'_>, password: &[u8], error: CommandError) -> CommandError {
+    match prove(cx, Some(b"default"), password) {
+        Ok(_) => CommandError::Text(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        ),
+        Err(_) => error,
+    }
+}
+
 /// Makes the session act for whom the password proves. The old identity stays when it proves nobody.
 fn authenticate(cx: &mut Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<(), CommandError> {
+    let identity = prove(cx, user, password)?;
+    cx.session.identity = Some(identity);
+    Ok(())
+}
+
+fn prove(cx: &Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<Identity, CommandError> {
     let access = cx.engine.access.load();
     let caller = access
         .authenticate(&Evidence::Password { user, password }, cx.now.wall_ms)
@@ -191,8 +208,7 @@ fn authenticate(cx: &mut Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result
     // Whoever may not enter this cache learns no more than a wrong password would tell.
     let inside =
         access.admit(caller, cx.session.source.clone(), cx.engine.name()).map_err(|_| CommandError::WrongPass)?;
-    cx.session.identity = Some(cx.engine.identify(inside));
-    Ok(())
+    Ok(cx.engine.identify(inside))
 }
 
 /// `SELECT 0`
@@ -214,7 +230,7 @@ fn select(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             Ok(())
         }
         Ok(_) => Err(CommandError::Text("ERR DB index is out of range")),
-        Err(_) => Err(CommandError::NotInteger),
+        Err(_) => Err(CommandError::Text("ERR value is out of range, value must between -2147483648 and 2147483647")),
     }
 }
 
@@ -366,7 +382,7 @@ fn client_setinfo(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_name = super::parse::is(field, "LIB-NAME");
     if !is_name && !super::parse::is(field, "LIB-VER") {
         let shown = super::shown(field, 128);
-        return Err(CommandError::Said(super::one_line(format!("ERR Unrecognized option '{shown}'"))));
+        return Err(CommandError::Quoted([b"ERR Unrecognized option '", shown, b"'"].concat()));
     }
     if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         let field = if is_name { "lib-name" } else { "lib-ver" };
@@ -391,26 +407,29 @@ pub(super) const CLIENT_INFO: Spec = Spec {
     ..ABOUT
 };
 fn client_info(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    let line = describe(cx.session, cx.now.wall_ms, cx.out.len());
+    let line = describe(cx);
     cx.out.verbatim(*b"txt", line);
     Ok(())
 }
 
+/// Redis' letters for what a connection is in the middle of.
+fn flags(session: &Session, executing: bool) -> String {
+    let states = [('P', session.is_subscribed()), ('x', executing), ('d', session.watch.is_touched())];
+    let flags: String = states.into_iter().filter_map(|(letter, is)| is.then_some(letter)).collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
+}
+
 /// One connection as redis' CLIENT LIST shows it. Buffers the engine does not own are shown as 0.
-fn describe(session: &Session, wall_ms: u64, out_bytes: usize) -> String {
+fn describe(cx: &Cx<'_>) -> String {
+    let (session, wall_ms, out_bytes) = (&*cx.session, cx.now.wall_ms, cx.out.len());
     let seconds_since = |at_ms: u64| wall_ms.saturating_sub(at_ms) / 1000;
     let (address, local) = match session.kind {
         Kind::Connection { address, local } => (address.to_string(), local.to_string()),
         _ => ("?:0".to_owned(), "?:0".to_owned()),
     };
-    let flags = match (&session.transaction, session.is_subscribed(), session.watch.is_touched()) {
-        (Some(_), _, true) => "xd",
-        (Some(_), _, false) => "x",
-        (None, true, _) => "P",
-        _ => "N",
-    };
-    let queued = session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
-    let queued_bytes = session.transaction.as_ref().map_or(0, |transaction| transaction.bytes);
+    // CLIENT INFO is queued in MULTI like any other command, so a transaction it sees is one that runs.
+    let (queued, queued_bytes) = cx.executing.map_or((-1, 0), |(commands, bytes)| (commands as i64, bytes));
+    let flags = flags(session, cx.executing.is_some());
     let mut line = format!(
         "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={flags} db=0 sub={} psub=0 ssub=0 \
          multi={queued} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 \

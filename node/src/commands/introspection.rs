@@ -100,7 +100,12 @@ fn entry(out: &mut Out, spec: &'static Spec) {
     out.set(spec.keys.len());
     spec.keys.iter().for_each(|key| key_spec(out, key));
     let subs: Vec<_> = if spec.is_container() { super::subcommands(spec).collect() } else { Vec::new() };
-    out.set(subs.len());
+    // Redis 7.0 writes none as a set, and some as an array.
+    if subs.is_empty() {
+        out.set(0)
+    } else {
+        out.array(subs.len())
+    }
     subs.into_iter().for_each(|sub| entry(out, sub));
 }
 

@@ -178,7 +178,7 @@ impl Conditions {
                 option if is(option, "LT") => conditions.less = true,
                 option => {
                     let shown = super::shown(option, usize::MAX);
-                    return Err(CommandError::Said(super::one_line(format!("ERR Unsupported option {shown}"))));
+                    return Err(CommandError::Quoted([b"ERR Unsupported option ", shown].concat()));
                 }
             }
         }
@@ -390,8 +390,7 @@ pub(super) const SCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let cursor = std::str::from_utf8(args.get(1)).ok().and_then(|text| text.parse().ok());
-    let cursor: u64 = cursor.ok_or(CommandError::Text("ERR invalid cursor"))?;
+    let cursor = super::parse::cursor(args.get(1))?;
     let options = ScanOptions::read(args.from(2))?;
     let mut found = Found { keys: Vec::new(), now_ms: cx.now.wall_ms, options: &options };
     let next = walk(cx, cursor, options.count, &mut found);
@@ -419,7 +418,8 @@ impl<'a> ScanOptions<'a> {
             if is(option, "COUNT") {
                 options.count = usize::try_from(int(value)?).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
             } else if is(option, "MATCH") {
-                options.pattern = Some(value);
+                // Only this pattern is no pattern: every other one leaves the empty key out.
+                options.pattern = Some(value).filter(|pattern| *pattern != b"*");
             } else if is(option, "TYPE") {
                 options.kind = Some(value);
             } else {

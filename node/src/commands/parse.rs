@@ -16,22 +16,61 @@ pub(super) fn count(text: &[u8]) -> Result<usize, CommandError> {
     }
 }
 
+/// A cursor as C's `strtoul` reads it, which is how redis does: a sign is taken, a minus counts back from 2^64, nothing
+/// at all is 0, and a NUL ends it.
+pub(super) fn cursor(text: &[u8]) -> Result<u64, CommandError> {
+    const INVALID: CommandError = CommandError::Text("ERR invalid cursor");
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [] => return Ok(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    // `parse` takes a sign of its own, and this one had its.
+    let plain = digits.first().is_some_and(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|digits| digits.parse::<u64>().ok());
+    number.map(|number| if negative { number.wrapping_neg() } else { number }).ok_or(INVALID)
+}
+
 /// The timeout of a blocking command, in milliseconds; `None` waits for ever.
 pub(super) fn timeout_ms(text: &[u8]) -> Result<Option<u64>, CommandError> {
     const NOT_FLOAT: CommandError = CommandError::Text("ERR timeout is not a float or out of range");
-    let seconds: f64 = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(NOT_FLOAT)?;
-    if seconds.is_nan() {
-        return Err(NOT_FLOAT);
-    }
+    let seconds = float(text).filter(|seconds| !seconds.is_nan()).ok_or(NOT_FLOAT)?;
     let ms = (seconds * 1000.0).ceil();
     // Redis casts to a signed 64-bit integer first: what does not fit comes out negative.
     if ms < 0.0 || ms >= i64::MAX as f64 {
         return Err(CommandError::Text("ERR timeout is negative"));
     }
-    if ms > (i64::MAX / 2) as f64 {
-        return Err(CommandError::Text("ERR timeout is out of range"));
-    }
     Ok((ms > 0.0).then_some(ms as u64))
+}
+
+/// A number as C's `strtold` reads it, hexadecimal ones included, with nothing before or after it.
+fn float(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => hex_float(hex).map(|value| sign * value),
+        None => text.parse().ok(),
+    }
+}
+
+/// `1a.8p3` behind its `0x`: the digits in base 16, the exponent in decimal and of 2.
+fn hex_float(text: &str) -> Option<f64> {
+    let (digits, exponent) = match text.split_once(['p', 'P']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.len() + fraction.len() == 0 {
+        return None;
+    }
+    let add = |value: f64, digit: char| Some(value * 16.0 + f64::from(digit.to_digit(16)?));
+    let mantissa = whole.chars().chain(fraction.chars()).try_fold(0.0, add)?;
+    Some(mantissa * f64::from(exponent.saturating_sub(4 * i32::try_from(fraction.len()).ok()?)).exp2())
 }
 
 /// Whether `text` is this option, in any case.
@@ -87,10 +126,15 @@ impl<'a> StringOptions<'a> {
         Self::read(args, false)
     }
 
+    /// Whether an expiry in this unit may follow. The same option twice may: the last one counts.
+    fn admits(&self, unit: (bool, bool)) -> bool {
+        let same = self.expiry.is_none_or(|before| (before.seconds, before.absolute) == unit);
+        same && !self.keep_ttl && !self.persist
+    }
+
     fn read(mut args: impl Iterator<Item = &'a [u8]>, set: bool) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some(option) = args.next() {
-            let no_ttl_yet = !options.keep_ttl && !options.persist && options.expiry.is_none();
             if set && is(option, "NX") && !options.only_old {
                 options.only_new = true;
             } else if set && is(option, "XX") && !options.only_new {
@@ -101,7 +145,7 @@ impl<'a> StringOptions<'a> {
                 options.keep_ttl = true;
             } else if !set && is(option, "PERSIST") && options.expiry.is_none() {
                 options.persist = true;
-            } else if let Some((seconds, absolute)) = expiry_option(option).filter(|_| no_ttl_yet) {
+            } else if let Some((seconds, absolute)) = expiry_option(option).filter(|unit| options.admits(*unit)) {
                 let text = args.next().ok_or(CommandError::Syntax)?;
                 options.expiry = Some(Expiry { text, seconds, absolute });
             } else {
@@ -128,8 +172,47 @@ mod tests {
         assert_eq!(timeout_ms(b"0"), Ok(None));
         assert_eq!(timeout_ms(b"0.0001"), Ok(Some(1)));
         assert_eq!(timeout_ms(b"1.5"), Ok(Some(1500)));
-        for bad in [&b"x"[..], b"nan", b"", b"-1", b"1e300", b"inf"] {
+        assert_eq!(timeout_ms(b"0x1.8"), Ok(Some(1500)));
+        assert_eq!(timeout_ms(b"+0X10p-2"), Ok(Some(4000)));
+        assert_eq!(timeout_ms(b"-0x0"), Ok(None));
+        assert_eq!(timeout_ms(b"9007199254740992"), Ok(Some(9_007_199_254_740_992_000)));
+        for bad in [
+            &b"x"[..],
+            b"nan",
+            b"",
+            b"-1",
+            b"1e300",
+            b"inf",
+            b"0x",
+            b"0x.",
+            b"0xg",
+            b"0x1p",
+            b"+-1",
+            b"-0x1",
+            b"0x1p99",
+        ] {
             assert!(timeout_ms(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn cursors_are_read_as_strtoul_reads_them() {
+        let cases: [(&[u8], Option<u64>); 12] = [
+            (b"0", Some(0)),
+            (b"", Some(0)),
+            (b"+7", Some(7)),
+            (b"-1", Some(u64::MAX)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"5\0x", Some(5)),
+            (b"+-5", None),
+            (b"-", None),
+            (b" 5", None),
+            (b"5 ", None),
+            (b"0x5", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(cursor(text).ok(), want, "{}", text.escape_ascii());
         }
     }
 
@@ -151,6 +234,7 @@ mod tests {
         let read = |text: &'static str| StringOptions::of_set(text.split_whitespace().map(str::as_bytes));
         assert!(read("nx get px 5").unwrap().only_new);
         assert!(read("KEEPTTL XX").unwrap().keep_ttl);
+        assert_eq!(read("EX 1 EX 2").unwrap().expiry.unwrap().text, b"2");
         for bad in ["NX XX", "EX 1 PX 1", "EX", "KEEPTTL EX 1", "EX 1 KEEPTTL", "PERSIST", "foo"] {
             assert_eq!(read(bad), Err(CommandError::Syntax), "{bad}");
         }

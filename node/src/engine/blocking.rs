@@ -35,8 +35,9 @@ pub(crate) fn block<'k>(
 /// nobody takes the element in between; each pop is logged as `LPOP` behind the push.
 #[inline]
 pub(super) fn serve_ready(cx: &mut Cx<'_>) {
-    while let Some(bytes) = cx.keys.ready.pop() {
-        serve_key(cx, &bytes);
+    while !cx.keys.ready.is_empty() {
+        // In the order they were pushed to: a client that waits for several gets the first.
+        std::mem::take(&mut cx.keys.ready).into_iter().for_each(|bytes| serve_key(cx, &bytes));
     }
 }
 

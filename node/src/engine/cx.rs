@@ -20,6 +20,8 @@ pub struct Cx<'a> {
     pub(crate) outcome: Outcome,
     /// The command runs inside EXEC or a replay: it must not wait.
     pub(crate) nested: bool,
+    /// Commands and bytes of the EXEC that it runs in.
+    pub(crate) executing: Option<(usize, usize)>,
 }
 
 /// What a command asks of the connection, besides its reply.
@@ -39,7 +41,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
         let keys = Keyspace::new(&engine.db, &engine.log, cells, now.wall_ms);
-        Self { engine, session, keys, out, now, cells, outcome: Outcome::Done, nested: false }
+        Self { engine, session, keys, out, now, cells, outcome: Outcome::Done, nested: false, executing: None }
     }
 
     /// A key of the command, with its hash.
@@ -61,7 +63,7 @@ impl<'a> Cx<'a> {
         if count != Count::Errors {
             self.cells.add(Count::Errors, 1);
         }
-        self.out.error(error.text().as_bytes());
+        self.out.error(error.bytes());
     }
 
     pub(crate) fn take_outcome(&mut self) -> Outcome {

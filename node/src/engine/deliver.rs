@@ -45,7 +45,7 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
             out.bulk(&key);
             out.bulk(&element);
         }
-        Some(Woken::Denied(error)) => out.error(error.text().as_bytes()),
+        Some(Woken::Denied(error)) => out.error(error.bytes()),
         None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => out.null_array(),
         None => return Next::Blocked(deadline_us),
     }

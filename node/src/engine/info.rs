@@ -1,4 +1,10 @@
-//! INFO: redis' field names, our figures. Fields of what this server does not have are left out, not invented.
+//! INFO: redis 7.0's sections and fields, in its order, so that whoever reads redis' INFO reads ours.
+//!
+//! A figure is ours where there is such a thing here. What there is not (snapshots, replicas, scripts, a backlog) is
+//! shown as redis shows it when it has none either. Counts by command, error and latency are `/metrics`', and their
+//! sections here are empty.
+
+mod machine;
 
 use std::fmt::Write;
 
@@ -7,39 +13,57 @@ use crate::metrics::{Count, Gauge};
 
 type Section = fn(&Cx<'_>, &mut String);
 
-const SECTIONS: [(&str, Section); 7] = [
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Keyspace", keyspace),
+/// Name, whether it is shown when none is asked for, and what writes its fields.
+const SECTIONS: [(&str, bool, Section); 13] = [
+    ("Server", true, server),
+    ("Clients", true, clients),
+    ("Memory", true, memory),
+    ("Persistence", true, persistence),
+    ("Stats", true, stats),
+    ("Replication", true, replication),
+    ("CPU", true, cpu),
+    ("Modules", true, nothing),
+    ("Commandstats", false, nothing),
+    ("Errorstats", true, nothing),
+    ("Latencystats", false, nothing),
+    ("Cluster", true, cluster),
+    ("Keyspace", true, keyspace),
 ];
 
-/// The text of the wanted sections, by lower-case names; all of them when none is named.
+/// The text of the wanted sections, by lower-case names; the default ones when none is named.
 pub(crate) fn info(cx: &Cx<'_>, wanted: &[String]) -> String {
-    let all = wanted.is_empty() || wanted.iter().any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
+    let asked = |names: &[&str]| wanted.iter().any(|one| names.contains(&one.as_str()));
+    let all = asked(&["all", "everything"]);
+    let default = wanted.is_empty() || asked(&["default"]);
     let mut text = String::new();
-    for (name, write) in SECTIONS {
-        if all || wanted.iter().any(|one| one.eq_ignore_ascii_case(name)) {
+    for (name, by_default, write) in SECTIONS {
+        if all || (default && by_default) || wanted.iter().any(|one| one.eq_ignore_ascii_case(name)) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
-            field(&mut text, "# ", name, "");
+            text.push_str("# ");
+            text.push_str(name);
+            text.push_str("\r\n");
             write(cx, &mut text);
         }
     }
     text
 }
 
-fn field(text: &mut String, name: &str, value: impl std::fmt::Display, colon: &str) {
+fn put(text: &mut String, name: &str, value: impl std::fmt::Display) {
     // Writing to a String cannot fail.
-    let _ = write!(text, "{name}{colon}{value}\r\n");
+    let _ = write!(text, "{name}:{value}\r\n");
 }
 
-fn put(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    field(text, name, value, ":");
+/// Fields of what there is nothing of.
+fn put_all(text: &mut String, names: &[&str], value: &str) {
+    names.iter().for_each(|name| put(text, name, value));
+}
+
+/// A size, and the same for people under `name_human`.
+fn put_bytes(text: &mut String, name: &str, bytes: u64) {
+    put(text, name, bytes);
+    put(text, &format!("{name}_human"), human(bytes));
 }
 
 fn server(cx: &Cx<'_>, text: &mut String) {
@@ -47,15 +71,29 @@ fn server(cx: &Cx<'_>, text: &mut String) {
     let uptime_s = cx.now.wall_ms.saturating_sub(engine.started.wall_ms) / 1000;
     put(text, "redis_version", "7.0.15");
     put(text, "larder_version", env!("CARGO_PKG_VERSION"));
+    put(text, "redis_git_sha1", "00000000");
+    put(text, "redis_git_dirty", 0);
+    put(text, "redis_build_id", concat!("larder-", env!("CARGO_PKG_VERSION")));
     put(text, "redis_mode", "standalone");
-    put(text, "os", std::env::consts::OS);
+    put(text, "os", machine::name());
     put(text, "arch_bits", usize::BITS);
+    put(text, "monotonic_clock", "POSIX clock_gettime");
+    put(text, "multiplexing_api", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" });
+    put(text, "atomicvar_api", "rust");
+    // What redis says when it was not built by gcc.
+    put(text, "gcc_version", "0.0.0");
     put(text, "process_id", std::process::id());
+    put(text, "process_supervised", "no");
     put(text, "run_id", &engine.run_id);
     put(text, "tcp_port", cx.session.source.port);
     put(text, "server_time_usec", cx.now.wall_ms.saturating_mul(1000));
     put(text, "uptime_in_seconds", uptime_s);
     put(text, "uptime_in_days", uptime_s / 86_400);
+    // The sweepers rest 100 ms between two slices.
+    put_all(text, &["hz", "configured_hz"], "10");
+    put(text, "lru_clock", (cx.now.wall_ms / 1000) & ((1 << 24) - 1));
+    // Where files lie is no client's business.
+    put_all(text, &["executable", "config_file"], "");
     put(text, "io_threads_active", 0);
 }
 
@@ -63,40 +101,127 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
     let metrics = &cx.engine.metrics;
     put(text, "connected_clients", metrics.gauge(Gauge::Clients));
     put(text, "cluster_connections", 0);
+    put(text, "maxclients", cx.engine.doors.connections_max());
+    put_all(text, &["client_recent_max_input_buffer", "client_recent_max_output_buffer"], "0");
     put(text, "blocked_clients", metrics.gauge(Gauge::Blocked));
-    put(text, "tracking_clients", 0);
+    put_all(text, &["tracking_clients", "clients_in_timeout_table"], "0");
 }
 
 fn memory(cx: &Cx<'_>, text: &mut String) {
     let used = cx.engine.metrics.gauge(Gauge::UsedBytes);
-    let max = cx.engine.config.maxmemory_bytes;
-    let resident = resident_bytes();
-    put(text, "used_memory", used);
-    put(text, "used_memory_human", human(used));
-    put(text, "used_memory_rss", resident);
-    put(text, "used_memory_rss_human", human(resident));
+    let (resident, peak) = (machine::resident_bytes(), cx.engine.samples.peak_bytes(used));
+    let percent = |part: u64, whole: u64| format!("{:.2}%", ratio(part, whole) * 100.0);
+    put_bytes(text, "used_memory", used);
+    put_bytes(text, "used_memory_rss", resident);
+    put_bytes(text, "used_memory_peak", peak);
+    put(text, "used_memory_peak_perc", percent(used, peak));
+    // Keys, values and tables are what is counted: nothing of it is overhead in redis' sense.
+    put_all(text, &["used_memory_overhead", "used_memory_startup"], "0");
     put(text, "used_memory_dataset", used);
-    put(text, "maxmemory", max);
-    put(text, "maxmemory_human", human(max));
+    put(text, "used_memory_dataset_perc", percent(used, used));
+    put(text, "allocator_allocated", used);
+    put_all(text, &["allocator_active", "allocator_resident"], &resident.to_string());
+    put_bytes(text, "total_system_memory", machine::total_bytes());
+    scripts(text);
+    put_bytes(text, "maxmemory", cx.engine.config.maxmemory_bytes);
     put(text, "maxmemory_policy", "noeviction");
+    fragmentation(text, used, resident);
+    let uncounted = [
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+        "mem_clients_normal",
+        "mem_cluster_links",
+        "mem_aof_buffer",
+    ];
+    put_all(text, &uncounted, "0");
     put(text, "mem_allocator", if cfg!(debug_assertions) { "system" } else { "mimalloc" });
+    put_all(text, &["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"], "0");
+}
+
+fn scripts(text: &mut String) {
+    put_all(text, &["used_memory_lua", "used_memory_vm_eval"], "0");
+    put(text, "used_memory_lua_human", human(0));
+    let counts = ["number_of_cached_scripts", "number_of_functions", "number_of_libraries"];
+    put(text, "used_memory_scripts_eval", 0);
+    put_all(text, &counts, "0");
+    put(text, "used_memory_vm_functions", 0);
+    put_bytes(text, "used_memory_vm_total", 0);
+    put(text, "used_memory_functions", 0);
+    put_bytes(text, "used_memory_scripts", 0);
+}
+
+fn fragmentation(text: &mut String, used: u64, resident: u64) {
+    let over = i128::from(resident) - i128::from(used);
+    put(text, "allocator_frag_ratio", format_args!("{:.2}", ratio(resident, used)));
+    put(text, "allocator_frag_bytes", over);
+    put(text, "allocator_rss_ratio", "1.00");
+    put(text, "allocator_rss_bytes", 0);
+    put(text, "rss_overhead_ratio", "1.00");
+    put(text, "rss_overhead_bytes", 0);
+    put(text, "mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));
+    put(text, "mem_fragmentation_bytes", over);
+}
+
+fn persistence(cx: &Cx<'_>, text: &mut String) {
+    put_all(text, &["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"], "0");
+    put(text, "current_fork_perc", "0.00");
+    let progress = ["current_save_keys_processed", "current_save_keys_total", "rdb_changes_since_last_save"];
+    put_all(text, &progress, "0");
+    put(text, "rdb_bgsave_in_progress", 0);
+    put(text, "rdb_last_save_time", cx.engine.started.wall_ms / 1000);
+    put(text, "rdb_last_bgsave_status", "ok");
+    put_all(text, &["rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec"], "-1");
+    let loads = ["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"];
+    put_all(text, &loads, "0");
+    put_all(text, &["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"], "0");
+    put_all(text, &["aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec"], "-1");
+    put(text, "aof_last_bgrewrite_status", "ok");
+    put_all(text, &["aof_rewrites", "aof_rewrites_consecutive_failures"], "0");
+    put(text, "aof_last_write_status", "ok");
+    put_all(text, &["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"], "0");
 }
 
 fn stats(cx: &Cx<'_>, text: &mut String) {
     let metrics = &cx.engine.metrics;
-    put(text, Count::Connections.name(), metrics.count(Count::Connections));
+    let count = |text: &mut String, count: Count| put(text, count.name(), metrics.count(count));
+    let rates = cx.engine.samples.rates();
+    count(text, Count::Connections);
     put(text, "total_commands_processed", metrics.commands());
-    for count in [Count::BytesIn, Count::BytesOut, Count::Expired] {
-        put(text, count.name(), metrics.count(count));
-    }
-    put(text, "evicted_keys", 0);
-    for count in [Count::Hits, Count::Misses] {
-        put(text, count.name(), metrics.count(count));
-    }
+    put(text, "instantaneous_ops_per_sec", rates.commands);
+    count(text, Count::BytesIn);
+    count(text, Count::BytesOut);
+    put_all(text, &["total_net_repl_input_bytes", "total_net_repl_output_bytes"], "0");
+    put(text, "instantaneous_input_kbps", format_args!("{:.2}", rates.input_kib));
+    put(text, "instantaneous_output_kbps", format_args!("{:.2}", rates.output_kib));
+    put_all(text, &["instantaneous_input_repl_kbps", "instantaneous_output_repl_kbps"], "0.00");
+    put(text, "rejected_connections", cx.engine.doors.rejected());
+    put_all(text, &["sync_full", "sync_partial_ok", "sync_partial_err"], "0");
+    count(text, Count::Expired);
+    put(text, "expired_stale_perc", "0.00");
+    put_all(text, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"], "0");
+    let evictions =
+        ["evicted_keys", "evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"];
+    put_all(text, &evictions, "0");
+    count(text, Count::Hits);
+    count(text, Count::Misses);
     put(text, "pubsub_channels", cx.engine.pubsub.channels());
-    put(text, "pubsub_patterns", 0);
-    for count in [Count::Errors, Count::Denied, Count::AuthFailures, Count::Throttled, Count::Busy, Count::Gates] {
-        put(text, count.name(), metrics.count(count));
+    put_all(text, &["pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks"], "0");
+    put_all(text, &["migrate_cached_sockets", "slave_expires_tracked_keys"], "0");
+    let defrag = ["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses"];
+    put_all(text, &defrag, "0");
+    put_all(text, &["total_active_defrag_time", "current_active_defrag_time"], "0");
+    put_all(text, &["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"], "0");
+    put(text, "unexpected_error_replies", 0);
+    count(text, Count::Errors);
+    put(text, "dump_payload_sanitizations", 0);
+    count(text, Count::Reads);
+    count(text, Count::Writes);
+    put_all(text, &["io_threaded_reads_processed", "io_threaded_writes_processed"], "0");
+    put_all(text, &["reply_buffer_shrinks", "reply_buffer_expands"], "0");
+    for ours in [Count::Denied, Count::AuthFailures, Count::Throttled, Count::Busy, Count::Gates] {
+        count(text, ours);
     }
 }
 
@@ -105,13 +230,32 @@ fn replication(cx: &Cx<'_>, text: &mut String) {
     put(text, "connected_slaves", 0);
     put(text, "master_failover_state", "no-failover");
     put(text, "master_replid", &cx.engine.run_id);
+    put(text, "master_replid2", "0".repeat(40));
     put(text, "master_repl_offset", cx.engine.log.end());
+    put(text, "second_repl_offset", -1);
+    let backlog =
+        ["repl_backlog_active", "repl_backlog_size", "repl_backlog_first_byte_offset", "repl_backlog_histlen"];
+    put_all(text, &backlog, "0");
 }
 
 fn cpu(_: &Cx<'_>, text: &mut String) {
-    let (system_s, user_s) = cpu_seconds();
-    put(text, "used_cpu_sys", format_args!("{system_s:.6}"));
-    put(text, "used_cpu_user", format_args!("{user_s:.6}"));
+    let (whole, main) = (machine::cpu(), machine::cpu_of_main_thread());
+    for (name, seconds) in [
+        ("used_cpu_sys", whole.system_s),
+        ("used_cpu_user", whole.user_s),
+        ("used_cpu_sys_children", whole.system_children_s),
+        ("used_cpu_user_children", whole.user_children_s),
+        ("used_cpu_sys_main_thread", main.system_s),
+        ("used_cpu_user_main_thread", main.user_s),
+    ] {
+        put(text, name, format_args!("{seconds:.6}"));
+    }
+}
+
+fn nothing(_: &Cx<'_>, _: &mut String) {}
+
+fn cluster(_: &Cx<'_>, text: &mut String) {
+    put(text, "cluster_enabled", 0);
 }
 
 fn keyspace(cx: &Cx<'_>, text: &mut String) {
@@ -121,6 +265,11 @@ fn keyspace(cx: &Cx<'_>, text: &mut String) {
     }
 }
 
+/// 0 of nothing.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
 /// As redis' `bytesToHuman`.
 fn human(bytes: u64) -> String {
     let units = [(1_u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
@@ -128,23 +277,6 @@ fn human(bytes: u64) -> String {
         Some((size, unit)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),
         None => format!("{bytes}B"),
     }
-}
-
-/// Memory of this process in RAM, all caches of it together; 0 where `/proc` is not there.
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
-}
-
-/// System and user seconds of this process, all caches of it together, in ticks of 1/100 s.
-fn cpu_seconds() -> (f64, f64) {
-    let read = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-        Some((ticks(12)? / 100.0, ticks(11)? / 100.0))
-    };
-    read().unwrap_or_default()
 }
 
 #[cfg(test)]

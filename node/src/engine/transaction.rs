@@ -81,7 +81,7 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
         }
     }
     let unchanged = watched_unchanged(cx);
-    let Transaction { queue, .. } = cx.session.transaction.take().unwrap_or_default();
+    let Transaction { queue, bytes, .. } = cx.session.transaction.take().unwrap_or_default();
     unwatch_held(cx);
     if !unchanged {
         return cx.out.null_array();
@@ -89,6 +89,7 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
     cx.out.array(queue.len());
     let begun = cx.keys.begin_record();
     cx.nested = true;
+    cx.executing = Some((queue.len(), bytes));
     for (spec, args) in &queue {
         let args = args.as_args();
         let call = Call::of(spec, args, cx.now);
@@ -104,6 +105,7 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
         }
     }
     cx.nested = false;
+    cx.executing = None;
     cx.keys.end_record(begun);
     cx.keys.log_nothing();
 }

@@ -236,11 +236,7 @@ fn count(buf: &[u8], from: usize, limits: &Limits, resume: &mut Resume) -> Resul
     };
     let count = parse_i64(line).ok_or(ProtocolError::MultibulkLength)?;
     match usize::try_from(count) {
-        Ok(count) if count > limits.args_max => Err(if limits.unauthenticated {
-            ProtocolError::UnauthenticatedMultibulkLength
-        } else {
-            ProtocolError::MultibulkLength
-        }),
+        Ok(count) if count > limits.args_max => Err(too_many(count, limits)),
         Ok(count) => Ok(Step::Done(count, next)),
         Err(_) => Ok(Step::Done(0, next)),
     }
@@ -291,6 +287,16 @@ fn long_bulk(buf: &[u8], at: usize, limits: &Limits, resume: &mut Resume) -> Res
     };
     let length = parse_i64(text).and_then(|n| usize::try_from(n).ok()).ok_or(ProtocolError::BulkLength)?;
     Ok(Step::Done(length, start))
+}
+
+/// As [`too_long`], for the number of arguments: what redis lets nobody have is more than an `int` counts.
+#[cold]
+fn too_many(count: usize, limits: &Limits) -> ProtocolError {
+    if limits.unauthenticated && i32::try_from(count).is_ok() {
+        ProtocolError::UnauthenticatedMultibulkLength
+    } else {
+        ProtocolError::MultibulkLength
+    }
 }
 
 /// Who asks for more than anybody may have is told so; who has not logged in, that.

@@ -56,7 +56,13 @@ impl Client for SessionClient {
     #[inline]
     fn count(&self, read: usize, written: usize) {
         let cells = self.engine.metrics().of(self.worker);
-        cells.add(Count::BytesIn, read as u64);
-        cells.add(Count::BytesOut, written as u64);
+        if read > 0 {
+            cells.add(Count::Reads, 1);
+            cells.add(Count::BytesIn, read as u64);
+        }
+        if written > 0 {
+            cells.add(Count::Writes, 1);
+            cells.add(Count::BytesOut, written as u64);
+        }
     }
 }

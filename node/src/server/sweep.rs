@@ -34,6 +34,9 @@ async fn share(engine: Weak<Engine>, seat: Seat, workers: usize) {
 fn slice(engine: &Weak<Engine>, seat: &Seat, workers: usize) -> Option<Duration> {
     let engine = engine.upgrade()?;
     let before = seat.now();
+    if seat.worker() == 0 {
+        engine.sample(before);
+    }
     let swept = engine.sweep(seat.worker(), workers, before, SLICE_BUCKETS);
     let took_us = seat.now().mono_us - before.mono_us;
     Some(if swept.more { Duration::from_micros((took_us * REST_FACTOR).max(REST_US_MIN)) } else { REST })
