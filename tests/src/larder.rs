@@ -152,6 +152,9 @@ impl Drop for Larder {
     }
 }
 
+/// How many free ports are tried for one redis-server.
+const PORTS_TRIED: usize = 5;
+
 /// A running redis-server of Debian's, without persistence.
 pub struct Redis {
     child: Child,
@@ -165,23 +168,36 @@ impl Redis {
     /// # Panics
     /// There is no redis-server, or it is not ready in time.
     pub fn start() -> Redis {
+        Redis::with("")
+    }
+
+    /// As [`Redis::start`], with more lines of configuration.
+    ///
+    /// # Panics
+    /// As [`Redis::start`], or it does not accept the lines.
+    pub fn with(config: &str) -> Redis {
+        // Between finding a free port and redis taking it somebody else may: then another one.
+        (0..PORTS_TRIED).find_map(|_| Redis::once(config)).expect("redis-server keeps ending before it is ready")
+    }
+
+    fn once(config: &str) -> Option<Redis> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = free_address();
-        let port = address.port().to_string();
+        let lines = format!("bind 127.0.0.1\nport {}\nsave \"\"\nappendonly no\n{config}", address.port());
+        std::fs::write(folder.path().join("redis.conf"), lines).expect("the configuration can be written");
         let child = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(folder.path())
+            .arg("redis.conf")
+            .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("no redis-server on PATH: `cargo xtask test` installs it");
         let mut redis = Redis { child, address, _folder: folder };
-        wait_for(|| {
+        let is_there = wait_for(|| {
             let ended = redis.child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none(), "redis-server ended with {ended:?}");
-            TcpStream::connect(address).ok().map(drop)
+            if ended.is_some() { Some(false) } else { TcpStream::connect(address).ok().map(|_| true) }
         });
-        redis
+        is_there.then_some(redis)
     }
 
     /// Where it listens.

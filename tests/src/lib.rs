@@ -4,4 +4,5 @@
 
 pub mod docs;
 pub mod larder;
+pub mod transcript;
 pub mod wire;

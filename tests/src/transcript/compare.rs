@@ -1,0 +1,393 @@
+//! What "the same" means: the same bytes, except for the replies listed here by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use larder_node::commands;
+use larder_node::resp::{Limits, Reply, read_reply};
+
+use super::play::{Answer, Got, Request};
+
+/// What comparing two answers gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same bytes.
+    Exact,
+    /// The same by the rule of this name.
+    Loose(&'static str),
+    /// Not the same, and why.
+    Different(String),
+}
+
+/// Compares a reply of ours with redis' by its own rule; an error says what differs.
+type Rule = fn(&Reply, &Reply) -> Result<(), String>;
+
+/// Every reply that is not compared byte for byte: what it answers, why not, and the rule instead. A status (`+OK`,
+/// `+QUEUED`), an error and a negative integer are always compared byte for byte, whatever they answer; so are the
+/// replies to other commands of the same EXEC.
+pub const LOOSE: &[(&str, &str, Rule)] = &[
+    ("HELLO", "the connection's number differs: same fields, and the same values but for it", hello),
+    ("INFO", "figures differ: same sections, fields and types, but for `info_exceptions`", info),
+    ("CLIENT ID", "numbers of connections differ: an integer", integer),
+    ("CLIENT INFO", "addresses, ages and buffers differ: same fields and types, the rest the same", client_info),
+    ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
+    ("COMMAND COUNT", "redis has more commands: an integer", integer),
+    ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),
+    ("PTTL", "milliseconds pass: two positive integers, or the same", remaining),
+    ("SCAN", "cursors and order differ: the same set of keys", keys),
+];
+
+/// Compares what redis gave with what the node gave.
+#[must_use]
+pub fn compare(oracle: &Answer, ours: &Answer) -> Verdict {
+    match (&oracle.got, &ours.got) {
+        _ if oracle.line != ours.line => Verdict::Different("the transcripts parted".into()),
+        (Got::Nothing(_), _) | (_, Got::Nothing(_)) => Verdict::Different("given up".into()),
+        (Got::Keys(a), Got::Keys(b)) if a == b => Verdict::Loose("SCAN"),
+        (Got::Reply(a), Got::Reply(b)) if !oracle.queued.is_empty() => exec(&oracle.queued, a, b),
+        (Got::Reply(a), Got::Reply(b)) => replies(&oracle.request, a, b),
+        (a, b) if a == b => Verdict::Exact,
+        _ => Verdict::Different("not the same".into()),
+    }
+}
+
+fn replies(request: &[Vec<u8>], oracle: &[u8], ours: &[u8]) -> Verdict {
+    let exact = if oracle == ours { Verdict::Exact } else { Verdict::Different("not the same bytes".into()) };
+    let Some((name, _, rule)) = rule_of(request) else { return exact };
+    let read = |bytes| read_reply(bytes, &Limits::DEFAULT).ok().flatten().map(|(reply, _)| reply);
+    let is_plain = |reply: &Reply| matches!(reply, Reply::Error(_) | Reply::Simple(_) | Reply::Int(..0));
+    match (read(oracle), read(ours)) {
+        (Some(a), Some(b)) if !is_plain(&a) && !is_plain(&b) => match rule(&a, &b) {
+            Ok(()) => Verdict::Loose(name),
+            Err(why) => Verdict::Different(why),
+        },
+        _ => exact,
+    }
+}
+
+/// The replies of one EXEC, each by what it answers.
+fn exec(queued: &[Request], oracle: &[u8], ours: &[u8]) -> Verdict {
+    let (Some(a), Some(b)) = (elements(oracle), elements(ours)) else { return replies(&[], oracle, ours) };
+    if a.len() != b.len() || a.len() != queued.len() {
+        return replies(&[], oracle, ours);
+    }
+    let each = queued.iter().zip(a.into_iter().zip(b)).map(|(request, (a, b))| replies(request, a, b));
+    each.fold(Verdict::Exact, |all, one| match (all, one) {
+        (Verdict::Different(why), _) | (_, Verdict::Different(why)) => Verdict::Different(why),
+        (all, Verdict::Exact) => all,
+        (_, loose) => loose,
+    })
+}
+
+/// The bytes of an array's elements.
+fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
+    let end = array.strip_prefix(b"*")?.windows(2).position(|two| two == b"\r\n")?;
+    let mut rest = &array[end + 3..];
+    let mut elements = Vec::new();
+    while !rest.is_empty() {
+        let (_, length) = read_reply(rest, &Limits::DEFAULT).ok()??;
+        let (element, tail) = rest.split_at(length);
+        elements.push(element);
+        rest = tail;
+    }
+    Some(elements)
+}
+
+/// The rule for a request's reply: of its subcommand, or else of its command.
+fn rule_of(request: &[Vec<u8>]) -> Option<&'static (&'static str, &'static str, Rule)> {
+    let word = |at: usize| request.get(at).map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
+    let name = word(0)?;
+    let is_container = commands::find(name.as_bytes()).is_some_and(|spec| commands::subcommands(spec).next().is_some());
+    let name = match word(1) {
+        Some(sub) if is_container => format!("{name} {sub}"),
+        _ => name,
+    };
+    LOOSE.iter().find(|(loose, ..)| *loose == name)
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, oracle: T, ours: T) -> Result<(), String> {
+    if oracle == ours { Ok(()) } else { Err(format!("{what}: redis {oracle:?}, node {ours:?}")) }
+}
+
+fn same_list(what: &str, oracle: &[String], ours: &[String]) -> Result<(), String> {
+    let only =
+        |a: &[String], b: &[String]| a.iter().filter(|one| !b.contains(one)).cloned().collect::<Vec<_>>().join(" ");
+    match oracle == ours {
+        true => Ok(()),
+        false => Err(format!("{what}: only redis [{}], only node [{}]", only(oracle, ours), only(ours, oracle))),
+    }
+}
+
+fn integer(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    match (oracle, ours) {
+        (Reply::Int(_), Reply::Int(_)) => Ok(()),
+        _ => Err("not two integers".into()),
+    }
+}
+
+fn remaining(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    match (oracle, ours) {
+        (Reply::Int(1..), Reply::Int(1..)) => Ok(()),
+        _ => same("milliseconds", oracle, ours),
+    }
+}
+
+fn keys(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let set = |reply: &Reply| match reply {
+        Reply::Array(parts) => match &parts[..] {
+            [Reply::Bulk(next), Reply::Array(keys)] if next == b"0" => {
+                Some(keys.iter().map(shown).collect::<BTreeSet<_>>())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    match (set(oracle), set(ours)) {
+        (Some(oracle), Some(ours)) => same("keys", oracle, ours),
+        _ => Err("a page that is not the last says nothing: use `scan`".into()),
+    }
+}
+
+/// The pairs of a map, or of the array that stands for one in RESP2.
+fn pairs(reply: &Reply) -> Vec<(Reply, Reply)> {
+    match reply {
+        Reply::Map(pairs) => pairs.clone(),
+        Reply::Array(items) => items.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn hello(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let without_id = |reply: &Reply| {
+        let mut pairs = pairs(reply);
+        for (key, value) in &mut pairs {
+            if *key == Reply::Bulk(b"id".to_vec()) && matches!(value, Reply::Int(1..)) {
+                *value = Reply::Null;
+            }
+        }
+        pairs
+    };
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    same("fields", without_id(oracle), without_id(ours))
+}
+
+/// The text of a bulk or verbatim string, its kind before it.
+fn text(reply: &Reply) -> Option<(&'static str, String)> {
+    match reply {
+        Reply::Bulk(text) => Some(("bulk", String::from_utf8_lossy(text).into_owned())),
+        Reply::Verbatim([b't', b'x', b't'], text) => Some(("verbatim", String::from_utf8_lossy(text).into_owned())),
+        _ => None,
+    }
+}
+
+/// What kind of value a field has.
+fn kind(value: &str) -> &'static str {
+    let number = |text: &str| !text.is_empty() && text.parse::<f64>().is_ok();
+    match value {
+        value if value.parse::<i64>().is_ok() => "integer",
+        value if number(value) => "number",
+        value if value.strip_suffix('%').is_some_and(number) => "percentage",
+        value if value.strip_suffix(['B', 'K', 'M', 'G', 'T']).is_some_and(number) => "size",
+        value if value.contains('=') => "record",
+        _ => "text",
+    }
+}
+
+/// Fields of CLIENT INFO that do not depend on the machine or the moment.
+const STEADY: [&str; 11] = ["name", "flags", "db", "sub", "psub", "ssub", "multi", "events", "cmd", "redir", "resp"];
+
+fn client_info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let read = |reply: &Reply| -> Result<Vec<(String, String)>, String> {
+        let (_, line) = text(reply).ok_or("no text")?;
+        let line = line.strip_suffix('\n').ok_or("no line end")?;
+        line.split(' ')
+            .map(|field| Ok(field.split_once('=').map(|(a, b)| (a.into(), b.into())).ok_or("no field")?))
+            .collect()
+    };
+    same("kind", text(oracle).map(|(kind, _)| kind), text(ours).map(|(kind, _)| kind))?;
+    let shown = |fields: Vec<(String, String)>| {
+        let value = |name: &str, value: String| match STEADY.contains(&name) {
+            true => value,
+            false => kind(&value).to_owned(),
+        };
+        fields.into_iter().map(|(name, text)| (value(&name, text), name)).collect::<Vec<_>>()
+    };
+    same("fields", shown(read(oracle)?), shown(read(ours)?))
+}
+
+/// Fields of INFO that only one side has, each for the reason beside it. `name*` stands for all that begin so.
+pub mod info_exceptions {
+    /// Only redis has these.
+    pub const THEIRS: &[(&str, &str)] = &[
+        ("errorstat_*", "errors are counted by what we can do about them, not by their first word"),
+        ("cmdstat_*", "calls are counted by /metrics"),
+        ("latency_percentiles_usec_*", "latencies are measured by /metrics"),
+    ];
+    /// Only the node has these.
+    pub const OURS: &[(&str, &str)] = &[
+        ("larder_version", "which Larder gives redis 7.0.15's replies"),
+        ("acl_access_denied_cmd", "redis 7.2's: commands refused by policy or access string"),
+        ("acl_access_denied_auth", "redis 7.2's: logins refused"),
+        ("throttled_requests", "requests over the cache's rate"),
+        ("busy_partitions", "turns ended because a partition was held"),
+        ("gate_waits", "commands that had to close the gate"),
+    ];
+}
+
+fn info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let (oracle, ours) = (text(oracle).ok_or("redis: no text")?, text(ours).ok_or("node: no text")?);
+    same("kind", oracle.0, ours.0)?;
+    same_list("fields", &fields(&oracle.1, info_exceptions::THEIRS), &fields(&ours.1, info_exceptions::OURS))
+}
+
+/// Section and field names with the kind of each value, in order, without the excepted ones.
+fn fields(text: &str, excepted: &[(&str, &str)]) -> Vec<String> {
+    let is_excepted = |name: &str| {
+        excepted.iter().any(|(pattern, _)| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == *pattern,
+        })
+    };
+    let line = |line: &str| match line.split_once(':') {
+        None => Some(line.to_owned()),
+        Some((name, _)) if is_excepted(name) => None,
+        Some((name, value)) => Some(format!("{name}:{}", kind(value))),
+    };
+    text.split("\r\n").filter_map(line).collect()
+}
+
+/// COMMAND and COMMAND INFO: every entry of ours is redis' entry of that name, without the subcommands we do not have.
+fn command_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
+    let by_name: BTreeMap<&[u8], &Reply> =
+        oracle.iter().filter_map(|entry| Some((entry_name(entry)?, entry))).collect();
+    for entry in ours {
+        match entry_name(entry) {
+            None => same("unknown command", oracle.contains(entry), true)?,
+            Some(name) if name == b"client|setinfo" => {}
+            Some(name) => {
+                let theirs = by_name.get(name).ok_or(format!("redis has no {}", name.escape_ascii()))?;
+                same("entry", shown(&narrowed(theirs, entry)), shown(entry))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shown(reply: &Reply) -> String {
+    let mut bytes = Vec::new();
+    reply.write(&mut bytes);
+    bytes.escape_ascii().to_string()
+}
+
+fn entry_name(entry: &Reply) -> Option<&[u8]> {
+    let Reply::Array(columns) = entry else { return None };
+    match columns.first() {
+        Some(Reply::Bulk(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Redis' entry with only the subcommands that ours has, in our order.
+fn narrowed(theirs: &Reply, ours: &Reply) -> Reply {
+    let (Reply::Array(theirs), Reply::Array(ours)) = (theirs, ours) else { return theirs.clone() };
+    let mut columns = theirs.clone();
+    if let (Some(Reply::Array(all) | Reply::Set(all)), Some(Reply::Array(wanted) | Reply::Set(wanted))) =
+        (columns.last_mut(), ours.last())
+    {
+        let found = |sub: &Reply| match entry_name(sub) {
+            // Redis 7.2's: there is nothing to compare it with.
+            Some(b"client|setinfo") => Some(sub.clone()),
+            name => all.iter().find(|one| entry_name(one) == name).cloned(),
+        };
+        *all = wanted.iter().filter_map(found).collect();
+    }
+    Reply::Array(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn answer(request: &str, reply: &str) -> Answer {
+        let request = request.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        Answer { line: 1, request, queued: Vec::new(), got: Got::Reply(reply.as_bytes().to_vec()) }
+    }
+
+    fn verdict(request: &str, oracle: &str, ours: &str) -> Verdict {
+        compare(&answer(request, oracle), &answer(request, ours))
+    }
+
+    #[test]
+    fn only_listed_replies_are_compared_loosely() {
+        assert_eq!(verdict("GET k", "$1\r\na\r\n", "$1\r\na\r\n"), Verdict::Exact);
+        assert!(matches!(verdict("GET k", "$1\r\na\r\n", "$1\r\nb\r\n"), Verdict::Different(_)));
+        assert!(matches!(verdict("TTL k", ":5\r\n", ":6\r\n"), Verdict::Different(_)));
+        assert_eq!(verdict("PTTL k", ":5\r\n", ":6\r\n"), Verdict::Loose("PTTL"));
+        assert!(matches!(verdict("PTTL k", ":-1\r\n", ":6\r\n"), Verdict::Different(_)));
+        assert_eq!(verdict("client id", ":5\r\n", ":6\r\n"), Verdict::Loose("CLIENT ID"));
+        assert!(matches!(verdict("CLIENT GETNAME", "$-1\r\n", "_\r\n"), Verdict::Different(_)));
+        assert_eq!(verdict("CLIENT ID", "-ERR x\r\n", "-ERR x\r\n"), Verdict::Exact);
+        assert!(matches!(verdict("CLIENT ID", "-ERR x\r\n", "-ERR y\r\n"), Verdict::Different(_)));
+        assert!(matches!(verdict("CLIENT ID", ":1\r\n", "-ERR y\r\n"), Verdict::Different(_)));
+    }
+
+    #[test]
+    fn replies_inside_exec_are_compared_each_by_its_own_rule() {
+        let queued = [vec![b"PTTL".to_vec(), b"k".to_vec()], vec![b"GET".to_vec(), b"k".to_vec()]];
+        let verdict = |oracle: &str, ours: &str| {
+            let of = |reply| Answer { queued: queued.to_vec(), ..answer("EXEC", reply) };
+            compare(&of(oracle), &of(ours))
+        };
+        assert_eq!(verdict("*2\r\n:5\r\n$1\r\na\r\n", "*2\r\n:6\r\n$1\r\na\r\n"), Verdict::Loose("PTTL"));
+        assert_eq!(verdict("*2\r\n:-1\r\n$1\r\na\r\n", "*2\r\n:-1\r\n$1\r\na\r\n"), Verdict::Exact);
+        assert!(matches!(verdict("*2\r\n:5\r\n$1\r\na\r\n", "*2\r\n:6\r\n$1\r\nb\r\n"), Verdict::Different(_)));
+        assert!(matches!(verdict("*2\r\n:5\r\n$1\r\na\r\n", "*1\r\n:6\r\n"), Verdict::Different(_)));
+        assert!(matches!(verdict("*-1\r\n", "_\r\n"), Verdict::Different(_)));
+        assert_eq!(verdict("*-1\r\n", "*-1\r\n"), Verdict::Exact);
+    }
+
+    #[test]
+    fn hello_may_differ_in_its_number_alone() {
+        let hello = |id: &str, proto: &str| format!("%2\r\n$2\r\nid\r\n{id}\r\n$5\r\nproto\r\n{proto}\r\n");
+        assert_eq!(verdict("HELLO 3", &hello(":1", ":3"), &hello(":9", ":3")), Verdict::Loose("HELLO"));
+        assert!(matches!(verdict("HELLO 3", &hello(":1", ":3"), &hello(":9", ":2")), Verdict::Different(_)));
+        assert!(matches!(verdict("HELLO 3", &hello(":1", ":3"), &hello("$1\r\n9", ":3")), Verdict::Different(_)));
+    }
+
+    #[test]
+    fn info_has_the_same_fields_of_the_same_kinds() {
+        let info = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+        let oracle = info("# Server\r\na:1\r\nb:1.50K\r\ncmdstat_get:calls=1\r\n");
+        let same = |text: &str| verdict("INFO", &oracle, &info(text)) == Verdict::Loose("INFO");
+        assert!(same("# Server\r\na:2\r\nb:7B\r\nlarder_version:1\r\n"));
+        for text in [
+            "# Server\r\na:2\r\n",
+            "# Server\r\na:2\r\nb:7\r\n",
+            "# Server\r\na:2\r\nb:7B\r\nc:1\r\n",
+            "a:2\r\nb:7B\r\n",
+        ] {
+            assert!(!same(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn client_info_keeps_what_is_steady() {
+        let info = |text: &str| format!("${}\r\n{text}\n\r\n", text.len() + 1);
+        let same = |text: &str| {
+            verdict("CLIENT INFO", &info("id=1 name=x age=0"), &info(text)) == Verdict::Loose("CLIENT INFO")
+        };
+        assert!(same("id=7 name=x age=3"));
+        assert!(!same("id=7 name=y age=3") && !same("id=a name=x age=3") && !same("id=7 name=x"));
+    }
+
+    #[test]
+    fn entries_are_those_of_redis() {
+        let entry = |name: &str, arity: &str| format!("*2\r\n${}\r\n{name}\r\n:{arity}\r\n", name.len());
+        let theirs = format!("*3\r\n{}{}*-1\r\n", entry("get", "2"), entry("set", "-3"));
+        let same = |ours: &str| verdict("COMMAND", &theirs, ours) == Verdict::Loose("COMMAND");
+        assert!(same(&format!("*2\r\n{}*-1\r\n", entry("get", "2"))));
+        assert!(!same(&format!("*1\r\n{}", entry("get", "3"))));
+        assert!(!same(&format!("*1\r\n{}", entry("gat", "2"))));
+    }
+}
