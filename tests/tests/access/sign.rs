@@ -12,16 +12,16 @@ use larder_tests::wire::Request;
 
 /// Who signs, for what, and how wrong its clock is.
 #[derive(Clone, Copy)]
-pub struct Sign {
-    pub id: &'static str,
-    pub secret: &'static str,
-    pub service: &'static str,
-    pub region: &'static str,
-    pub skew_s: i64,
+pub(crate) struct Sign {
+    pub(crate) id: &'static str,
+    pub(crate) secret: &'static str,
+    pub(crate) service: &'static str,
+    pub(crate) region: &'static str,
+    pub(crate) skew_s: i64,
 }
 
 impl Sign {
-    pub const fn by(id: &'static str, secret: &'static str) -> Sign {
+    pub(crate) const fn by(id: &'static str, secret: &'static str) -> Sign {
         Sign { id, secret, service: "elasticache", region: "us-east-1", skew_s: 0 }
     }
 }
@@ -54,13 +54,13 @@ fn instructions(by: &Sign, request: &Request, to: SocketAddr, expires_in: Option
 }
 
 /// The request, signed in its head.
-pub fn signed(by: &Sign, request: Request, to: SocketAddr) -> Request {
+pub(crate) fn signed(by: &Sign, request: Request, to: SocketAddr) -> Request {
     let (headers, _) = instructions(by, &request, to, None).into_parts();
     headers.iter().fold(request, |request, header| request.with(header.name(), header.value()))
 }
 
 /// The request, pre-signed.
-pub fn presigned(by: &Sign, request: &Request, to: SocketAddr, good_for: Duration) -> Request {
+pub(crate) fn presigned(by: &Sign, request: &Request, to: SocketAddr, good_for: Duration) -> Request {
     let (_, query) = instructions(by, request, to, Some(good_for)).into_parts();
     let encode = |text: &str| -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
