@@ -8,9 +8,12 @@
 pub mod access;
 pub mod acl;
 pub mod config;
+mod fuzz;
 pub mod json;
 pub mod jwt;
 pub mod network;
 pub mod pattern;
 pub mod policy;
 pub mod sigv4;
+
+pub use fuzz::{fuzz_policy, fuzz_sigv4};

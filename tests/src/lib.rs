@@ -3,6 +3,7 @@
 //! May use every crate; nothing may use it.
 
 pub mod docs;
+pub mod fuzz;
 pub mod larder;
 pub mod transcript;
 pub mod wire;
