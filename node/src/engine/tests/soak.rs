@@ -1,6 +1,7 @@
 //! Two workers at once: nothing deadlocks, nothing is torn, and the log tells the same story.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt, SeedableRng};
@@ -13,10 +14,27 @@ fn key(random: &mut impl Rng) -> String {
     format!("k{}", random.random_range(0..40))
 }
 
+/// What happened in a run that the log has to tell.
+#[derive(Debug, Default)]
+struct Told {
+    /// Pops that had to wait and were served.
+    served: AtomicU64,
+    /// Pops that waited in vain.
+    in_vain: AtomicU64,
+    /// Transactions that ran.
+    executed: AtomicU64,
+    /// Transactions that a watched key's change threw away.
+    aborted: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 /// One random command or transaction.
-fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock) {
+fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock, told: &Told) {
     let (a, b, n) = (key(random), key(random), random.random_range(0..100_u32));
-    let line = match random.random_range(0..22_u32) {
+    let line = match random.random_range(0..24_u32) {
         0 | 1 => format!("SET {a} {n}"),
         2 => format!("SET {a} {n} PX {}", n + 1),
         3 => format!("MSET {a} {n} {b} {n}"),
@@ -36,23 +54,34 @@ fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock) {
             format!("GETDEL {a}")
         }
         18 if n == 0 => "FLUSHALL".to_owned(),
-        18 | 19 => return blocking_pop(client, &a, &b),
-        _ => return transaction(client, random),
+        18 | 19 => return blocking_pop(client, &a, &b, told),
+        // These outlive the run, so that the end compares expiries too.
+        20 => format!("SET {a} {n} EX {}", 100_000 + n),
+        21 => format!("EXPIRE l{a} {}", 100_000 + n),
+        _ => return transaction(client, random, told),
     };
     client.say(&line);
 }
 
-fn blocking_pop(client: &mut Client, a: &str, b: &str) {
+fn blocking_pop(client: &mut Client, a: &str, b: &str, told: &Told) {
     client.say(&format!("BLPOP l{a} l{b} 0.001"));
     while client.session.is_blocked() {
-        client.hear();
-        std::thread::yield_now();
+        match client.hear().0.as_str() {
+            "" => std::thread::yield_now(),
+            "*-1|" => count(&told.in_vain),
+            _ => count(&told.served),
+        }
     }
 }
 
-fn transaction(client: &mut Client, random: &mut impl Rng) {
+fn transaction(client: &mut Client, random: &mut impl Rng, told: &Told) {
     if random.random_bool(0.5) {
-        client.say(&format!("WATCH {}", key(random)));
+        let watched = key(random);
+        client.say(&format!("WATCH {watched}"));
+        // The other worker seldom hits the moment before EXEC.
+        if random.random_bool(0.2) {
+            client.say(&format!("INCR {watched}"));
+        }
     }
     client.say("MULTI");
     for _ in 0..random.random_range(1..5) {
@@ -66,20 +95,22 @@ fn transaction(client: &mut Client, random: &mut impl Rng) {
         };
         client.say(&line);
     }
-    client.say("EXEC");
+    let executed = client.say("EXEC") != "*-1|";
+    count(if executed { &told.executed } else { &told.aborted });
 }
 
 /// Runs `steps` on each of two threads; panics when they do not end.
-fn both(engine: &Arc<Engine>, clock: &Clock, seed: u64, steps: usize) {
+fn both(engine: &Arc<Engine>, clock: &Clock, seed: u64, steps: usize) -> Arc<Told> {
+    let told = Arc::new(Told::default());
     let started = Instant::now();
     let threads: Vec<_> = (0..2)
         .map(|worker| {
-            let (engine, clock) = (engine.clone(), clock.clone());
+            let (engine, clock, told) = (engine.clone(), clock.clone(), told.clone());
             std::thread::spawn(move || {
                 let mut random = Xoshiro256PlusPlus::seed_from_u64(seed + worker);
                 let mut client = Client::new(&engine, &clock, worker as usize);
                 for step in 0..steps {
-                    act(&mut client, &mut random, &clock);
+                    act(&mut client, &mut random, &clock, &told);
                     if step % 1000 == 0 {
                         engine.sweep(worker as usize, 2, clock.now(), 10_000);
                     }
@@ -94,6 +125,7 @@ fn both(engine: &Arc<Engine>, clock: &Clock, seed: u64, steps: usize) {
         std::thread::sleep(Duration::from_millis(1));
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+    told
 }
 
 #[test]
@@ -101,16 +133,24 @@ fn the_log_of_two_workers_replays_to_the_same_state() {
     let clock = Clock::new();
     let engine = engine(&clock);
     let log = engine.subscribe_log();
-    both(&engine, &clock, 11, 400_000);
-    assert!(engine.metrics().commands() > 1_000_000, "{}", engine.metrics().commands());
-    clock.pass(5000);
-    while engine.sweep(0, 1, clock.now(), 100_000).more {}
-    let (_, bytes) = log.read().unwrap();
+    let told = both(&engine, &clock, 11, 600_000);
+    assert!(engine.metrics().commands() > 1_500_000, "{}", engine.metrics().commands());
+    for happened in [&told.served, &told.in_vain, &told.executed, &told.aborted] {
+        assert!(happened.load(Ordering::Relaxed) > 100, "the run proves too little: {told:?}");
+    }
+    let expired = || engine.metrics().count(crate::metrics::Count::Expired);
+    assert!(expired() > 500, "{}", expired());
+    // At once, while some keys are about to expire; and when they have.
     let twin = crate::testing::engine(&clock);
-    twin.replay(&bytes, clock.now()).unwrap();
-    let (state, replayed) = (dump(&engine, clock.now()), dump(&twin, clock.now()));
-    assert!(state.len() > 20);
-    assert_eq!(state, replayed);
+    for pass_ms in [0, 5000] {
+        clock.pass(pass_ms);
+        while pass_ms > 0 && engine.sweep(0, 1, clock.now(), 100_000).more {}
+        let (_, bytes) = log.read().unwrap();
+        twin.replay(&bytes, clock.now()).unwrap();
+        let (state, replayed) = (dump(&engine, clock.now()), dump(&twin, clock.now()));
+        assert!(state.len() > 20 && state.values().any(|entry| entry.contains("Some(")), "{state:#?}");
+        assert_eq!(state, replayed);
+    }
 }
 
 #[test]
