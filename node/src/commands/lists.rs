@@ -2,8 +2,8 @@
 
 use super::parse::{count, int, timeout_ms};
 use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::entry::{Entry, List};
-use crate::db::{Change, Key};
+use crate::db::Key;
+use crate::db::entry::List;
 use crate::engine::{Cx, block};
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -46,31 +46,15 @@ fn rpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let add = |list: &mut List| {
+    let length = cx.keys.change_or_new(key, |list: &mut List, _| {
         for element in args.iter().skip(2) {
             match end {
                 End::Left => list.push_front(element),
                 End::Right => list.push_back(element),
             }
         }
-        list.len()
-    };
-    let pushed = cx.keys.edit(key, |entry| match entry {
-        None => Ok(None),
-        Some(mut entry) => entry.list_mut().map(|mut list| Some(add(&mut list))).ok_or(CommandError::WrongType),
+        (list.len(), true)
     })?;
-    let length = match pushed {
-        Some(length) => {
-            cx.keys.changed(key, Change::Elements);
-            length
-        }
-        None => {
-            let mut list = List::new();
-            let length = add(&mut list);
-            cx.keys.put(key, Entry::list(key.bytes, list, None));
-            length
-        }
-    };
     cx.out.int(length as i64);
     Ok(())
 }
@@ -105,7 +89,7 @@ fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End, name: &'static str) -> Result<
     }
     let wanted = args.try_get(2).map(count).transpose()?;
     let key = cx.key(args.get(1));
-    let Some(list) = cx.keys.list(key)? else {
+    let Some(list) = cx.keys.collection::<List>(key)? else {
         match wanted {
             Some(_) => cx.out.null_array(),
             None => cx.out.null(),
@@ -116,19 +100,13 @@ fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End, name: &'static str) -> Result<
     if let Some(wanted) = wanted {
         cx.out.array(wanted.min(length));
     }
-    take(cx, key, end, wanted.unwrap_or(1).min(length), length);
-    Ok(())
+    take(cx, key, end, wanted.unwrap_or(1).min(length))
 }
 
-/// Takes `taking` of `length` elements and writes each; removes the key with the last.
-fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize, length: usize) {
-    if taking == 0 {
-        return;
-    }
+/// Takes `taking` elements and writes each.
+fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize) -> Result<(), CommandError> {
     let out = &mut *cx.out;
-    cx.keys.edit(key, |entry| {
-        let Some(mut entry) = entry else { return };
-        let Some(mut list) = entry.list_mut() else { return };
+    cx.keys.change(key, |list: &mut List, _| {
         for _ in 0..taking {
             let element = match end {
                 End::Left => list.pop_front(),
@@ -136,12 +114,9 @@ fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize, length: usize) {
             };
             out.bulk(element.unwrap_or_default());
         }
-    });
-    if taking == length {
-        cx.keys.take(key);
-    } else {
-        cx.keys.changed(key, Change::Value);
-    }
+        ((), taking > 0)
+    })?;
+    Ok(())
 }
 
 /// `LLEN key`
@@ -159,7 +134,7 @@ pub(super) const LLEN: Spec = Spec {
 };
 fn llen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let length = cx.keys.list(key)?.map_or(0, List::len);
+    let length = cx.keys.collection(key)?.map_or(0, List::len);
     cx.out.int(length as i64);
     Ok(())
 }
@@ -180,7 +155,7 @@ pub(super) const LRANGE: Spec = Spec {
 fn lrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (start, stop) = (int(args.get(2))?, int(args.get(3))?);
     let key = cx.key(args.get(1));
-    let Some(list) = cx.keys.list(key)? else {
+    let Some(list) = cx.keys.collection::<List>(key)? else {
         cx.out.array(0);
         return Ok(());
     };
@@ -219,10 +194,12 @@ fn blpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let timeout_ms = timeout_ms(args.get(last))?;
     for bytes in args.iter().skip(1).take(last - 1) {
         let key = cx.key(bytes);
-        let Some(length) = cx.keys.list(key)?.map(List::len) else { continue };
+        if cx.keys.collection::<List>(key)?.is_none() {
+            continue;
+        }
         cx.out.array(2);
         cx.out.bulk(bytes);
-        take(cx, key, End::Left, 1, length);
+        take(cx, key, End::Left, 1)?;
         cx.keys.log_instead(&[b"LPOP", bytes]);
         return Ok(());
     }

@@ -20,7 +20,7 @@ pub(super) fn bulk(out: &mut Out, value: Value<'_>) {
         Value::Bytes(bytes) => out.bulk(bytes),
         Value::Int(value) => out.bulk_int(value),
         Value::Shared(bytes) => out.bulk_shared(bytes.clone()),
-        Value::List(_) => out.null(),
+        Value::Object(_) => out.null(),
     }
 }
 
@@ -320,7 +320,7 @@ fn add(cx: &mut Cx<'_>, bytes: &[u8], by: i64) -> Result<(), CommandError> {
         let Some(mut entry) = entry else { return Ok((by, false)) };
         let sum = match entry.entry().value() {
             Value::Int(value) => value.checked_add(by).ok_or(CommandError::Overflow)?,
-            Value::List(_) => return Err(CommandError::WrongType),
+            Value::Object(_) => return Err(CommandError::WrongType),
             _ => return Err(CommandError::NotInteger),
         };
         if !entry.set_int(sum) {
@@ -361,7 +361,7 @@ fn append(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         Some(entry) => {
             let mut whole = Vec::new();
             match entry.value() {
-                Value::List(_) => return Err(CommandError::WrongType),
+                Value::Object(_) => return Err(CommandError::WrongType),
                 value if length(value) + more.len() > bulk_bytes_max => return Err(CommandError::StringTooLong),
                 value => {
                     whole.reserve_exact(length(value) + more.len());
@@ -404,7 +404,7 @@ pub(crate) fn length(value: Value<'_>) -> usize {
         Value::Int(value) => itoa::Buffer::new().format(value).len(),
         Value::Bytes(bytes) => bytes.len(),
         Value::Shared(bytes) => bytes.len(),
-        Value::List(_) => 0,
+        Value::Object(_) => 0,
     }
 }
 
@@ -414,6 +414,6 @@ pub(crate) fn copy(value: Value<'_>, to: &mut Vec<u8>) {
         Value::Int(value) => to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
         Value::Bytes(bytes) => to.extend_from_slice(bytes),
         Value::Shared(bytes) => to.extend_from_slice(bytes),
-        Value::List(_) => {}
+        Value::Object(_) => {}
     }
 }

@@ -16,10 +16,20 @@
 //! `Entry::build`, whose first 8 bytes describe it truly, and whose pointers (if the encoding says so) it owns.
 #![allow(unsafe_code)]
 
+mod hash;
 mod list;
+mod members;
+mod object;
+mod packed;
+mod set;
 mod size;
 
+pub use hash::Hash;
 pub use list::List;
+pub use members::{Bounds, Growth};
+pub use object::{Collection, Object};
+pub use packed::Packed;
+pub use set::{Member, Set};
 pub use size::size_class;
 
 use crate::resp::parse_i64;
@@ -51,6 +61,10 @@ pub enum Kind {
     String = 0,
     /// A list of byte strings.
     List = 1,
+    /// Fields with values.
+    Hash = 2,
+    /// Byte strings, each once.
+    Set = 3,
 }
 
 impl Kind {
@@ -59,19 +73,14 @@ impl Kind {
         match self {
             Kind::String => "string",
             Kind::List => "list",
+            Kind::Hash => "hash",
+            Kind::Set => "set",
         }
     }
 }
 
-/// A collection, boxed; an entry holds one pointer to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    /// See [`List`].
-    List(List),
-}
-
 /// The value of an entry, borrowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// A string that is a canonical decimal integer.
     Int(i64),
@@ -79,8 +88,8 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// A long string, which can be kept past the partition's lock by a clone.
     Shared(&'a Bytes),
-    /// A list.
-    List(&'a List),
+    /// A collection.
+    Object(&'a Object),
 }
 
 /// How the value's bytes are to be read.
@@ -184,11 +193,11 @@ impl Entry {
         }
     }
 
-    /// A list entry.
-    pub fn list(key: &[u8], list: List, expire_at_ms: Option<u64>) -> Entry {
-        let object = Box::into_raw(Box::new(Object::List(list)));
+    /// An entry that holds a collection.
+    pub fn collection<C: Collection>(key: &[u8], collection: C, expire_at_ms: Option<u64>) -> Entry {
+        let object = Box::into_raw(Box::new(collection.into_object()));
         let value = (object as usize).to_ne_bytes();
-        Entry::build(Kind::List, Encoding::Object, key, None, &value, expire_at_ms)
+        Entry::build(C::KIND, Encoding::Object, key, None, &value, expire_at_ms)
     }
 
     fn encoded(key: &[u8], value: Encoded<'_>, expire_at_ms: Option<u64>) -> Entry {
@@ -354,8 +363,8 @@ impl Entry {
         true
     }
 
-    /// The list, to be changed. `None` for other kinds.
-    pub fn list_mut(&mut self) -> Option<&mut List> {
+    /// The collection, to be changed. `None` for other kinds.
+    pub fn collection_mut<C: Collection>(&mut self) -> Option<&mut C> {
         let view = self.view();
         let shape = view.shape();
         if shape.encoding != Encoding::Object {
@@ -363,8 +372,7 @@ impl Entry {
         }
         // SAFETY: the encoding says that the value is a pointer from Box<Object> that this entry owns; `self` is
         // borrowed mutably for as long as the answer lives.
-        let Object::List(list) = unsafe { &mut *(view.pointer(shape) as *mut Object) };
-        Some(list)
+        C::of_mut(unsafe { &mut *(view.pointer(shape) as *mut Object) })
     }
 
     /// Gives up the block as a pointer, below 2^48 on every supported system: for the table's slots.
@@ -432,6 +440,16 @@ impl Drop for Entry {
     }
 }
 
+impl<'a> Value<'a> {
+    /// The collection, if it is one of this type.
+    pub fn collection<C: Collection>(self) -> Option<&'a C> {
+        match self {
+            Value::Object(object) => C::of(object),
+            _ => None,
+        }
+    }
+}
+
 impl<'a> EntryRef<'a> {
     /// # Safety
     /// `block` came from [`Entry::into_raw`], and the Entry lives, unchanged, for `'a`.
@@ -473,11 +491,8 @@ impl<'a> EntryRef<'a> {
             Encoding::Int => Value::Int(i64::from_ne_bytes(unsafe { get(self.0, shape.value_at()) })),
             // SAFETY: the encoding says that the value is a pointer from Box<Bytes>, alive as long as the entry.
             Encoding::Shared => Value::Shared(unsafe { &*(self.pointer(shape) as *const Bytes) }),
-            Encoding::Object => {
-                // SAFETY: the encoding says that the value is a pointer from Box<Object>, alive as long as the entry.
-                let Object::List(list) = unsafe { &*(self.pointer(shape) as *const Object) };
-                Value::List(list)
-            }
+            // SAFETY: the encoding says that the value is a pointer from Box<Object>, alive as long as the entry.
+            Encoding::Object => Value::Object(unsafe { &*(self.pointer(shape) as *const Object) }),
         }
     }
 
@@ -515,7 +530,7 @@ impl<'a> EntryRef<'a> {
         match self.value() {
             Value::Int(_) | Value::Bytes(_) => own,
             Value::Shared(value) => own + size_class(size_of::<Bytes>()) + size_class(value.len()),
-            Value::List(list) => own + size_class(size_of::<Object>()) + list.heap_bytes(),
+            Value::Object(object) => own + size_class(size_of::<Object>()) + object.heap_bytes(),
         }
     }
 
@@ -574,6 +589,8 @@ fn kind(shape: u8) -> Kind {
     match shape & 7 {
         0 => Kind::String,
         1 => Kind::List,
+        2 => Kind::Hash,
+        3 => Kind::Set,
         _ => unreachable!("no block is built with another kind"),
     }
 }

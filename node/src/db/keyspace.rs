@@ -3,7 +3,7 @@
 //! Everything that must happen whenever a key changes happens here and nowhere else: watchers are raised, waiters are
 //! noted, gauges move, the effect log gets its record, expired keys vanish.
 
-use super::entry::{Entry, EntryRef, Kind, List, Value};
+use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
@@ -47,7 +47,7 @@ pub(crate) struct Keyspace<'e> {
 pub(crate) enum Change {
     /// It holds another value or TTL.
     Value,
-    /// It holds a list that it did not hold, or a longer one.
+    /// It holds a collection that it did not hold, or a longer one.
     Elements,
 }
 
@@ -132,7 +132,7 @@ impl<'e> Keyspace<'e> {
             Some(entry) => {
                 self.cells.add(Count::Hits, 1);
                 match entry.value() {
-                    Value::List(_) => return Err(CommandError::WrongType),
+                    Value::Object(_) => return Err(CommandError::WrongType),
                     value => show(Some(value)),
                 }
                 return Ok(());
@@ -179,21 +179,77 @@ impl<'e> Keyspace<'e> {
     #[inline]
     pub(crate) fn string(&mut self, key: Key<'_>) -> Result<Option<Value<'_>>, CommandError> {
         match self.read(key).map(EntryRef::value) {
-            Some(Value::List(_)) => Err(CommandError::WrongType),
+            Some(Value::Object(_)) => Err(CommandError::WrongType),
             other => Ok(other),
         }
     }
 
-    /// The list at `key`, counted as a read.
+    /// The collection at `key`, counted as a read.
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub(crate) fn list(&mut self, key: Key<'_>) -> Result<Option<&List>, CommandError> {
-        match self.read(key).map(EntryRef::value) {
-            Some(Value::List(list)) => Ok(Some(list)),
+    pub(crate) fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.read(key).map(|entry| entry.value().collection()) {
+            Some(Some(it)) => Ok(Some(it)),
             None => Ok(None),
-            _ => Err(CommandError::WrongType),
+            Some(None) => Err(CommandError::WrongType),
         }
+    }
+
+    /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
+    /// afterwards is removed with its key. Without one, `act` is not called.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn change<C: Collection, R>(
+        &mut self,
+        key: Key<'_>,
+        act: impl FnOnce(&mut C, &Growth) -> (R, bool),
+    ) -> Result<Option<R>, CommandError> {
+        let growth = &self.db.growth;
+        let done = self.edit(key, |entry| -> Result<_, CommandError> {
+            let Some(mut entry) = entry else { return Ok(None) };
+            let mut it = entry.collection_mut::<C>().ok_or(CommandError::WrongType)?;
+            let before = it.len();
+            let (result, changed) = act(&mut it, growth);
+            Ok(Some((result, changed, before, it.len())))
+        })?;
+        let Some((result, changed, before, after)) = done else { return Ok(None) };
+        if after == 0 {
+            self.delete(key);
+        } else if changed {
+            self.changed(key, if after > before { Change::Elements } else { Change::Value });
+        }
+        Ok(Some(result))
+    }
+
+    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn change_or_new<C: Collection + Default, R>(
+        &mut self,
+        key: Key<'_>,
+        act: impl FnOnce(&mut C, &Growth) -> (R, bool),
+    ) -> Result<R, CommandError> {
+        let mut act = Some(act);
+        let done = self.change(key, |it, growth| match act.take() {
+            Some(act) => {
+                let (result, changed) = act(it, growth);
+                (Some(result), changed)
+            }
+            None => (None, false),
+        })?;
+        if let Some(Some(result)) = done {
+            return Ok(result);
+        }
+        let mut it = C::default();
+        let Some(act) = act else { unreachable!("it is taken only where the collection exists") };
+        let (result, _) = act(&mut it, &self.db.growth);
+        if !it.is_empty() {
+            self.put(key, Entry::collection(key.bytes, it, None));
+        }
+        Ok(result)
     }
 
     /// Changes the entry at `key` in its place: `act` gets it, unless its time has come. The caller notes the change
@@ -210,7 +266,7 @@ impl<'e> Keyspace<'e> {
 
     /// Puts an entry, replacing what is there.
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
-        let change = if entry.kind() == Kind::List { Change::Elements } else { Change::Value };
+        let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
         let cells = self.cells;
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::entry::Growth;
 use super::table::{KeyHash, Table};
 use crate::waiters::Waiters;
 
@@ -35,7 +36,8 @@ pub(crate) struct Db {
     /// Bits to shift a hash right by to get its partition.
     shift: u32,
     gate: Mutex<()>,
-    key_hash: KeyHash,
+    /// How keys are hashed, and what collections need to grow.
+    pub(crate) growth: Growth,
 }
 
 #[repr(align(64))]
@@ -62,14 +64,14 @@ impl Db {
             partitions: (0..partitions).map(|_| Partition { shard: Mutex::new(shard()) }).collect(),
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
-            key_hash,
+            growth: Growth::new(key_hash),
         }
     }
 
     /// A key's hash, the same for the life of the engine. Tables use its low bits, partitions its high ones.
     #[inline]
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        self.key_hash.hash(key)
+        self.growth.key_hash.hash(key)
     }
 
     /// The partition of a key by its hash. With cluster mode this one place becomes `slot & (partitions - 1)`.

@@ -21,7 +21,7 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
-pub use occupied::{ListMut, Occupied};
+pub use occupied::{CollectionMut, Occupied};
 pub use scan::Iter;
 pub use sweep::Swept;
 
@@ -141,6 +141,12 @@ impl Table {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The hash of a key, as this table's callers must compute it.
+    #[inline]
+    pub fn hash_of(&self, key: &[u8]) -> u64 {
+        self.hash.hash(key)
     }
 
     /// How many entries have an expiry.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::cx::{Cx, Outcome};
 use super::road;
 use crate::commands::{self, Call};
-use crate::db::{Change, Key};
+use crate::db::Key;
+use crate::db::entry::List;
 use crate::error::CommandError;
 use crate::metrics::Gauge;
 use crate::resp::{Args, OwnedArgs};
@@ -44,7 +45,7 @@ pub(super) fn serve_ready(cx: &mut Cx<'_>) {
 #[cold]
 fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
     let key = cx.key(bytes);
-    while matches!(cx.keys.list(key), Ok(Some(_))) {
+    while matches!(cx.keys.collection::<List>(key), Ok(Some(_))) {
         let Some(waiter) = cx.keys.shard(key.hash).waiters.claim_next(bytes) else { return };
         match still_allowed(cx, &waiter, bytes) {
             Err(why) => waiter.wake(Woken::Denied(why)),
@@ -76,20 +77,8 @@ fn still_allowed(cx: &mut Cx<'_>, waiter: &Waiter, key: &[u8]) -> Result<(), Com
 
 /// Takes the first element; removes the key with the last.
 fn pop_front(cx: &mut Cx<'_>, key: Key<'_>) -> Option<Vec<u8>> {
-    let (element, emptied) = cx.keys.edit(key, |entry| {
-        let mut entry = entry?;
-        let mut list = entry.list_mut()?;
-        let element = list.pop_front()?;
-        let emptied = list.is_empty();
-        drop(list);
-        Some((Vec::from(element), emptied))
-    })?;
-    if emptied {
-        cx.keys.take(key);
-    } else {
-        cx.keys.changed(key, Change::Value);
-    }
-    Some(element)
+    // A key that holds another type since serves nobody: as an absent one.
+    cx.keys.change(key, |list: &mut List, _| (list.pop_front().map(Vec::from), true)).ok().flatten().flatten()
 }
 
 /// Takes a session out of every queue it waits in. The caller holds no partition.

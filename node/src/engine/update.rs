@@ -126,7 +126,7 @@ fn look<'c>(
     let (expire_at_ms, content_type) = (entry.expire_at_ms(), entry.attribute());
     let mut digits = Vec::new();
     let value = match entry.value() {
-        Value::List(_) => return Err(UpdateError::WrongType),
+        Value::Object(_) => return Err(UpdateError::WrongType),
         Value::Bytes(bytes) => bytes,
         Value::Shared(bytes) => bytes,
         number => {

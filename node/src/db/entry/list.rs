@@ -77,6 +77,11 @@ impl List {
         self.range(0, self.len())
     }
 
+    /// `quicklist`, as redis 7.0 names every list.
+    pub fn encoding(&self) -> &'static str {
+        "quicklist"
+    }
+
     /// Heap bytes of the elements and their places.
     pub fn heap_bytes(&self) -> usize {
         match self.items.capacity() {

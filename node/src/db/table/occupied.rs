@@ -2,7 +2,7 @@
 
 use super::bucket::{Bucket, Slot};
 use super::{Entry, EntryRef, Table};
-use crate::db::entry::List;
+use crate::db::entry::Collection;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -99,14 +99,15 @@ impl<'a> Occupied<'a> {
         self.with_entry(|entry| entry.overwrite(value))
     }
 
-    /// The list, to be changed; its memory is counted when the guard goes. `None` for other kinds.
-    pub fn list_mut(&mut self) -> Option<ListMut<'_>> {
+    /// The collection, to be changed; its memory is counted when the guard goes. `None` for other kinds.
+    pub fn collection_mut<C: Collection>(&mut self) -> Option<CollectionMut<'_, C>> {
         // SAFETY: the entry is owned by the table, which `self` borrows mutably, for as long as the guard lives.
         let entry = unsafe { self.slot().into_entry() };
-        let list = ManuallyDrop::new(entry).list_mut().map(NonNull::from)?;
-        // SAFETY: the list is in a block of its own, owned by the entry; nothing else reaches it while the guard lives.
-        let list = unsafe { &mut *list.as_ptr() };
-        Some(ListMut { before: list.heap_bytes(), list, total: &mut self.table.entry_bytes })
+        let it = ManuallyDrop::new(entry).collection_mut().map(NonNull::from)?;
+        // SAFETY: the collection is in a block of its own, owned by the entry; nothing else reaches it while the guard
+        // lives.
+        let it: &mut C = unsafe { &mut *it.as_ptr() };
+        Some(CollectionMut { before: it.heap_bytes(), it, total: &mut self.table.entry_bytes })
     }
 
     /// Takes the entry out.
@@ -194,30 +195,30 @@ impl<'a> Occupied<'a> {
     }
 }
 
-/// A list of a table, to be changed.
+/// A collection of a table, to be changed.
 #[derive(Debug)]
-pub struct ListMut<'a> {
-    list: &'a mut List,
+pub struct CollectionMut<'a, C: Collection> {
+    it: &'a mut C,
     before: usize,
     total: &'a mut usize,
 }
 
-impl Deref for ListMut<'_> {
-    type Target = List;
+impl<C: Collection> Deref for CollectionMut<'_, C> {
+    type Target = C;
 
-    fn deref(&self) -> &List {
-        self.list
+    fn deref(&self) -> &C {
+        self.it
     }
 }
 
-impl DerefMut for ListMut<'_> {
-    fn deref_mut(&mut self) -> &mut List {
-        self.list
+impl<C: Collection> DerefMut for CollectionMut<'_, C> {
+    fn deref_mut(&mut self) -> &mut C {
+        self.it
     }
 }
 
-impl Drop for ListMut<'_> {
+impl<C: Collection> Drop for CollectionMut<'_, C> {
     fn drop(&mut self) {
-        *self.total = *self.total - self.before + self.list.heap_bytes();
+        *self.total = *self.total - self.before + self.it.heap_bytes();
     }
 }

@@ -21,7 +21,7 @@ fn twin(entry: EntryRef<'_>) -> Twin {
         Value::Int(value) => Content::Text(value.to_string().into_bytes()),
         Value::Bytes(value) => Content::Text(value.to_vec()),
         Value::Shared(value) => Content::Text(value.to_vec()),
-        Value::List(list) => Content::List(list.iter().map(<[u8]>::to_vec).collect()),
+        object => Content::List(object.collection::<List>().unwrap().iter().map(<[u8]>::to_vec).collect()),
     };
     Twin { content, expire_at_ms: entry.expire_at_ms() }
 }
@@ -165,12 +165,12 @@ fn apply(both: &mut Both, step: Step) {
         Step::Remove(n) => both.remove(&key(n)),
         Step::Push(n, item) => both.change(&key(n), |occupied, twin| match &mut twin.content {
             Content::List(items) => {
-                occupied.list_mut().unwrap().push_back(&item);
+                occupied.collection_mut::<List>().unwrap().push_back(&item);
                 items.push(item);
             }
             Content::Text(_) => {
-                assert!(occupied.list_mut().is_none());
-                occupied.replace(Entry::list(&key(n), List::from_iter([&item]), None));
+                assert!(occupied.collection_mut::<List>().is_none());
+                occupied.replace(Entry::collection(&key(n), List::from_iter([&item]), None));
                 *twin = Twin { content: Content::List(vec![item]), expire_at_ms: None };
             }
         }),

@@ -1,0 +1,163 @@
+//! Names with values: packed in one buffer while few and small, in a table of their own when not.
+//!
+//! The table is the keyspace's: linear hashing grows it one bucket at a time, its scan keeps redis's promise, and an entry
+//! is one block, so a field costs what a key costs.
+
+use super::packed::Packed;
+use super::{Entry, EntryRef, Value, size_class};
+use crate::db::table::{KeyHash, Table};
+
+/// Up to where a collection is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most elements.
+    pub entries_max: usize,
+    /// Longest name or value, in bytes.
+    pub value_bytes_max: usize,
+}
+
+/// What collections need to grow: how to hash, and up to where each type is packed. Redis's settings of the same names,
+/// at Valkey 8's defaults.
+#[derive(Debug, Clone)]
+pub struct Growth {
+    /// How names are hashed.
+    pub key_hash: KeyHash,
+    /// `hash-max-listpack-entries`, `hash-max-listpack-value`.
+    pub hash: Bounds,
+    /// `set-max-listpack-entries`, `set-max-listpack-value`.
+    pub set: Bounds,
+    /// `set-max-intset-entries`.
+    pub set_ints_max: usize,
+    /// `zset-max-listpack-entries`, `zset-max-listpack-value`.
+    pub sorted_set: Bounds,
+}
+
+impl Growth {
+    /// The defaults.
+    pub fn new(key_hash: KeyHash) -> Self {
+        let bounds = Bounds { entries_max: 128, value_bytes_max: 64 };
+        Self { key_hash, hash: bounds, set: bounds, set_ints_max: 512, sorted_set: bounds }
+    }
+}
+
+/// Names with values.
+#[derive(Debug)]
+pub(super) enum Members {
+    Packed(Packed),
+    Table(Box<Table>),
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::Packed(Packed::default())
+    }
+}
+
+impl Members {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.len(),
+            Self::Table(table) => table.len(),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.heap_bytes(),
+            Self::Table(table) => size_class(size_of::<Table>()) + table.heap_bytes(),
+        }
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self, Self::Packed(_))
+    }
+
+    pub(super) fn get(&self, name: &[u8]) -> Option<Value<'_>> {
+        match self {
+            Self::Packed(packed) => packed.get(name).map(Value::Bytes),
+            Self::Table(table) => table.find(table.hash_of(name), name).map(EntryRef::value),
+        }
+    }
+
+    /// Gives a name a value; whether the name is new.
+    pub(super) fn set(&mut self, name: &[u8], value: &[u8], bounds: Bounds, key_hash: &KeyHash) -> bool {
+        let table = match self {
+            Self::Packed(packed) => {
+                let fits = name.len().max(value.len()) <= bounds.value_bytes_max;
+                if fits && packed.len() < bounds.entries_max {
+                    return packed.set(name, value);
+                }
+                if fits && packed.get(name).is_some() {
+                    return packed.set(name, value);
+                }
+                self.unpack(key_hash)
+            }
+            Self::Table(table) => table,
+        };
+        let hash = table.hash_of(name);
+        match table.find_mut(hash, name) {
+            Some(mut entry) => {
+                entry.set_string(value, None);
+                false
+            }
+            None => {
+                table.insert_new(hash, Entry::string(name, value, None));
+                true
+            }
+        }
+    }
+
+    /// Removes a name; whether it was there.
+    pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        match self {
+            Self::Packed(packed) => packed.remove(name),
+            Self::Table(table) => table.remove(table.hash_of(name), name).is_some(),
+        }
+    }
+
+    /// Moves everything to a table, if it is not in one.
+    pub(super) fn unpack(&mut self, key_hash: &KeyHash) -> &mut Table {
+        if let Self::Packed(packed) = self {
+            let mut table = Box::new(Table::new(key_hash.clone()));
+            for (name, value) in packed.iter() {
+                table.insert_new(key_hash.hash(name), Entry::string(name, value, None));
+            }
+            *self = Self::Table(table);
+        }
+        match self {
+            Self::Table(table) => table,
+            Self::Packed(_) => unreachable!("it was unpacked just now"),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Value<'_>)> {
+        let (packed, table) = match self {
+            Self::Packed(packed) => (Some(packed.iter()), None),
+            Self::Table(table) => (None, Some(table.iter())),
+        };
+        let packed = packed.into_iter().flatten().map(|(name, value)| (name, Value::Bytes(value)));
+        packed.chain(table.into_iter().flatten().map(|entry| (entry.key(), entry.value())))
+    }
+
+    /// Visits one step of a scan and answers the next cursor: all at once while packed. See [`Table::scan`].
+    pub(super) fn scan(&self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
+        match self {
+            Self::Packed(packed) => {
+                packed.iter().for_each(|(name, value)| visit(name, Value::Bytes(value)));
+                0
+            }
+            Self::Table(table) => table.scan(cursor, &mut |entry| visit(entry.key(), entry.value())),
+        }
+    }
+
+    /// Some pair, each with about the same chance.
+    pub(super) fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<(&[u8], Value<'_>)> {
+        match self {
+            Self::Packed(packed) if packed.is_empty() => None,
+            Self::Packed(packed) => {
+                packed.nth((draw() % packed.len() as u64) as usize).map(|(name, value)| (name, Value::Bytes(value)))
+            }
+            Self::Table(table) => table.random(draw).map(|entry| (entry.key(), entry.value())),
+        }
+    }
+}

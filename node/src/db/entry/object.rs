@@ -1,0 +1,95 @@
+//! What an entry points to when its value is a collection.
+
+use super::{Hash, Kind, List, Set};
+
+/// A collection, boxed; an entry holds one pointer to it.
+#[derive(Debug)]
+pub enum Object {
+    /// See [`List`].
+    List(List),
+    /// See [`Hash`].
+    Hash(Hash),
+    /// See [`Set`].
+    Set(Set),
+}
+
+/// A type of collection. A key never holds an empty one: whoever takes the last element removes the key.
+pub trait Collection: Sized {
+    /// Its kind.
+    const KIND: Kind;
+    /// Takes it in.
+    fn into_object(self) -> Object;
+    /// It, if the object is one.
+    fn of(object: &Object) -> Option<&Self>;
+    /// It, to be changed.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// How many elements.
+    fn len(&self) -> usize;
+    /// True when there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Heap bytes behind it, as size classes of the allocator.
+    fn heap_bytes(&self) -> usize;
+    /// The name OBJECT ENCODING answers.
+    fn encoding(&self) -> &'static str;
+}
+
+/// One row per type of collection: everything that must tell them apart reads it.
+macro_rules! collections {
+    ($($name:ident),+ $(,)?) => {
+        $(impl Collection for $name {
+            const KIND: Kind = Kind::$name;
+
+            fn into_object(self) -> Object {
+                Object::$name(self)
+            }
+
+            fn of(object: &Object) -> Option<&Self> {
+                match object {
+                    Object::$name(it) => Some(it),
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                match object {
+                    Object::$name(it) => Some(it),
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+
+            fn len(&self) -> usize {
+                $name::len(self)
+            }
+
+            fn heap_bytes(&self) -> usize {
+                $name::heap_bytes(self)
+            }
+
+            fn encoding(&self) -> &'static str {
+                $name::encoding(self)
+            }
+        })+
+
+        impl Object {
+            /// Heap bytes behind it.
+            pub fn heap_bytes(&self) -> usize {
+                match self {
+                    $(Object::$name(it) => it.heap_bytes(),)+
+                }
+            }
+
+            /// The name OBJECT ENCODING answers.
+            pub fn encoding(&self) -> &'static str {
+                match self {
+                    $(Object::$name(it) => it.encoding(),)+
+                }
+            }
+        }
+    };
+}
+
+collections!(List, Hash, Set);

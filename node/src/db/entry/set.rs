@@ -1,0 +1,230 @@
+//! The set type: byte strings, each once.
+
+use super::members::{Growth, Members};
+use super::size_class;
+use crate::resp::parse_i64;
+
+/// Byte strings, each once. Sorted integers while all are; packed while few and small; a table when not.
+#[derive(Debug)]
+pub struct Set(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    /// Ascending.
+    Ints(Vec<i64>),
+    Members(Members),
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Set(Kept::Ints(Vec::new()))
+    }
+}
+
+/// A member, borrowed or written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Member<'a> {
+    /// A canonical decimal integer.
+    Int(i64),
+    /// Any bytes.
+    Bytes(&'a [u8]),
+}
+
+impl Member<'_> {
+    /// Hands the member's bytes to `show`.
+    pub fn with<R>(self, show: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Member::Int(int) => show(itoa::Buffer::new().format(int).as_bytes()),
+            Member::Bytes(bytes) => show(bytes),
+        }
+    }
+}
+
+impl Set {
+    /// An empty set.
+    pub fn new() -> Set {
+        Set::default()
+    }
+
+    /// How many members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kept::Ints(ints) => ints.len(),
+            Kept::Members(members) => members.len(),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `member` is in it.
+    pub fn contains(&self, member: &[u8]) -> bool {
+        match &self.0 {
+            Kept::Ints(ints) => parse_i64(member).is_some_and(|int| ints.binary_search(&int).is_ok()),
+            Kept::Members(members) => members.get(member).is_some(),
+        }
+    }
+
+    /// Adds a member; whether it is new.
+    pub fn add(&mut self, member: &[u8], growth: &Growth) -> bool {
+        if let Kept::Ints(ints) = &mut self.0 {
+            let place = parse_i64(member).map(|int| (int, ints.binary_search(&int)));
+            match place {
+                Some((_, Ok(_))) => return false,
+                Some((int, Err(at))) if ints.len() < growth.set_ints_max => {
+                    if ints.len() == ints.capacity() {
+                        // By half: a set of integers is kept to be small.
+                        ints.reserve_exact((ints.len() / 2).max(2));
+                    }
+                    ints.insert(at, int);
+                    return true;
+                }
+                _ => self.leave_ints(growth),
+            }
+        }
+        match &mut self.0 {
+            Kept::Members(members) => members.set(member, b"", growth.set, &growth.key_hash),
+            Kept::Ints(_) => unreachable!("it left the integers just now"),
+        }
+    }
+
+    fn leave_ints(&mut self, growth: &Growth) {
+        let Kept::Ints(ints) = &mut self.0 else { return };
+        let mut members = Members::default();
+        for int in std::mem::take(ints) {
+            members.set(itoa::Buffer::new().format(int).as_bytes(), b"", growth.set, &growth.key_hash);
+        }
+        self.0 = Kept::Members(members);
+    }
+
+    /// Removes a member; whether it was there.
+    pub fn remove(&mut self, member: &[u8]) -> bool {
+        match &mut self.0 {
+            Kept::Ints(ints) => match parse_i64(member).map(|int| ints.binary_search(&int)) {
+                Some(Ok(at)) => {
+                    ints.remove(at);
+                    if ints.capacity() > 16 && ints.len() * 4 < ints.capacity() {
+                        ints.shrink_to(ints.len() * 2);
+                    }
+                    true
+                }
+                _ => false,
+            },
+            Kept::Members(members) => members.remove(member),
+        }
+    }
+
+    /// All members: integers ascending, others in no order that holds.
+    pub fn iter(&self) -> impl Iterator<Item = Member<'_>> {
+        let (ints, members) = match &self.0 {
+            Kept::Ints(ints) => (Some(ints.iter()), None),
+            Kept::Members(members) => (None, Some(members.iter())),
+        };
+        let ints = ints.into_iter().flatten().map(|int| Member::Int(*int));
+        ints.chain(members.into_iter().flatten().map(|(member, _)| Member::Bytes(member)))
+    }
+
+    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
+    pub fn scan(&self, cursor: u64, visit: &mut impl FnMut(Member<'_>)) -> u64 {
+        match &self.0 {
+            Kept::Ints(ints) => {
+                ints.iter().for_each(|int| visit(Member::Int(*int)));
+                0
+            }
+            Kept::Members(members) => members.scan(cursor, &mut |member, _| visit(Member::Bytes(member))),
+        }
+    }
+
+    /// Some member. `draw` gives random numbers.
+    pub fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<Member<'_>> {
+        match &self.0 {
+            Kept::Ints(ints) if ints.is_empty() => None,
+            Kept::Ints(ints) => ints.get((draw() % ints.len() as u64) as usize).map(|int| Member::Int(*int)),
+            Kept::Members(members) => members.random(draw).map(|(member, _)| Member::Bytes(member)),
+        }
+    }
+
+    /// Heap bytes of the members and their places.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Kept::Ints(ints) if ints.capacity() == 0 => 0,
+            Kept::Ints(ints) => size_class(ints.capacity() * size_of::<i64>()),
+            Kept::Members(members) => members.heap_bytes(),
+        }
+    }
+
+    /// `intset`, `listpack` or `hashtable`: Valkey's names.
+    pub fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Kept::Ints(_) => "intset",
+            Kept::Members(members) if members.is_packed() => "listpack",
+            Kept::Members(_) => "hashtable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::db::table::KeyHash;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(ops in proptest::collection::vec((any::<bool>(), 0u32..900, 0u8..40), 0..1500)) {
+            let growth = Growth::new(KeyHash::new(7));
+            let (mut set, mut twin) = (Set::new(), BTreeSet::new());
+            for (add, n, kind) in ops {
+                let member = if kind == 0 { format!("x{n}") } else { n.to_string() }.into_bytes();
+                if add {
+                    prop_assert_eq!(set.add(&member, &growth), twin.insert(member.clone()));
+                } else {
+                    prop_assert_eq!(set.remove(&member), twin.remove(&member));
+                }
+                prop_assert_eq!(set.contains(&member), twin.contains(&member));
+                prop_assert_eq!(set.len(), twin.len());
+            }
+            let members: BTreeSet<_> = set.iter().map(|member| member.with(<[u8]>::to_vec)).collect();
+            prop_assert_eq!(&members, &twin);
+            let mut scanned = BTreeSet::new();
+            let mut cursor = 0;
+            loop {
+                cursor = set.scan(cursor, &mut |member| { scanned.insert(member.with(<[u8]>::to_vec)); });
+                if cursor == 0 { break }
+            }
+            prop_assert_eq!(scanned, twin);
+        }
+    }
+
+    #[test]
+    fn encodings_are_crossed() {
+        let growth = Growth::new(KeyHash::new(7));
+        let mut set = Set::new();
+        for n in 0..512u32 {
+            set.add(n.to_string().as_bytes(), &growth);
+        }
+        assert_eq!(set.encoding(), "intset");
+        set.add(b"512", &growth);
+        assert_eq!((set.encoding(), set.len()), ("hashtable", 513));
+        let mut set = Set::new();
+        set.add(b"1", &growth);
+        set.add(b"a", &growth);
+        assert_eq!(set.encoding(), "listpack");
+        set.add(&[b'a'; 65], &growth);
+        assert_eq!((set.encoding(), set.len()), ("hashtable", 3));
+        assert!(set.contains(b"1") && set.heap_bytes() > 0);
+        let mut draw = 0;
+        assert!(
+            set.random(&mut || {
+                draw += 1;
+                draw
+            })
+            .is_some()
+        );
+    }
+}
