@@ -10,6 +10,7 @@ mod cx;
 mod deliver;
 mod doors;
 mod info;
+mod random;
 mod replay;
 mod road;
 mod samples;
@@ -29,6 +30,7 @@ pub use cx::Cx;
 pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, unsubscribe_all};
 pub(crate) use info::info;
+pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub use sweep::Swept;
 pub use transaction::TransactionError;
@@ -61,6 +63,9 @@ pub struct Engine {
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     next_session: AtomicU64,
+    seed: u64,
+    /// Generators handed out so far.
+    drawn: AtomicU64,
 }
 
 /// What happened to one call.
@@ -122,6 +127,8 @@ impl Engine {
             doors: doors::Doors::default(),
             run_id: run_id(seed),
             next_session: AtomicU64::new(1),
+            seed,
+            drawn: AtomicU64::new(0),
             config,
         })
     }
@@ -252,6 +259,11 @@ impl Engine {
             Outcome::Blocked(deadline_us) => Flow::Blocked(deadline_us),
             Outcome::Busy => Flow::Stale,
         }
+    }
+
+    /// A generator for one command's random choices, decided by the engine's seed and how many were asked for before.
+    pub(crate) fn random(&self) -> Random {
+        Random::new(self.seed, self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Starts a reader of the effect log, between two commands: what it reads, applied to the state at that moment,

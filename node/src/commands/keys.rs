@@ -86,7 +86,8 @@ pub fn legacy_range(spec: &Spec) -> (i64, i64, i64) {
         let last = if last >= 0 { first + i64::from(last) } else { i64::from(last) };
         all = Some(match all {
             None => (first, last, i64::from(step)),
-            Some((lowest, highest, step)) => (lowest.min(first), highest.max(last), step),
+            // A last key counted from the end lies behind every other.
+            Some((lowest, highest, step)) => (lowest.min(first), (highest as u64).max(last as u64) as i64, step),
         });
     }
     all.unwrap_or((0, 0, 0))

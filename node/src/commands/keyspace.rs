@@ -2,7 +2,7 @@
 
 use larder_iam_policies::access::{Actions, Asks, Need};
 
-use super::parse::{int, is};
+use super::parse::{ScanOptions, int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec, Stated, Ttl};
 use crate::db::{Change, Key};
 use crate::engine::Cx;
@@ -391,7 +391,7 @@ pub(super) const SCAN: Spec = Spec {
 };
 fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let cursor = super::parse::cursor(args.get(1))?;
-    let options = ScanOptions::read(args.from(2))?;
+    let options = ScanOptions::of_keys(args.from(2))?;
     let mut found = Found { keys: Vec::new(), now_ms: cx.now.wall_ms, options: &options };
     let next = walk(cx, cursor, options.count, &mut found);
     let mut keys = found.keys;
@@ -401,33 +401,6 @@ fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     cx.out.array(keys.len());
     keys.iter().for_each(|key| cx.out.bulk(key));
     Ok(())
-}
-
-struct ScanOptions<'a> {
-    pattern: Option<&'a [u8]>,
-    count: usize,
-    kind: Option<&'a [u8]>,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn read(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options = Self { pattern: None, count: 10, kind: None };
-        let mut args = args.iter();
-        while let Some(option) = args.next() {
-            let Some(value) = args.next() else { return Err(CommandError::Syntax) };
-            if is(option, "COUNT") {
-                options.count = usize::try_from(int(value)?).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
-            } else if is(option, "MATCH") {
-                // Only this pattern is no pattern: every other one leaves the empty key out.
-                options.pattern = Some(value).filter(|pattern| *pattern != b"*");
-            } else if is(option, "TYPE") {
-                options.kind = Some(value);
-            } else {
-                return Err(CommandError::Syntax);
-            }
-        }
-        Ok(options)
-    }
 }
 
 struct Found<'o> {

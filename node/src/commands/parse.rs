@@ -1,7 +1,8 @@
 //! Reading arguments: numbers and options, with redis' rules and texts.
 
 use crate::error::CommandError;
-use crate::resp::parse_i64;
+use crate::glob;
+use crate::resp::{Args, parse_i64};
 
 /// A signed 64-bit decimal.
 pub(super) fn int(text: &[u8]) -> Result<i64, CommandError> {
@@ -31,6 +32,86 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64, CommandError> {
     let plain = digits.first().is_some_and(u8::is_ascii_digit);
     let number = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|digits| digits.parse::<u64>().ok());
     number.map(|number| if negative { number.wrapping_neg() } else { number }).ok_or(INVALID)
+}
+
+/// Most random elements with repeats that one command answers: the reply is made at once.
+const REPEATS_MAX: u64 = 10_000_000;
+
+/// Checks the count of a random choice; below zero it asks for so many with repeats.
+pub(super) fn repeats(wanted: i64) -> Result<(), CommandError> {
+    if wanted == i64::MIN {
+        return Err(CommandError::Text(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
+    if wanted < 0 && wanted.unsigned_abs() > REPEATS_MAX {
+        return Err(CommandError::Text("ERR value is out of range: at most 10000000 elements with repeats"));
+    }
+    Ok(())
+}
+
+/// The options of the SCAN family.
+pub(super) struct ScanOptions<'a> {
+    pub(super) pattern: Option<&'a [u8]>,
+    pub(super) count: usize,
+    pub(super) kind: Option<&'a [u8]>,
+}
+
+impl Default for ScanOptions<'_> {
+    fn default() -> Self {
+        Self { pattern: None, count: 10, kind: None }
+    }
+}
+
+impl<'a> ScanOptions<'a> {
+    /// SCAN's: `MATCH`, `COUNT` and `TYPE`.
+    pub(super) fn of_keys(args: Args<'a>) -> Result<Self, CommandError> {
+        Self::read(args, true)
+    }
+
+    /// Those of a scan inside a key: `MATCH` and `COUNT`.
+    pub(super) fn of_collection(args: Args<'a>) -> Result<Self, CommandError> {
+        Self::read(args, false)
+    }
+
+    fn read(args: Args<'a>, of_keys: bool) -> Result<Self, CommandError> {
+        let mut options = Self::default();
+        let mut args = args.iter();
+        while let Some(option) = args.next() {
+            let Some(value) = args.next() else { return Err(CommandError::Syntax) };
+            if is(option, "COUNT") {
+                options.count = usize::try_from(int(value)?).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
+            } else if is(option, "MATCH") {
+                // Only this pattern is no pattern: every other one leaves the empty key out.
+                options.pattern = Some(value).filter(|pattern| *pattern != b"*");
+            } else if of_keys && is(option, "TYPE") {
+                options.kind = Some(value);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether a name fits the pattern.
+    pub(super) fn admits(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+    }
+}
+
+/// Scans a collection from `cursor` by steps of `scan` until about `count` elements were seen; the next cursor. `scan`
+/// answers the next cursor and how many elements it saw.
+pub(super) fn scan_steps(cursor: u64, count: usize, mut scan: impl FnMut(u64) -> (u64, usize)) -> u64 {
+    let (mut next, mut seen) = (cursor, 0);
+    // As redis: so many steps at most, whatever they find.
+    for _ in 0..count.saturating_mul(10) {
+        let (after, saw) = scan(next);
+        (next, seen) = (after, seen + saw);
+        if next == 0 || seen >= count {
+            break;
+        }
+    }
+    next
 }
 
 /// The timeout of a blocking command, in milliseconds; `None` waits for ever.

@@ -191,12 +191,18 @@ pub enum Family {
     Connection,
     /// Any type of key.
     Generic,
+    /// Hashes.
+    Hash,
     /// Lists.
     List,
     /// Publish and subscribe.
     Pubsub,
     /// The server itself.
     Server,
+    /// Sets.
+    Set,
+    /// Sorted sets.
+    SortedSet,
     /// Strings.
     String,
     /// MULTI, EXEC and WATCH.
@@ -209,9 +215,12 @@ impl Family {
         match self {
             Self::Connection => "connection",
             Self::Generic => "generic",
+            Self::Hash => "hash",
             Self::List => "list",
             Self::Pubsub => "pubsub",
             Self::Server => "server",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::String => "string",
             Self::Transactions => "transactions",
         }
@@ -266,6 +275,7 @@ bits! {
         SKIP_SLOWLOG = 9 "skip_slowlog";
         FAST = 10 "fast";
         NO_AUTH = 11 "no_auth";
+        MOVABLEKEYS = 17 "movablekeys";
         ALLOW_BUSY = 12 "allow_busy";
         /// Only its subcommands run; shown as nothing.
         CONTAINER = 13 "";
@@ -284,16 +294,24 @@ bits! {
         KEYSPACE = 0 "keyspace";
         READ = 1 "read";
         WRITE = 2 "write";
-        LIST = 3 "list";
-        STRING = 4 "string";
-        PUBSUB = 5 "pubsub";
-        ADMIN = 6 "admin";
-        FAST = 7 "fast";
-        SLOW = 8 "slow";
-        BLOCKING = 9 "blocking";
-        DANGEROUS = 10 "dangerous";
-        CONNECTION = 11 "connection";
-        TRANSACTION = 12 "transaction";
+        SET = 3 "set";
+        SORTED_SET = 4 "sortedset";
+        LIST = 5 "list";
+        HASH = 6 "hash";
+        STRING = 7 "string";
+        BITMAP = 8 "bitmap";
+        HYPERLOGLOG = 9 "hyperloglog";
+        GEO = 10 "geo";
+        STREAM = 11 "stream";
+        PUBSUB = 12 "pubsub";
+        ADMIN = 13 "admin";
+        FAST = 14 "fast";
+        SLOW = 15 "slow";
+        BLOCKING = 16 "blocking";
+        DANGEROUS = 17 "dangerous";
+        CONNECTION = 18 "connection";
+        TRANSACTION = 19 "transaction";
+        SCRIPTING = 20 "scripting";
     }
 }
 
@@ -389,6 +407,11 @@ impl KeySpec {
     /// Keys up to `last` counted from the end (-1 is the last argument), every `step`-th.
     pub const fn to(self, last: i16, step: u16) -> Self {
         Self { find: Find::Range { last, step, limit: 0 }, ..self }
+    }
+
+    /// As many keys as argument `index` says, behind it.
+    pub const fn counted_at(index: u16) -> Self {
+        Self { find: Find::KeyNum { number: 0, first: 1, step: 1 }, ..Self::at(index) }
     }
 
     /// What the command does to the keys.

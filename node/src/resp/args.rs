@@ -45,6 +45,11 @@ impl<'a> Args<'a> {
         Args { buf: self.buf, ranges: self.ranges.get(i..).unwrap_or_default() }
     }
 
+    /// The first `n` arguments, or all when there are fewer.
+    pub fn up_to(&self, n: usize) -> Args<'a> {
+        Args { buf: self.buf, ranges: self.ranges.get(..n).unwrap_or(self.ranges) }
+    }
+
     /// All arguments in order.
     #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {

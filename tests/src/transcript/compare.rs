@@ -34,6 +34,18 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),
     ("PTTL", "milliseconds pass: two positive integers, or the same", remaining),
     ("SCAN", "cursors and order differ: the same set of keys", keys),
+    ("HGETALL", "a hash has no order: the same fields with the same values", fields_with_values),
+    ("HKEYS", "a hash has no order: the same fields", members),
+    ("HVALS", "a hash has no order: the same values", members),
+    ("HSCAN", "a hash has no order: the same fields with the same values", page_of_pairs),
+    ("HRANDFIELD", "the choice is random: as many, of the same types", shape),
+    ("SMEMBERS", "a set has no order: the same members", members),
+    ("SINTER", "a set has no order: the same members", members),
+    ("SUNION", "a set has no order: the same members", members),
+    ("SDIFF", "a set has no order: the same members", members),
+    ("SSCAN", "a set has no order: the same members", page),
+    ("SRANDMEMBER", "the choice is random: as many, of the same types", shape),
+    ("SPOP", "the choice is random: as many, of the same types", shape),
 ];
 
 /// Compares what redis gave with what the node gave.
@@ -145,6 +157,61 @@ fn keys(oracle: &Reply, ours: &Reply) -> Result<(), String> {
         (Some(oracle), Some(ours)) => same("keys", oracle, ours),
         _ => Err("a page that is not the last says nothing: use `scan`".into()),
     }
+}
+
+/// The elements of a collection without their order: those of a map in pairs. Scalars are compared as they are.
+fn unordered(reply: &Reply, paired: bool) -> Option<Vec<String>> {
+    let mut elements: Vec<String> = match reply {
+        Reply::Map(pairs) => pairs.iter().map(|(name, value)| shown(name) + &shown(value)).collect(),
+        Reply::Array(items) if paired => items.chunks(2).map(|pair| pair.iter().map(shown).collect()).collect(),
+        Reply::Array(items) | Reply::Set(items) => items.iter().map(shown).collect(),
+        _ => return None,
+    };
+    elements.sort();
+    Some(elements)
+}
+
+fn members(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    same("elements", unordered(oracle, false), unordered(ours, false))
+}
+
+/// As [`members`], where each field stays with its value.
+fn fields_with_values(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    same("pairs", unordered(oracle, true), unordered(ours, true))
+}
+
+/// The last page of a scan inside a key.
+fn page(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    last_page(oracle, ours, members)
+}
+
+fn page_of_pairs(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    last_page(oracle, ours, fields_with_values)
+}
+
+fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
+    let last = |reply: &Reply| match reply {
+        Reply::Array(parts) => match &parts[..] {
+            [Reply::Bulk(next), elements] if next == b"0" => Some(elements.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    match (last(oracle), last(ours)) {
+        (Some(oracle), Some(ours)) => rule(&oracle, &ours),
+        _ => Err("a page that is not the last says nothing: ask for a COUNT above the length".into()),
+    }
+}
+
+fn shape(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    let length = |reply: &Reply| match reply {
+        Reply::Array(items) | Reply::Set(items) => items.len(),
+        _ => 1,
+    };
+    same("elements", length(oracle), length(ours))
 }
 
 /// The pairs of a map, or of the array that stands for one in RESP2.
