@@ -112,7 +112,8 @@ fn plain_array(input: &[u8], limits: &Limits) -> One {
     };
     let n = parse_i64(count).ok_or(ProtocolError::MultibulkLength)?;
     if n > limits.args_max as i64 {
-        return Err(match limits.unauthenticated {
+        // What nobody may have, an `int` of redis', is told first.
+        return Err(match limits.unauthenticated && n <= i64::from(i32::MAX) {
             true => ProtocolError::UnauthenticatedMultibulkLength,
             false => ProtocolError::MultibulkLength,
         });
@@ -167,7 +168,8 @@ fn plain_line(input: &[u8], limits: &Limits) -> One {
     let line = input.get(..length).unwrap_or_default();
     let words = super::inline::unquote(line.strip_suffix(b"\r").unwrap_or(line)).ok_or(ProtocolError::Quotes)?;
     if words.as_args().len() > limits.args_max {
-        return Err(match limits.unauthenticated {
+        // What nobody may have, an `int` of redis', is told first.
+        return Err(match limits.unauthenticated && n <= i64::from(i32::MAX) {
             true => ProtocolError::UnauthenticatedMultibulkLength,
             false => ProtocolError::MultibulkLength,
         });
