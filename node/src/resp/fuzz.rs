@@ -168,8 +168,7 @@ fn plain_line(input: &[u8], limits: &Limits) -> One {
     let line = input.get(..length).unwrap_or_default();
     let words = super::inline::unquote(line.strip_suffix(b"\r").unwrap_or(line)).ok_or(ProtocolError::Quotes)?;
     if words.as_args().len() > limits.args_max {
-        // What nobody may have, an `int` of redis', is told first.
-        return Err(match limits.unauthenticated && n <= i64::from(i32::MAX) {
+        return Err(match limits.unauthenticated {
             true => ProtocolError::UnauthenticatedMultibulkLength,
             false => ProtocolError::MultibulkLength,
         });
