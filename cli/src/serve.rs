@@ -133,6 +133,10 @@ impl Recipe {
 
     fn serve(self, serve: &Serve, kind: Kind) -> Result<(), Failure> {
         not_built("--data-dir", serve.data_dir.is_some())?;
+        if let Some(file) = serve.ready_file.as_ref().filter(|_| !serve.print_config) {
+            // What an earlier server wrote must not be believed while this one starts, or fails to.
+            let _ = std::fs::remove_file(file);
+        }
         let loaded = self.load()?;
         if serve.print_config {
             notes(&loaded.notes);

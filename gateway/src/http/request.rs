@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
-use larder_iam_policies::access::Evidence;
+use larder_iam_policies::access::{AuthnError, Evidence};
 use larder_iam_policies::sigv4::SignedRequest;
 use smallvec::SmallVec;
 
@@ -57,7 +57,6 @@ pub(crate) struct Shown<'a> {
 }
 
 enum Kind<'a> {
-    Nothing,
     Signed,
     Bearer(Cow<'a, str>),
 }
@@ -71,7 +70,6 @@ impl Shown<'_> {
     /// The evidence, for the judge.
     pub(crate) fn evidence<'e>(&'e self, request: &'e Request<'_>) -> Evidence<'e> {
         match &self.kind {
-            Kind::Nothing => Evidence::Anonymous,
             Kind::Bearer(token) => Evidence::Bearer(token),
             Kind::Signed => Evidence::Signed(SignedRequest {
                 method: request.method.as_str(),
@@ -106,7 +104,8 @@ impl<'a> Request<'a> {
     /// Finds the one credential of the request.
     ///
     /// # Errors
-    /// 400 for two credentials and for schemes that are not known.
+    /// 401 without any: a cache may take anonymous RESP connections, but every HTTP request shows a credential. 400 for
+    /// two credentials and for schemes that are not known.
     pub(crate) fn shown(&self, settings: &Http) -> Result<Shown<'a>, Failure> {
         let presigned = pairs(self.query()).any(|(name, _)| is_presign(name));
         let token = pairs(self.query()).find(|(name, _)| *name == "_token").and_then(|(_, value)| value);
@@ -120,7 +119,7 @@ impl<'a> Request<'a> {
                     return Err(Failure::Malformed(what.into()));
                 }
                 Some(raw) => Kind::Bearer(decoded(raw)?.into()),
-                None => Kind::Nothing,
+                None => return Err(missing()),
             },
         };
         let headers = if matches!(kind, Kind::Signed) { self.header_list() } else { SmallVec::new() };
@@ -147,6 +146,11 @@ impl<'a> Request<'a> {
         }
         Ok(first.to_owned())
     }
+}
+
+fn missing() -> Failure {
+    let message = "sign the request, or send Authorization: Bearer".to_owned();
+    Failure::Authn(AuthnError { code: "MissingAuthenticationToken", status: 401, message })
 }
 
 impl<'a> Kind<'a> {
