@@ -28,6 +28,38 @@ pub fn target(name: &str) -> PathBuf {
     binary().parent().and_then(Path::parent).expect("a binary is in target/PROFILE").join(name)
 }
 
+/// `larder WORDS…`, without the settings and credentials of whoever runs the tests.
+pub fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(words).stdin(Stdio::null());
+    let foreign = |name: &str| name.starts_with("LARDER_") || name.starts_with("AWS_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// It cannot be started.
+pub fn run(command: &mut Command) -> Ended {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
 /// A running `larder up`, `gateway` or `node`.
 pub struct Larder {
     child: Child,
@@ -50,8 +82,8 @@ impl Larder {
         let mut command = Larder::command(words, folder.path(), config);
         let ready = folder.path().join("ready");
         command.arg("--ready-file").arg(&ready);
-        let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let create = |name: &str| std::fs::File::create(folder.path().join(name)).expect("an output file");
+        command.stdin(Stdio::null()).stdout(create("banner")).stderr(create("log"));
         let child = command.spawn().expect("larder starts");
         let mut larder = Larder { child, folder, ready: Value::Null };
         larder.ready = wait_for(|| {
@@ -65,12 +97,16 @@ impl Larder {
 
     /// The command of [`Larder::start`], for tests that want its end and not its life. Free ports, development logs.
     pub fn command(words: &[&str], folder: &Path, config: Option<&str>) -> Command {
-        let mut command = Command::new(binary());
-        command.args(words).args(["--admin", "0", "--log", "info"]).current_dir(folder);
-        match words.first() {
-            Some(&"up") => drop(command.args(["--http", "0", "--aws", "0"])),
-            Some(&"gateway") => drop(command.args(["--http", "0"])),
-            _ => {}
+        let mut command = command(words);
+        command.args(["--log", "info"]).current_dir(folder);
+        let given = |flag: &&str| words.contains(flag);
+        let free: &[&str] = match words.first() {
+            Some(&"up") => &["--http", "--aws", "--admin"],
+            Some(&"gateway") => &["--http", "--admin"],
+            _ => &["--admin"],
+        };
+        for flag in free.iter().filter(|flag| !given(flag)) {
+            command.args([flag, "0"]);
         }
         if words == ["up"] && config.is_none() {
             command.args(["--resp", "0"]);
@@ -80,6 +116,11 @@ impl Larder {
             command.args(["--config", "larder.toml"]);
         }
         command
+    }
+
+    /// What it said on standard output.
+    pub fn banner(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("banner")).unwrap_or_default()
     }
 
     /// What it said on standard error.
@@ -136,6 +177,16 @@ impl Larder {
         std::fs::write(self.folder.path().join("larder.toml"), config).expect("the configuration can be written");
         self.signal("HUP");
         wait_for(|| self.log()[before..].contains("reloaded").then_some(()));
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
     }
 
     /// Waits for its end.
