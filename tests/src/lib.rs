@@ -5,5 +5,6 @@
 pub mod docs;
 pub mod fuzz;
 pub mod larder;
+pub mod node;
 pub mod transcript;
 pub mod wire;

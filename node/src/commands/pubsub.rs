@@ -50,7 +50,8 @@ pub(super) const SUBSCRIBE: Spec = Spec {
 };
 fn subscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let channels_max = cx.engine.config.limits.channels_max;
-    if cx.session.channels.len() + args.len() - 1 > channels_max {
+    let new = args.iter().skip(1).filter(|channel| !cx.session.channels.contains(*channel)).count();
+    if cx.session.channels.len() + new > channels_max {
         return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
     }
     for channel in args.iter().skip(1) {

@@ -310,10 +310,13 @@ pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> O
 
 /// A browser or an HTTP client talks to us, perhaps because a web page made it: contract section 4.
 fn looks_like_http(args: Args<'_>) -> bool {
-    const VERBS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT", b"TRACE"];
+    // The last is how HTTP/2 begins.
+    const VERBS: [&[u8]; 10] =
+        [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT", b"TRACE", b"PRI"];
     let first = args.get(0);
+    let is_version = |word: &[u8]| word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"));
     let verb = VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(first));
     first.eq_ignore_ascii_case(b"HOST:")
         || first.eq_ignore_ascii_case(b"POST")
-        || (verb && args.len() == 3 && args.get(2).starts_with(b"HTTP/"))
+        || (verb && args.len() == 3 && is_version(args.get(2)))
 }

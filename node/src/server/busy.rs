@@ -24,6 +24,8 @@ pub(super) async fn hold(mut stream: TcpStream, workers: &Workers) -> Option<(Tc
     while workers.choose().is_none() {
         match tokio::time::timeout(LOOK, stream.read_buf(&mut input)).await {
             Err(_) => continue,
+            // A worker that came back meanwhile answers what just came.
+            Ok(Ok(1..)) if workers.choose().is_some() => break,
             Ok(Ok(1..)) => {}
             Ok(_) => return None,
         }

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::config::ConnectionLimits;
 use super::unsent::{Unsent, write_some};
 use crate::engine::Next;
+use crate::pubsub::Inbox;
 use crate::resp::Out;
 use crate::workers::{Guest, Phase, PhaseWatch, Seat};
 
@@ -35,7 +36,7 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// After a refusal the rest of what the client sends is read and forgotten, so that the reply is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long the last replies may take to leave.
+/// How long the last replies may wait for room in the socket.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Turns refused by a held partition before the connection sleeps instead of yielding.
 const BUSY_YIELDS: u32 = 16;
@@ -68,6 +69,8 @@ pub(super) struct Connection<C> {
     input: Vec<u8>,
     at: usize,
     unsent: Unsent,
+    /// The inbox rang, and what it holds has not been delivered.
+    rung: bool,
 }
 
 /// Why a wait ended.
@@ -97,7 +100,18 @@ impl<C: Client> Connection<C> {
         input: Vec<u8>,
     ) -> Self {
         let phase = guest.drain().watch();
-        Self { stream, client, seat, limits, phase, _guest: guest, input, at: 0, unsent: Unsent::default() }
+        Self {
+            stream,
+            client,
+            seat,
+            limits,
+            phase,
+            _guest: guest,
+            input,
+            at: 0,
+            unsent: Unsent::default(),
+            rung: false,
+        }
     }
 
     /// The whole life of the connection.
@@ -209,6 +223,7 @@ impl<C: Client> Connection<C> {
 
     /// Writes what others have for this client.
     fn deliver(&mut self) -> io::Result<Next> {
+        self.rung = false;
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.out.clear();
             let out = if self.unsent.is_empty() { &mut scratch.out } else { self.unsent.back() };
@@ -225,7 +240,8 @@ impl<C: Client> Connection<C> {
         let timer = self.timer(next);
         let mut timer = pin!(timer);
         let inbox = self.client.inbox().cloned();
-        let mut rang = pin!(inbox.as_ref().map(|inbox| inbox.rang()));
+        let inbox = inbox.as_deref();
+        let mut rang = pin!(inbox.map(Inbox::rang));
         std::future::poll_fn(|cx| {
             if !self.unsent.is_empty()
                 && let Poll::Ready(event) = self.poll_flush(cx, next)
@@ -235,10 +251,12 @@ impl<C: Client> Connection<C> {
             if let Poll::Ready(event) = self.poll_input(cx, next) {
                 return Poll::Ready(event);
             }
-            if let Some(rang) = rang.as_mut().as_pin_mut()
-                && !self.is_over_limit()
-                && rang.poll(cx).is_ready()
-            {
+            while rang.as_mut().as_pin_mut().is_some_and(|rang| rang.poll(cx).is_ready()) {
+                self.rung = true;
+                rang.set(inbox.map(Inbox::rang));
+            }
+            // Who reads nothing is given nothing more, unless it is the end.
+            if self.rung && (!self.is_over_limit() || inbox.is_some_and(Inbox::overflowed)) {
                 return Poll::Ready(Ok(Event::Due));
             }
             self.poll_end(cx, next, timer.as_mut())
@@ -287,7 +305,12 @@ impl<C: Client> Connection<C> {
         self.make_room(missing);
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
         self.client.count(read, 0);
-        Poll::Ready(Ok(if read == 0 { Event::End } else { Event::More }))
+        Poll::Ready(Ok(if read == 0 { self.end_of_input() } else { Event::More }))
+    }
+
+    /// A client that sends nothing more may still be reading.
+    fn end_of_input(&self) -> Event {
+        if self.unsent.is_empty() { Event::End } else { Event::HangUp }
     }
 
     /// A read into the worker's buffer. A read that does not fill it tells tokio that the socket is empty, which spares
@@ -299,7 +322,7 @@ impl<C: Client> Connection<C> {
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
             // No other task runs between here and the turn that follows: it is the same poll of this one.
             Poll::Ready(Ok(match read.filled().len() {
-                0 => Event::End,
+                0 => self.end_of_input(),
                 n => Event::Fresh(n),
             }))
         })
@@ -334,22 +357,23 @@ impl<C: Client> Connection<C> {
         Poll::Ready(Ok(if matches!(next, Next::Blocked(_)) { Event::Due } else { Event::End }))
     }
 
-    /// Writes the last replies, says that there will be no more, and lets the client close first.
-    async fn hang_up(mut self) {
-        let Connection { stream, unsent, phase, .. } = &mut self;
+    /// Writes the last replies as long as the client takes some, says that there will be no more, and lets the client
+    /// close first.
+    async fn hang_up(self) {
+        let Connection { mut stream, client, mut phase, _guest, mut unsent, .. } = self;
+        // What it listened to, watched and waited for is left now, however long its last replies take.
+        drop(client);
         let last = async {
-            loop {
-                if unsent.is_empty() || unsent.flush(stream)? {
-                    return io::Result::Ok(());
-                }
-                stream.writable().await?;
+            while !unsent.is_empty() && !unsent.flush(&stream)? {
+                tokio::time::timeout(LAST_WRITE, stream.writable()).await??;
             }
+            io::Result::Ok(())
         };
-        match until_cut(phase, tokio::time::timeout(LAST_WRITE, last)).await {
-            Some(Ok(Ok(()))) => {}
+        match until_cut(&mut phase, last).await {
+            Some(Ok(())) => {}
             _ => return,
         }
-        if socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write).is_err() {
+        if socket2::SockRef::from(&stream).shutdown(std::net::Shutdown::Write).is_err() {
             return;
         }
         let linger = async {
@@ -362,7 +386,7 @@ impl<C: Client> Connection<C> {
                 }
             }
         };
-        until_cut(phase, tokio::time::timeout(LINGER, linger)).await;
+        until_cut(&mut phase, tokio::time::timeout(LINGER, linger)).await;
     }
 }
 
