@@ -80,7 +80,6 @@ fn builder(seat: &Seat, limits: &Limits) -> Builder<OnWorker> {
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 * 1024))
         .max_headers(limits.headers_max)
-        .pipeline_flush(true)
         .keep_alive(true);
     builder
         .http2()
