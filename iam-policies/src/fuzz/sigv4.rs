@@ -113,7 +113,9 @@ fn make_signable(raw: &mut Raw) -> bool {
 /// The canonical request, step by step as AWS's page lists them; `None` when the rules refuse the request.
 fn canonical(raw: &Raw, paths: Paths) -> Option<String> {
     let segments: Vec<&str> = raw.path.split('/').collect();
-    let odd = raw.path != "/" && segments[1..].iter().any(|segment| ["", ".", ".."].contains(segment));
+    // The empty text behind a trailing slash is no segment.
+    let inner = if raw.path.ends_with('/') { &segments[..segments.len() - 1] } else { &segments[..] };
+    let odd = inner.iter().skip(1).any(|segment| ["", ".", ".."].contains(segment));
     if odd && paths == Paths::Refused {
         return None;
     }

@@ -86,7 +86,9 @@ pub(super) fn string_to_sign(claim: &Claim<'_>, canonical: &str) -> String {
 }
 
 fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
-    let odd = path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) && path != "/";
+    // One trailing slash is part of the path, which every signer keeps.
+    let segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
+    let odd = segments.into_iter().any(|segment| matches!(segment, "" | "." | ".."));
     if odd && paths == Paths::Refused {
         return Err(AuthnError::malformed(
             "IncompleteSignature",
