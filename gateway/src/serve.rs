@@ -124,7 +124,7 @@ impl Visit<'_> {
 
     /// Whether the judge must be told the TTL that the call's key has already.
     pub(crate) fn must_observe(&self, call: &Call<'_>) -> bool {
-        !self.grant.is_full() && call.inherits_from().is_some()
+        self.grant.uses_ttl() && call.inherits_from().is_some()
     }
 
     /// Every key, before anything runs.

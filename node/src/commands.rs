@@ -260,7 +260,7 @@ impl Asks for Call<'_> {
         let known = keys::each(self.spec, self.args, &mut |position, flags: KeyFlags| {
             each(Need::Key(self.args.get(position), flags.actions()));
         });
-        if known.is_err() || (self.inherits_from().is_some() && self.observed.is_none()) {
+        if known.is_err() {
             each(Need::Unknown);
         }
         match self.spec.beyond {
@@ -282,6 +282,10 @@ impl Asks for Call<'_> {
                 _ => None,
             },
         }
+    }
+
+    fn ttl_is_unknown(&self) -> bool {
+        self.observed.is_none() && self.inherits_from().is_some()
     }
 
     fn value_bytes(&self) -> Option<u64> {
@@ -434,14 +438,14 @@ mod tests {
         assert_eq!(needs("MGET a b"), ["a:Read", "b:Read"]);
         assert_eq!(needs("MSET a 1 b 2"), ["a:Write", "b:Write"]);
         assert_eq!(needs("DEL a"), ["a:Write"]);
-        assert_eq!(needs("RENAME a b"), ["a:Read+Write", "b:Write", "Unknown"]);
-        assert_eq!(needs("INCR a"), ["a:Read+Write", "Unknown"]);
+        assert_eq!(needs("RENAME a b"), ["a:Read+Write", "b:Write"]);
+        assert_eq!(needs("INCR a"), ["a:Read+Write"]);
         assert_eq!(needs("SINTERSTORE d a b"), ["d:Write", "a:Read", "b:Read"]);
         assert_eq!(needs("SUNIONSTORE d a b"), ["d:Write", "a:Read", "b:Read"]);
         assert_eq!(needs("SINTERCARD 2 a b LIMIT 1"), ["a:Read", "b:Read"]);
         assert_eq!(needs("SINTERCARD 3 a b"), ["Unknown"]);
         assert_eq!(needs("HGET h f"), ["h:Read"]);
-        assert_eq!(needs("BLPOP a b 0"), ["a:Read+Write", "b:Read+Write", "Unknown"]);
+        assert_eq!(needs("BLPOP a b 0"), ["a:Read+Write", "b:Read+Write"]);
         assert_eq!(needs("PUBLISH c m"), ["c:Publish"]);
         assert_eq!(needs("SUBSCRIBE c d"), ["c:Subscribe", "d:Subscribe"]);
         assert_eq!(needs("SCAN 0"), ["the List"]);

@@ -221,8 +221,8 @@ impl Engine {
         }
     }
 
-    /// Tells a call the TTL its key has, where the command keeps that TTL: to be done before it is authorised by anything
-    /// but a full grant. `None`: the key's partition was held too long; yield and ask again.
+    /// Tells a call the TTL its key has, where the command keeps that TTL: to be done before it is authorised by a grant
+    /// that uses TTLs. `None`: the key's partition was held too long; yield and ask again.
     pub fn observe<'c>(&self, call: Call<'c>, now: Now) -> Option<Call<'c>> {
         let Some(key) = call.inherits_from() else { return Some(call) };
         let hash = self.db.hash(key);

@@ -105,6 +105,11 @@ pub trait Asks {
     fn needs(&self, each: &mut dyn FnMut(Need<'_>));
     /// `cache:TtlMs`: the TTL the key will have because of this call, `None` when it ends without one.
     fn ttl_ms(&self) -> Option<u64>;
+    /// Whether [`Asks::ttl_ms`] cannot be told, because nobody has looked at the key yet. A policy that asks for it then
+    /// denies.
+    fn ttl_is_unknown(&self) -> bool {
+        false
+    }
     /// `cache:ValueBytes`: bytes of the largest value it writes.
     fn value_bytes(&self) -> Option<u64>;
 }

@@ -66,6 +66,12 @@ impl Grant {
         self.full
     }
 
+    /// Whether a call that keeps its key's TTL is judged by it, so that somebody has to look at the key first.
+    #[inline]
+    pub fn uses_ttl(&self) -> bool {
+        !self.full && matches!(&self.rights, Rights::Policies(compiled) if compiled.uses_ttl())
+    }
+
     /// Judges a call: every need of it, before anything runs.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ impl Compiled {
         self.layers.is_empty() || self.layers.iter().any(Vec::is_empty)
     }
 
-    /// Whether some condition asks for the TTL a key will have.
+    /// Whether some statement asks for the TTL a key will have.
     pub fn uses_ttl(&self) -> bool {
         self.uses_ttl
     }
@@ -174,7 +174,8 @@ impl Compiled {
                 };
             }
         });
-        answer
+        answer?;
+        if self.uses_ttl && call.ttl_is_unknown() { Err(Denied::Unknown) } else { Ok(()) }
     }
 
     fn one(&self, action: Actions, subject: Subject<'_>, context: &Context<'_>) -> Decision {
@@ -205,6 +206,7 @@ impl Compiled {
                 }
             }
         });
+        told.unknown |= self.uses_ttl && call.ttl_is_unknown();
         told.missing.sort_unstable();
         told.missing.dedup();
         told
@@ -265,7 +267,13 @@ impl Rule {
     }
 
     fn asks_for(&self, key: &str) -> bool {
-        self.conditions.iter().any(|condition| condition.key == key)
+        let varies = |target: &Target| match target {
+            Target::Key(Match::Varying(template)) | Target::Channel(Match::Varying(template)) => {
+                template.variables().any(|variable| variable == key)
+            }
+            _ => false,
+        };
+        self.conditions.iter().any(|condition| condition.asks_for(key)) || self.targets.iter().any(varies)
     }
 
     fn applies(&self, action: Actions, subject: Subject<'_>, context: &Context<'_>) -> bool {

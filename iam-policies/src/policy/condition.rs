@@ -122,13 +122,12 @@ impl Condition {
 
     /// Whether it is the same for every call of one principal on one cache.
     pub(super) fn is_fixed(&self) -> bool {
-        let fixed = |templates: &[Template]| templates.iter().flat_map(Template::variables).all(is_fixed);
-        is_fixed(&self.key)
-            && match &self.kind {
-                Kind::Text { values, .. } => fixed(values),
-                Kind::Arn { values, .. } => values.iter().all(|segments| fixed(segments)),
-                _ => true,
-            }
+        is_fixed(&self.key) && self.kind.variables().all(is_fixed)
+    }
+
+    /// Whether its outcome depends on a key named in lower case.
+    pub(super) fn asks_for(&self, key: &str) -> bool {
+        self.key == key || self.kind.variables().any(|variable| variable == key)
     }
 
     /// Whether the key is absent from a call and the operator asked for it: told by `explain`.
@@ -138,6 +137,16 @@ impl Condition {
 }
 
 impl Kind {
+    /// The variables in its values.
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        let templates: Vec<_> = match self {
+            Self::Text { values, .. } => values.iter().collect(),
+            Self::Arn { values, .. } => values.iter().flatten().collect(),
+            _ => Vec::new(),
+        };
+        templates.into_iter().flat_map(Template::variables)
+    }
+
     fn parse(name: &str, texts: &[String], variables: bool) -> Result<Self, String> {
         let templates = || texts.iter().map(|text| Template::parse(text, variables)).collect::<Result<Vec<_>, _>>();
         let text = |like, fold, negated| Ok(Self::Text { like, fold, negated, values: templates()? });

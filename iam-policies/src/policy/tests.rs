@@ -14,11 +14,19 @@ struct Told {
     keys: Vec<(Vec<u8>, Actions)>,
     others: Vec<Need<'static>>,
     ttl_ms: Option<u64>,
+    ttl_is_unknown: bool,
     value_bytes: Option<u64>,
 }
 
 fn on(key: &[u8], actions: Actions) -> Told {
-    Told { command: "GET", keys: vec![(key.to_vec(), actions)], others: vec![], ttl_ms: None, value_bytes: None }
+    Told {
+        command: "GET",
+        keys: vec![(key.to_vec(), actions)],
+        others: vec![],
+        ttl_ms: None,
+        ttl_is_unknown: false,
+        value_bytes: None,
+    }
 }
 
 impl Asks for Told {
@@ -31,6 +39,9 @@ impl Asks for Told {
     fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
         self.keys.iter().for_each(|(key, actions)| each(Need::Key(key, *actions)));
         self.others.iter().for_each(|need| each(*need));
+    }
+    fn ttl_is_unknown(&self) -> bool {
+        self.ttl_is_unknown
     }
     fn ttl_ms(&self) -> Option<u64> {
         self.ttl_ms
@@ -120,6 +131,26 @@ fn everything_allowed_is_full_and_only_full_runs_the_unknown() {
     let unknown = Told { keys: vec![], others: vec![Need::Unknown], ..on(b"", Actions::READ) };
     assert_eq!(decide(&most, &unknown), Err(Denied::Unknown));
     assert!(Compiled::new(&[], &alice(), &cache()).is_empty());
+}
+
+#[test]
+fn a_ttl_that_nobody_looked_at_matters_only_where_it_is_asked_for() {
+    let unseen = Told { ttl_is_unknown: true, ..on(b"5", Actions::WRITE) };
+    let plain = compiled(&format!(r#"{{"Effect":"Allow","Action":"cache:Write","Resource":"{ARN}:key/default/5"}}"#));
+    assert_eq!((plain.uses_ttl(), decide(&plain, &unseen)), (false, Ok(())));
+    for statement in [
+        r#""Resource":"*","Condition":{"NumericLessThan":{"cache:TtlMs":"9"}}"#.to_owned(),
+        r#""Resource":"*","Condition":{"Null":{"cache:TtlMs":"true"}}"#.to_owned(),
+        r#""Resource":"*","Condition":{"StringEquals":{"cache:Command":["GET","${cache:TtlMs, 'GET'}"]}}"#.to_owned(),
+        r#""Resource":"*","Condition":{"ArnLike":{"aws:PrincipalArn":["*:*:*:*:*:*","a:b:c:d:e:${cache:TtlMs}"]}}"#
+            .to_owned(),
+        format!(r#""Resource":"{ARN}:key/default/${{cache:TtlMs, '5'}}""#),
+    ] {
+        let asking = compiled(&format!(r#"{{"Effect":"Allow","Action":"cache:Write",{statement}}}"#));
+        assert!(asking.uses_ttl(), "{statement}");
+        assert_eq!(decide(&asking, &on(b"5", Actions::WRITE)).is_ok(), !statement.contains("LessThan"), "{statement}");
+        assert!(decide(&asking, &unseen).is_err(), "{statement}");
+    }
 }
 
 #[test]

@@ -103,8 +103,8 @@ pub(super) enum Unjudged {
 /// Asks the session's grant about a call. When the judge must know the TTL a key has already, locks the call's keys
 /// first, looks, and keeps them locked: the call then runs with the TTL it was judged by.
 pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Result<Permit<Call<'c>>, Unjudged> {
-    let full = cx.session.identity.as_ref().is_some_and(|identity| identity.grant.is_full());
-    let call = if full || call.inherits_from().is_none() {
+    let looks = cx.session.identity.as_ref().is_some_and(|identity| identity.grant.uses_ttl());
+    let call = if !looks || call.inherits_from().is_none() {
         call
     } else {
         hold(cx, &call).map_err(|Busy| Unjudged::Busy)?;
