@@ -153,13 +153,42 @@ impl Resp {
     /// # Errors
     /// The connection ends.
     pub fn ask(&mut self, words: &[&str]) -> std::io::Result<String> {
-        let mut request = format!("*{}\r\n", words.len());
-        words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.send(words)?;
         self.reply()
     }
 
-    fn reply(&mut self) -> std::io::Result<String> {
+    /// Sends a command and reads nothing.
+    ///
+    /// # Errors
+    /// The connection ends.
+    pub fn send(&mut self, words: &[&str]) -> std::io::Result<()> {
+        let mut request = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
+        self.stream.get_mut().write_all(request.as_bytes())
+    }
+
+    /// Sends bytes as they are and reads until the other side closes.
+    ///
+    /// # Errors
+    /// The connection stays open.
+    pub fn send_and_read_to_end(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+        let mut said = Vec::new();
+        let outcome = self.stream.get_mut().write_all(bytes).and_then(|()| self.stream.read_to_end(&mut said));
+        match outcome {
+            // A peer that closes with our bytes unread resets the connection.
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(said),
+            Err(error) if error.kind() == WouldBlock => Err(std::io::ErrorKind::TimedOut.into()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(said),
+        }
+    }
+
+    /// Reads one reply.
+    ///
+    /// # Errors
+    /// The connection ends.
+    pub fn reply(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -2,6 +2,10 @@
 //! redis-server behind a gateway. Signatures are made by the aws-sigv4 crate: a second opinion on our verifier.
 #![allow(clippy::unwrap_used)]
 
+#[path = "access/edges.rs"]
+mod edges;
+#[path = "access/reload.rs"]
+mod reload;
 #[path = "access/sign.rs"]
 mod sign;
 
@@ -108,11 +112,15 @@ struct World {
     /// Where the tenant may log in over RESP.
     resp: Option<SocketAddr>,
     /// Processes, in the order of their end.
-    _running: (Larder, Option<Larder>, Option<Redis>),
+    running: (Larder, Option<Larder>, Option<Redis>),
 }
 
 const EMBEDDED: &str = "[[cache]]\nname = \"default\"\nlisten = \"127.0.0.1:0\"\nsecurity_groups = [\"home\"]\n\
                         [[cache]]\nname = \"other\"\n";
+
+fn embedded_config() -> String {
+    format!("{EMBEDDED}{}{USERS}", access())
+}
 
 fn remote(url: SocketAddr, login: &str) -> String {
     let other = "[[cache]]\nname = \"other\"\nremote = { url = \"redis://127.0.0.1:1\" }\n";
@@ -124,22 +132,21 @@ fn remote(url: SocketAddr, login: &str) -> String {
 
 impl World {
     fn embedded() -> World {
-        let larder = Larder::start(&["up"], Some(&format!("{EMBEDDED}{}{USERS}", access())));
-        World { http: larder.http(), resp: Some(larder.resp("default")), _running: (larder, None, None) }
+        let larder = Larder::start(&["up"], Some(&embedded_config()));
+        World { http: larder.http(), resp: Some(larder.resp("default")), running: (larder, None, None) }
     }
 
     fn node() -> World {
-        let config = format!("{EMBEDDED}{}{USERS}", access());
-        let node = Larder::start(&["node", "--cache", "default"], Some(&config));
+        let node = Larder::start(&["node", "--cache", "default"], Some(&embedded_config()));
         let login = ", user = \"gateway\", password = \"gateway-password\"";
         let gateway = Larder::start(&["gateway"], Some(&remote(node.resp("default"), login)));
-        World { http: gateway.http(), resp: Some(node.resp("default")), _running: (gateway, Some(node), None) }
+        World { http: gateway.http(), resp: Some(node.resp("default")), running: (gateway, Some(node), None) }
     }
 
     fn redis() -> World {
         let redis = Redis::start();
         let gateway = Larder::start(&["gateway"], Some(&remote(redis.address(), "")));
-        World { http: gateway.http(), resp: None, _running: (gateway, None, Some(redis)) }
+        World { http: gateway.http(), resp: None, running: (gateway, None, Some(redis)) }
     }
 
     fn send(&self, request: &Request) -> Answer {
@@ -185,6 +192,7 @@ fn all(world: &World) {
     policy_tokens(world);
     network(world);
     browsers(world);
+    edges::all(world);
     if let Some(resp) = world.resp {
         redis_protocol(resp);
     }
@@ -387,7 +395,7 @@ fn strangers_are_met_as_configured_before_they_are_read() {
 
 #[test]
 fn a_changed_rule_bites_on_open_connections_and_drops_none() {
-    let config = format!("{EMBEDDED}{}{USERS}", access());
+    let config = embedded_config();
     let larder = Larder::start(&["up"], Some(&config));
     let http = larder_tests::wire::connect(HOME, larder.http()).unwrap();
     let mut resp = Resp::connect(HOME, larder.resp("default")).unwrap();
@@ -398,7 +406,7 @@ fn a_changed_rule_bites_on_open_connections_and_drops_none() {
     assert_eq!(resp.ask(&["AUTH", "tenant-a", "tenant-password"]).unwrap(), "OK");
     assert_eq!(resp.ask(&["SET", "tenant-a:1", "v"]).unwrap(), "OK");
     ask(200);
-    let token = larder_token("t-1");
+    let token = larder_token(&["--id", "t-1"]);
     let bearer = |status: u16| {
         let answer = get("/get/tenant-a:1").bearer(&token).send_on(&http, larder.http()).unwrap();
         assert_eq!(answer.status, status, "{answer:?}");
@@ -424,7 +432,9 @@ fn a_changed_rule_bites_on_open_connections_and_drops_none() {
     assert_eq!(resp.ask(&["GET", "tenant-a:1"]).unwrap(), "v", "the data lives");
 }
 
-fn larder_token(id: &str) -> String {
+/// A token of the tenant's that may only read.
+fn larder_token(more: &[&str]) -> String {
     let policy = policy("cache:Read", "*");
-    larder(&["token", "mint", "--key", "AKIATENANTA", "--principal", "tenant-a", "--id", id, "--policy", &policy])
+    let words = ["token", "mint", "--key", "AKIATENANTA", "--principal", "tenant-a", "--policy", &policy];
+    larder(&[&words, more].concat())
 }

@@ -45,7 +45,10 @@ fn instructions(by: &Sign, request: &Request, to: SocketAddr, expires_in: Option
         .build()
         .unwrap();
     let host = to.to_string();
-    let headers = std::iter::once(("host", host.as_str()))
+    let has_host = request.headers.iter().any(|(name, _)| name == "host");
+    let headers = (!has_host)
+        .then_some(("host", host.as_str()))
+        .into_iter()
         .chain(request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let uri = format!("http://{to}{}", request.target);
     let body = SignableBody::Bytes(&request.body);
