@@ -8,6 +8,8 @@ mod edges;
 mod reload;
 #[path = "access/sign.rs"]
 mod sign;
+#[path = "access/sources.rs"]
+mod sources;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;

@@ -269,6 +269,9 @@ fn a_stop_answers_what_is_under_way_and_waits_for_nobody_else() {
     let mut request = under_way(&larder);
     let mut resp = Resp::connect(HOME, larder.resp("default")).unwrap();
     assert_eq!(resp.ask(&["PING"]).unwrap(), "PONG");
+    let mut blocked = Resp::connect(HOME, larder.resp("default")).unwrap();
+    blocked.send(&["BLPOP", "nothing", "0"]).unwrap();
+    wait_for(|| resp.ask(&["INFO", "clients"]).unwrap().contains("blocked_clients:1").then_some(()));
     let idle = connect(HOME, larder.http()).unwrap();
     let ping = Request::new("POST", "/", r#"["PING"]"#).bearer("larder-dev-token");
     assert_eq!(ping.send_on(&idle, larder.http()).unwrap().status, 200);

@@ -14,7 +14,7 @@ fn moved(config: &str) -> String {
 }
 
 fn every_change(world: &World) {
-    let gateway = &world.running.0;
+    let (gateway, ..) = &world.running;
     let config = std::fs::read_to_string(gateway.folder().join("larder.toml")).unwrap();
     let http = connect(HOME, world.http).unwrap();
     let ask = |request: Request, status: u16| {
@@ -58,6 +58,46 @@ fn login(larder: &Larder, words: &[&str]) -> Resp {
 
 const OWN: &str = "on ~tenant-a:* +@all -@dangerous";
 const PARTED: &str = "on ~tenant-b:* +@all -@dangerous";
+
+/// Everything that speaks RESP: one process, and a node.
+fn speakers(config: &str) -> impl Iterator<Item = Larder> {
+    [&["up"][..], &["node", "--cache", "default"]].into_iter().map(|words| Larder::start(words, Some(config)))
+}
+
+#[test]
+fn a_change_bites_on_open_resp_connections() {
+    let config = embedded_config();
+    for larder in speakers(&config) {
+        let mut tenant = login(&larder, &["AUTH", "tenant-a", "tenant-password"]);
+        let mut by_token = login(&larder, &["AUTH", "tenant-token"]);
+        for resp in [&mut tenant, &mut by_token] {
+            assert_eq!(resp.ask(&["SET", "tenant-a:1", "v"]).unwrap(), "OK");
+            assert!(resp.ask(&["GET", "tenant-b:1"]).unwrap().starts_with("-NOPERM"));
+        }
+        larder.reload(&moved(&config).replace(OWN, PARTED));
+        for resp in [&mut tenant, &mut by_token] {
+            assert!(resp.ask(&["GET", "tenant-a:1"]).unwrap().starts_with("-NOPERM"));
+            assert_eq!(resp.ask(&["GET", "tenant-b:1"]).unwrap(), "(nil)");
+        }
+        larder.reload(&config);
+        assert_eq!(tenant.ask(&["GET", "tenant-a:1"]).unwrap(), "v");
+    }
+}
+
+/// An allowlist that closes drops whom it no longer lets in, at the next command; the rest stay.
+#[test]
+fn a_caller_whose_network_is_no_longer_let_in_is_dropped() {
+    let config = embedded_config();
+    let narrowed = config.replace("127.0.0.1/32", "127.0.0.2/32");
+    for larder in speakers(&config) {
+        let mut tenant = login(&larder, &["AUTH", "tenant-a", "tenant-password"]);
+        larder.reload(&narrowed);
+        assert!(tenant.ask(&["PING"]).is_err(), "it is still served");
+        assert!(Resp::connect(HOME, larder.resp("default")).and_then(|mut it| it.ask(&["PING"])).is_err());
+        larder.reload(&config);
+        login(&larder, &["AUTH", "tenant-a", "tenant-password"]);
+    }
+}
 
 #[test]
 fn what_was_queued_before_a_change_is_judged_when_it_runs() {
