@@ -146,8 +146,8 @@ impl World {
     }
 
     fn redis() -> World {
-        let redis = Redis::start();
-        let gateway = Larder::start(&["gateway"], Some(&remote(redis.address(), "")));
+        let redis = Redis::with("requirepass redis-password\n");
+        let gateway = Larder::start(&["gateway"], Some(&remote(redis.address(), ", password = \"redis-password\"")));
         World { http: gateway.http(), resp: None, running: (gateway, None, Some(redis)) }
     }
 
