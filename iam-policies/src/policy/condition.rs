@@ -226,8 +226,7 @@ fn ordered<T: PartialOrd + Copy>(order: Order, value: Option<T>, wanted: &[T]) -
 }
 
 fn text_matches(template: &Template, value: &[u8], like: bool, fold: bool, context: &Context<'_>) -> bool {
-    let ask = |key: &str| context.value(key).map(|text| if fold { text.to_lowercase() } else { text });
-    let Some(pattern) = template.pattern(&ask, plain, like) else { return false };
+    let Some(pattern) = template.pattern(&|key| context.value(key), plain, like) else { return false };
     if !fold {
         return pattern.matches(value);
     }

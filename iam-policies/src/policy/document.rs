@@ -34,7 +34,7 @@ pub(super) struct Statement {
 /// What a resource entry names, as far as data is concerned.
 #[derive(Debug, Clone)]
 pub(super) enum Resource {
-    /// `*`, or a cache ARN whose resource part is `*`.
+    /// `*`
     Everything,
     /// Something inside caches.
     Inside { region: Pattern, account: Pattern, kind: Kind, cache: Pattern, rest: Option<Template> },
@@ -321,25 +321,19 @@ fn resource(text: &str, variables: bool) -> Result<Resource, String> {
     }
     if service != "cache" {
         Template::parse(rest, variables)?;
-        return Ok(Resource::Elsewhere);
+        // Services are written in lower case: as another service's, a Deny on `Cache` would never match.
+        let ours = service.eq_ignore_ascii_case("cache");
+        return if ours { Err(format!("{text:?}: the service is cache")) } else { Ok(Resource::Elsewhere) };
     }
     let wild = |segment: &str| Pattern::new(segment.as_bytes());
     if partition != "aws" {
         return Err(format!("{text:?}: the partition is aws"));
     }
-    inside(text, rest, variables).map(|(kind, cache, rest)| match (kind, rest) {
-        (None, _) if region == "*" && account == "*" => Resource::Everything,
-        (kind, rest) => Resource::Inside {
-            region: wild(region),
-            account: wild(account),
-            kind: kind.unwrap_or(Kind::Cache),
-            cache,
-            rest,
-        },
-    })
+    let (kind, cache, rest) = inside(text, rest, variables)?;
+    Ok(Resource::Inside { region: wild(region), account: wild(account), kind, cache, rest })
 }
 
-type Inside = (Option<Kind>, Pattern, Option<Template>);
+type Inside = (Kind, Pattern, Option<Template>);
 
 /// Reads what stands behind the fifth colon of a cache ARN.
 fn inside(text: &str, rest: &str, variables: bool) -> Result<Inside, String> {
@@ -369,7 +363,7 @@ fn inside(text: &str, rest: &str, variables: bool) -> Result<Inside, String> {
         check_key_pattern(&without_variables(key, variables)).map_err(|why| format!("{text:?}: {why}"))?;
         Template::parse(key, variables)
     });
-    Ok((Some(kind), Pattern::new(cache.as_bytes()), template.transpose()?))
+    Ok((kind, Pattern::new(cache.as_bytes()), template.transpose()?))
 }
 
 /// The text with its variables taken out, which may hold what a key pattern may not.

@@ -311,6 +311,10 @@ fn arns_that_could_never_match_are_refused() {
         );
         assert!(!mistakes(&json).is_empty(), "{wrong}");
     }
+    for wrong in ["arn:aws:Cache:*:*:key/default/*", "arn:aws:cache:*:*:*", "arn:aws-cn:cache:*:*:cache/default"] {
+        let json = format!(r#"{{"Statement":{{"Effect":"Deny","Action":"*","Resource":"{wrong}"}}}}"#);
+        assert!(!mistakes(&json).is_empty(), "{wrong}");
+    }
     let right = compiled(&format!(r#"{{"Effect":"Allow","Action":"*","Resource":"{ARN}:key/default/%20%25%FF"}}"#));
     assert_eq!(decide(&right, &on(b" %\xff", Actions::READ)), Ok(()));
 }
