@@ -1,20 +1,26 @@
 //! Policy documents: any text read, and what is accepted decided in two ways.
 
+mod plain;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::glob;
-use crate::access::{Actions, Asks, Need, Source};
+use self::plain::{Plain, Subject, Verdict};
+use super::{glob, text_bytes_max};
+use crate::access::{Actions, Asks, Denied, Need, Source};
 use crate::pattern::Pattern;
-use crate::policy::{CacheFacts, Compiled, Moment, Policy, Principal, escape_key};
+use crate::policy::{CacheFacts, Compiled, Explanation, Moment, Policy, Principal};
 
-/// A call on one key, channel or cache.
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// What is asked, chosen by the input.
 struct Call<'a> {
-    about: u8,
-    name: &'a [u8],
+    subjects: Vec<Subject<'a>>,
     actions: Actions,
     ttl_ms: Option<u64>,
+    value_bytes: Option<u64>,
 }
 
 impl Asks for Call<'_> {
@@ -27,11 +33,13 @@ impl Asks for Call<'_> {
     }
 
     fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
-        each(match self.about {
-            0 => Need::Key(self.name, self.actions),
-            1 => Need::Channel(self.name, self.actions),
-            _ => Need::Cache(self.actions),
-        });
+        for subject in &self.subjects {
+            each(match *subject {
+                Subject::Key(key) => Need::Key(key, self.actions),
+                Subject::Channel(channel) => Need::Channel(channel, self.actions),
+                Subject::Cache => Need::Cache(self.actions),
+            });
+        }
     }
 
     fn ttl_ms(&self) -> Option<u64> {
@@ -39,142 +47,213 @@ impl Asks for Call<'_> {
     }
 
     fn value_bytes(&self) -> Option<u64> {
-        None
+        self.value_bytes
     }
 }
 
-/// Reads `data` as two bytes that choose what is asked, a line with a key, and a policy document. A document is refused
-/// with reasons, or compiles and decides; the decision is its explanation's, and, where no condition and no variable
-/// stands in it, that of a plain evaluator. The key is also matched as a pattern in two ways.
+/// Reads `data` as two bytes that choose what is asked, a line with keys (apart by blanks, when a bit says so), and a
+/// policy document. A document is refused with reasons, or compiles and decides; each need is decided as a plain
+/// evaluator decides it, the whole call as its needs say, and a second layer takes away and never gives. The keys are
+/// also matched as a pattern in two ways.
 ///
 /// # Panics
 /// Two opinions disagree.
 pub fn fuzz_policy(data: &[u8]) {
     let [choice, about, rest @ ..] = data else { return };
     let line = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
-    let (name, document) = (&rest[..line], rest.get(line + 1..).unwrap_or_default());
-    patterns(name, document);
+    let (names, document) = (text_bytes_max(&rest[..line], 256), rest.get(line + 1..).unwrap_or_default());
+    patterns(names, document);
     let Ok(text) = std::str::from_utf8(document) else { return };
     let policy = match Policy::parse("fuzzed", text) {
-        Ok(policy) => policy,
+        Ok(policy) => Arc::new(policy),
         Err(mistakes) => {
-            assert!(
-                !mistakes.is_empty() && mistakes.iter().all(|mistake| !mistake.is_empty()),
-                "refused without a reason"
-            );
+            let reasons = !mistakes.is_empty() && mistakes.iter().all(|mistake| !mistake.is_empty());
+            assert!(reasons, "refused without a reason");
             return;
         }
     };
-    let (_, action) = Actions::NAMES[usize::from(*choice) % Actions::NAMES.len()];
-    let (actions, _) = Actions::NAMES[usize::from(*choice) % Actions::NAMES.len()];
-    let call = Call { about: about % 3, name, actions, ttl_ms: (about & 4 == 0).then_some(u64::from(*about)) };
-    let (principal, cache) = facts();
-    let layers = [vec![Arc::new(policy)]];
-    let compiled = Compiled::new(&layers, &principal, &cache);
-    let source = Source::new([127, 0, 0, 1].into(), about & 8 != 0, 8079);
-    let moment = Moment { source: &source, wall_ms: 1_700_000_000_000 };
-    let allowed = compiled.decide(&call, moment).is_ok();
-    assert_eq!(allowed, compiled.explain(&call, moment).is_allowed(), "the explanation decides otherwise");
-    assert!(allowed || !compiled.is_full(), "a full grant denies");
-    assert!(!allowed || !compiled.is_empty(), "an empty grant allows");
-    if !text.contains("Condition") && !text.contains("${") && !text.contains('\\') {
-        let Ok(tree) = serde_json::from_str::<Value>(text) else { unreachable!("the policy was read from it") };
-        assert_eq!(allowed, plain(&tree, action, &call), "the plain evaluator decides otherwise");
+    let Ok(tree) = serde_json::from_str::<Value>(text) else { unreachable!("the policy was read from it") };
+    let call = call(*choice, *about, names);
+    let (principal, cache) = facts(*choice);
+    let mut source = Source::new([127, 0, 0, choice & 1].into(), about & 8 != 0, 8079);
+    source.vpce = (about & 64 != 0).then(|| "vpce-1".to_owned());
+    let moment = Moment { source: &source, wall_ms: WALL_MS };
+    let plain = Plain::new(&tree, &values(&call, &principal, &cache, &source));
+    let compiled = Compiled::new(&[vec![policy.clone()]], &principal, &cache);
+    compare(&compiled, &plain, &call, moment);
+
+    let everything = || Arc::new(Policy::parse("all", ALLOW_ALL).unwrap_or_else(|why| panic!("{why:?}")));
+    for layers in [[vec![policy.clone()], vec![policy.clone()]], [vec![everything()], vec![policy.clone()]]] {
+        let layered = Compiled::new(&layers, &principal, &cache);
+        let (once, twice) = (compiled.decide(&call, moment).is_ok(), layered.decide(&call, moment).is_ok());
+        assert_eq!(once, twice, "a layer more gives or takes");
+    }
+    let nothing = Compiled::new(&[vec![everything()], vec![]], &principal, &cache);
+    assert!(nothing.is_empty() && nothing.decide(&call, moment).is_err(), "an empty layer allows");
+}
+
+const ALLOW_ALL: &str = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+
+/// The compiled policy against the plain one, need by need and as a whole.
+fn compare(compiled: &Compiled, plain: &Plain<'_>, call: &Call<'_>, moment: Moment<'_>) {
+    let told = compiled.explain(call, moment);
+    let mut verdicts = Vec::new();
+    for subject in &call.subjects {
+        verdicts.extend(call.actions.names().map(|action| plain.verdict(action, *subject)));
+    }
+    let decisions: Vec<Verdict> = told.needs.iter().map(|(_, _, decision)| Verdict::of(decision)).collect();
+    assert_eq!(decisions, verdicts, "the plain evaluator decides otherwise");
+    let first = |wanted: fn(Verdict) -> bool| verdicts.iter().copied().find(|verdict| wanted(*verdict));
+    let decided = match compiled.decide(call, moment) {
+        Ok(()) => None,
+        Err(Denied::Explicit(_)) => Some(Verdict::Denied),
+        Err(_) => Some(Verdict::NotAllowed),
+    };
+    assert_eq!(decided, first(|verdict| verdict != Verdict::Allowed), "the whole is not what its needs say");
+    let denies = compiled.decide_denies(call, moment).is_err();
+    assert_eq!(denies, first(|verdict| verdict == Verdict::Denied).is_some(), "a Deny is overlooked, or made up");
+    assert!(!denies || compiled.has_denies(), "a Deny out of nothing");
+    assert_eq!(told.is_allowed(), decided.is_none(), "the explanation decides otherwise");
+    assert!(decided.is_none() || !compiled.is_full(), "a full grant denies");
+    assert!(decided.is_some() || !compiled.is_empty(), "an empty grant allows");
+    ignores_the_ttl_it_does_not_ask_for(compiled, call, moment, &told);
+}
+
+fn ignores_the_ttl_it_does_not_ask_for(compiled: &Compiled, call: &Call<'_>, moment: Moment<'_>, told: &Explanation) {
+    if compiled.uses_ttl() {
+        return;
+    }
+    let ttl_ms = call.ttl_ms.is_none().then_some(1);
+    let other = Call { subjects: call.subjects.clone(), ttl_ms, ..*call };
+    assert_eq!(compiled.explain(&other, moment).needs, told.needs, "a TTL counts that nobody asked for");
+}
+
+fn call(choice: u8, about: u8, names: &[u8]) -> Call<'_> {
+    let several = about & 16 != 0;
+    let parts = names.split(|&byte| several && byte == b' ').take(4);
+    let subjects = match about % 3 {
+        0 => parts.map(Subject::Key).collect(),
+        1 => parts.map(Subject::Channel).collect(),
+        _ => vec![Subject::Cache],
+    };
+    let [mut actions, both] = [0, 3].map(|step| Actions::NAMES[(usize::from(choice) + step) % 7].0);
+    if choice & 128 != 0 {
+        actions = actions.union(both);
+    }
+    Call {
+        subjects,
+        actions,
+        ttl_ms: (about & 4 == 0).then_some(u64::from(about)),
+        value_bytes: (about & 32 == 0).then_some(u64::from(choice)),
     }
 }
 
-fn facts() -> (Principal, CacheFacts) {
+fn facts(choice: u8) -> (Principal, CacheFacts) {
     let principal = Principal {
         arn: "arn:aws:iam::000000000000:user/a".to_owned(),
-        name: Some("a".to_owned()),
+        name: (choice & 64 == 0).then(|| "a".to_owned()),
         kind: "User",
         userid: "a".to_owned(),
         account: "000000000000".to_owned(),
         tags: [("tenant".to_owned(), "t*".to_owned())].into(),
-        token_issued_ms: None,
+        token_issued_ms: (choice & 32 != 0).then_some(WALL_MS - 60_000),
     };
     let cache = CacheFacts {
         name: "default".to_owned(),
         engine: "valkey".to_owned(),
         region: "us-east-1".to_owned(),
         account: "000000000000".to_owned(),
-        tags: Default::default(),
+        tags: [("team".to_owned(), "a:b".to_owned())].into(),
     };
     (principal, cache)
 }
 
+/// Every condition key with its values, by its documented name.
+fn values<'a>(
+    call: &Call<'a>,
+    principal: &Principal,
+    cache: &CacheFacts,
+    source: &Source,
+) -> Vec<(&'static str, Vec<Cow<'a, [u8]>>)> {
+    let owned = |text: Option<String>| text.map(|text| Cow::Owned(text.into_bytes())).into_iter().collect();
+    let one = |text: &str| owned(Some(text.to_owned()));
+    let number = |number: Option<u64>| owned(number.map(|number| number.to_string()));
+    let keys = call.subjects.iter().filter_map(|subject| match *subject {
+        Subject::Key(key) => Some(Cow::Borrowed(key)),
+        _ => None,
+    });
+    vec![
+        ("aws:CurrentTime", number(Some(WALL_MS / 1000))),
+        ("aws:EpochTime", number(Some(WALL_MS / 1000))),
+        ("aws:PrincipalAccount", one(&principal.account)),
+        ("aws:PrincipalArn", one(&principal.arn)),
+        ("aws:PrincipalTag/tenant", one("t*")),
+        ("aws:PrincipalType", one(principal.kind)),
+        ("aws:RequestedRegion", one(&cache.region)),
+        ("aws:ResourceAccount", one(&cache.account)),
+        ("aws:ResourceTag/team", one("a:b")),
+        ("aws:SecureTransport", one(if source.secure { "true" } else { "false" })),
+        ("aws:SourceIp", owned(source.vpce.is_none().then(|| source.ip.to_string()))),
+        ("aws:SourceVpce", owned(source.vpce.clone())),
+        ("aws:TokenIssueTime", number(principal.token_issued_ms.map(|ms| ms / 1000))),
+        ("aws:userid", one(&principal.userid)),
+        ("aws:username", owned(principal.name.clone())),
+        ("cache:Command", one("GET")),
+        ("cache:Engine", one(&cache.engine)),
+        ("cache:Key", keys.collect()),
+        ("cache:Name", one(&cache.name)),
+        ("cache:TtlMs", number(call.ttl_ms)),
+        ("cache:ValueBytes", number(call.value_bytes)),
+    ]
+}
+
 fn patterns(pattern: &[u8], text: &[u8]) {
-    let (pattern, text) = (&pattern[..pattern.len().min(64)], &text[..text.len().min(256)]);
+    let (pattern, text) = (text_bytes_max(pattern, 64), text_bytes_max(text, 256));
     assert_eq!(Pattern::new(pattern).matches(text), glob(pattern, text), "patterns disagree");
-}
-
-/// Every statement in turn: a Deny that fits decides, else an Allow.
-fn plain(tree: &Value, action: &str, call: &Call<'_>) -> bool {
-    let statements = match &tree["Statement"] {
-        Value::Array(list) => list.iter().collect(),
-        single => vec![single],
-    };
-    let fitting = |effect: &str| {
-        statements.iter().any(|statement| statement["Effect"] == effect && fits(statement, action, call))
-    };
-    !fitting("Deny") && fitting("Allow")
-}
-
-fn fits(statement: &Value, action: &str, call: &Call<'_>) -> bool {
-    let lower = action.to_ascii_lowercase();
-    let named = |text: &str| glob(text.to_ascii_lowercase().as_bytes(), lower.as_bytes());
-    let acts = match statement.get("Action") {
-        Some(list) => texts(list).any(named),
-        None => !texts(&statement["NotAction"]).any(named),
-    };
-    let targets = match statement.get("Resource") {
-        Some(list) => texts(list).any(|text| covers(text, call)),
-        None => !texts(&statement["NotResource"]).any(|text| covers(text, call)),
-    };
-    acts && targets
-}
-
-fn texts(value: &Value) -> impl Iterator<Item = &str> {
-    let list = match value {
-        Value::Array(list) => list.as_slice(),
-        single => std::slice::from_ref(single),
-    };
-    list.iter().filter_map(Value::as_str)
-}
-
-fn covers(text: &str, call: &Call<'_>) -> bool {
-    if text == "*" {
-        return true;
-    }
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let [_, _, "cache", region, account, rest] = parts[..] else { return false };
-    let here = glob(region.as_bytes(), b"us-east-1") && glob(account.as_bytes(), b"000000000000");
-    let parts: Vec<&str> = rest.splitn(3, '/').collect();
-    let of_cache = |cache: &str| here && glob(cache.as_bytes(), b"default");
-    match (parts[..].first(), parts.get(1), parts.get(2), call.about) {
-        (Some(&"key"), Some(cache), Some(key), 0) | (Some(&"channel"), Some(cache), Some(key), 1) => {
-            of_cache(cache) && glob(key.as_bytes(), &escape_key(call.name))
-        }
-        (Some(&"cache"), Some(cache), None, 2) => of_cache(cache),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::CONDITION_KEYS;
 
     #[test]
-    fn the_plain_evaluator_knows_the_cases_of_the_guide() {
-        let arn = "arn:aws:cache:us-east-1:000000000000";
-        let allow =
-            format!(r#"{{"Statement":{{"Effect":"Allow","Action":"cache:R*","Resource":"{arn}:key/default/a?"}}}}"#);
-        let tree: Value = serde_json::from_str(&allow).unwrap_or_default();
-        let on = |name: &'static [u8]| Call { about: 0, name, actions: Actions::READ, ttl_ms: None };
-        assert!(plain(&tree, "cache:Read", &on(b"ab")) && !plain(&tree, "cache:Read", &on(b"abc")));
-        assert!(!plain(&tree, "cache:Write", &on(b"ab")));
-        for (pattern, text, fits) in [("*", "", true), ("a*c", "abbc", true), ("a*c", "ab", false), ("?", "é", true)] {
-            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), fits, "{pattern} {text}");
+    fn every_condition_key_has_its_plain_value() {
+        let (principal, cache) = facts(32);
+        let source = Source::new([127, 0, 0, 1].into(), true, 8079);
+        let told = values(&call(0, 0, b"k"), &principal, &cache, &source);
+        for key in CONDITION_KEYS {
+            assert!(told.iter().any(|(name, _)| name.starts_with(key.name)), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn two_opinions_agree_on_conditions_that_hold_and_do_not() {
+        let lines = [
+            r#"{"StringLike":{"aws:PrincipalTag/tenant":"t?"}}"#,
+            r#"{"StringEquals":{"cache:Name":["x","default"]},"Bool":{"aws:SecureTransport":"false"}}"#,
+            r#"{"StringNotEqualsIfExists":{"aws:username":"A"},"StringEqualsIgnoreCase":{"aws:username":"A"}}"#,
+            r#"{"ForAllValues:StringLike":{"cache:Key":["a*","b?"]}}"#,
+            r#"{"ForAnyValue:StringNotLike":{"cache:Key":"${aws:PrincipalTag/tenant}"}}"#,
+            r#"{"NumericLessThanEquals":{"cache:TtlMs":[3,"1.5"]},"NumericNotEquals":{"cache:ValueBytes":-1}}"#,
+            r#"{"DateLessThan":{"aws:CurrentTime":"2023-11-15"},"DateGreaterThan":{"aws:EpochTime":1600000000}}"#,
+            r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","::ffff:127.0.0.0/104"]}}"#,
+            r#"{"NotIpAddress":{"aws:SourceIp":"127.0.0.1"},"Null":{"aws:SourceVpce":true}}"#,
+            r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/${aws:username}"}}"#,
+            r#"{"ArnNotEquals":{"aws:PrincipalArn":"arn:*:iam::*:role/x:y"}}"#,
+        ];
+        for condition in lines {
+            for (choice, about) in
+                (0..=255).step_by(32).flat_map(|choice| (0..128).step_by(7).map(move |about| (choice, about)))
+            {
+                for effect in ["Allow", "Deny"] {
+                    let document = format!(
+                        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"{effect}","Action":"*","Resource":"*","Condition":{condition}}},{{"Effect":"Allow","NotAction":"cache:Admin","NotResource":"arn:aws:cache:*:*:key/default/${{aws:username}}*"}}]}}"#
+                    );
+                    assert!(Policy::parse("p", &document).is_ok(), "{document}");
+                    fuzz_policy(&[&[choice, about], &b"a1 bc t*\n"[..], document.as_bytes()].concat());
+                }
+            }
         }
     }
 }
