@@ -91,11 +91,16 @@ fn lib_fuzzer(tool: &std::path::Path, target: &str, seconds: u64) -> Result<()> 
     run(Command::new(tool.join("cargo-fuzz"))
         .current_dir(root())
         .env("RUSTC_BOOTSTRAP", "1")
-        .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--target", &host()?, target])
+        .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--target", &host()?])
+        // Neither what is built nor what is found lands beside the sources.
+        .arg("--target-dir")
+        .arg(target_dir().join("fuzz"))
+        .arg(target)
         // New inputs land in the first folder; the committed corpus is read and never written here.
         .arg(&found)
         .arg(&corpus)
         .args(["--", "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1"])
+        .arg(format!("-artifact_prefix={}/", found.display()))
         .arg(format!("-max_total_time={seconds}")))
 }
 
