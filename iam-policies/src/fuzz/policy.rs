@@ -20,6 +20,7 @@ struct Call<'a> {
     subjects: Vec<Subject<'a>>,
     actions: Actions,
     ttl_ms: Option<u64>,
+    ttl_is_unknown: bool,
     value_bytes: Option<u64>,
 }
 
@@ -44,6 +45,10 @@ impl Asks for Call<'_> {
 
     fn ttl_ms(&self) -> Option<u64> {
         self.ttl_ms
+    }
+
+    fn ttl_is_unknown(&self) -> bool {
+        self.ttl_is_unknown
     }
 
     fn value_bytes(&self) -> Option<u64> {
@@ -116,16 +121,30 @@ fn compare(compiled: &Compiled, plain: &Plain<'_>, call: &Call<'_>, moment: Mome
     assert_eq!(told.is_allowed(), decided.is_none(), "the explanation decides otherwise");
     assert!(decided.is_none() || !compiled.is_full(), "a full grant denies");
     assert!(decided.is_some() || !compiled.is_empty(), "an empty grant allows");
-    ignores_the_ttl_it_does_not_ask_for(compiled, call, moment, &told);
+    asks_for_the_ttl_it_depends_on(compiled, call, moment, &told);
 }
 
-fn ignores_the_ttl_it_does_not_ask_for(compiled: &Compiled, call: &Call<'_>, moment: Moment<'_>, told: &Explanation) {
+/// What does not ask for the TTL decides the same with any; what does refuses while nobody knows it.
+fn asks_for_the_ttl_it_depends_on(compiled: &Compiled, call: &Call<'_>, moment: Moment<'_>, told: &Explanation) {
+    let other = |ttl_ms, ttl_is_unknown| {
+        let subjects = call.subjects.clone();
+        let other = Call { subjects, ttl_ms, ttl_is_unknown, ..*call };
+        let explained = compiled.explain(&other, moment);
+        assert_eq!(
+            explained.is_allowed(),
+            compiled.decide(&other, moment).is_ok(),
+            "an unknown TTL is explained wrongly"
+        );
+        explained
+    };
+    let unknown = other(None, true);
     if compiled.uses_ttl() {
-        return;
+        assert!(!unknown.is_allowed() || compiled.is_full(), "a TTL that is asked for and not known is passed over");
+    } else {
+        assert_eq!(unknown.is_allowed(), told.is_allowed(), "a TTL counts that nobody asked for");
+        let changed = other(call.ttl_ms.is_none().then_some(1), false);
+        assert_eq!(changed.needs, told.needs, "a TTL counts that nobody asked for");
     }
-    let ttl_ms = call.ttl_ms.is_none().then_some(1);
-    let other = Call { subjects: call.subjects.clone(), ttl_ms, ..*call };
-    assert_eq!(compiled.explain(&other, moment).needs, told.needs, "a TTL counts that nobody asked for");
 }
 
 fn call(choice: u8, about: u8, names: &[u8]) -> Call<'_> {
@@ -144,6 +163,7 @@ fn call(choice: u8, about: u8, names: &[u8]) -> Call<'_> {
         subjects,
         actions,
         ttl_ms: (about & 4 == 0).then_some(u64::from(about)),
+        ttl_is_unknown: false,
         value_bytes: (about & 32 == 0).then_some(u64::from(choice)),
     }
 }

@@ -206,7 +206,7 @@ impl Compiled {
                 }
             }
         });
-        told.unknown |= self.uses_ttl && call.ttl_is_unknown();
+        told.unknown |= !self.full && self.uses_ttl && call.ttl_is_unknown();
         told.missing.sort_unstable();
         told.missing.dedup();
         told

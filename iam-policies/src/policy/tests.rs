@@ -154,6 +154,17 @@ fn a_ttl_that_nobody_looked_at_matters_only_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_full_policy_is_explained_as_it_decides() {
+    let full = compiled(
+        r#"[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"NumericLessThan":{"cache:TtlMs":"9"}}}]"#,
+    );
+    let unseen = Told { ttl_is_unknown: true, ..on(b"k", Actions::WRITE) };
+    let source = Source::new([127, 0, 0, 1].into(), false, 1);
+    let told = full.explain(&unseen, Moment { source: &source, wall_ms: 0 });
+    assert_eq!((full.is_full(), decide(&full, &unseen), told.is_allowed()), (true, Ok(()), true));
+}
+
+#[test]
 fn variables_are_filled_in_as_literals() {
     let policy = compiled(&format!(
         r#"{{"Effect":"Allow","Action":"cache:Read","Resource":["{ARN}:key/default/${{aws:PrincipalTag/tenant}}:*","{ARN}:key/default/${{aws:PrincipalTag/none}}z","{ARN}:key/default/${{aws:PrincipalTag/none, 'dflt'}}"]}}"#
