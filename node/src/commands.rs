@@ -14,6 +14,7 @@ mod keyspace;
 mod lists;
 mod parse;
 mod pubsub;
+mod scripting;
 mod sets;
 mod spec;
 mod strings;
@@ -59,6 +60,8 @@ table! {
     sets::SADD, sets::SREM, sets::SISMEMBER, sets::SMISMEMBER, sets::SCARD, sets::SMEMBERS, sets::SRANDMEMBER,
     sets::SPOP, sets::SMOVE, sets::SINTER, sets::SINTERCARD, sets::SINTERSTORE, sets::SUNION, sets::SUNIONSTORE,
     sets::SDIFF, sets::SDIFFSTORE, sets::SSCAN,
+    scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
+    scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE,
     transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,
 }
@@ -408,7 +411,17 @@ mod tests {
                 assert!(find(format!("{}X", spec.name).as_bytes()).is_none());
             }
         }
-        for name in [&b""[..], b"G", b"G\x05T", b"GET\0", b"subscribf", b"unsubscribed", b"\xff\xff"] {
+        for name in [
+            &b""[..],
+            b"G",
+            b"G\x05T",
+            b"GET\0",
+            b"subscribf",
+            b"unsubscribed",
+            b"eval\x7fro",
+            b"EVALSHA\x7fRO",
+            b"\xff\xff",
+        ] {
             assert!(find(name).is_none(), "{}", name.escape_ascii());
         }
     }
@@ -423,7 +436,8 @@ mod tests {
             assert_eq!(spec.flags.has(Flags::FAST), spec.acl.has(Acl::FAST), "{}", spec.name);
             // With as few arguments as it takes, every key is there. "1" is also a number of keys.
             let fewest = usize::try_from(spec.arity.number().unsigned_abs()).unwrap();
-            let args = OwnedArgs::from_slices(vec!["1"; fewest]);
+            let with_a_key = fewest + usize::from(spec.flags.has(Flags::NO_MANDATORY_KEYS));
+            let args = OwnedArgs::from_slices(vec!["1"; with_a_key]);
             let mut keys = 0;
             keys::each(spec, args.as_args(), &mut |_, _| keys += 1).unwrap();
             assert_eq!(keys > 0, !spec.keys.is_empty(), "{}", spec.name);

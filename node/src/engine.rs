@@ -14,6 +14,7 @@ mod random;
 mod replay;
 mod road;
 mod samples;
+pub(crate) mod script;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,7 @@ pub struct Engine {
     pub(crate) doors: doors::Doors,
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
+    pub(crate) scripts: script::Scripts,
     next_session: AtomicU64,
     seed: u64,
     /// Generators handed out so far.
@@ -126,6 +128,7 @@ impl Engine {
             samples: samples::Samples::default(),
             doors: doors::Doors::default(),
             run_id: run_id(seed),
+            scripts: script::Scripts::default(),
             next_session: AtomicU64::new(1),
             seed,
             drawn: AtomicU64::new(0),

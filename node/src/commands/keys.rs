@@ -70,7 +70,11 @@ fn key_num(
 ) -> Result<(usize, usize, u16), UnknownKeys> {
     let text = args.try_get(begin + usize::from(number)).ok_or(UnknownKeys)?;
     let count: usize = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(UnknownKeys)?;
-    if count == 0 || count > args.len() {
+    if count == 0 {
+        // None: a range that ends before it begins. A command that wants one refuses this itself, having touched nothing.
+        return Ok((1, 0, step));
+    }
+    if count > args.len() {
         return Err(UnknownKeys);
     }
     let first = begin + usize::from(offset);

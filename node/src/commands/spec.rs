@@ -47,6 +47,7 @@ pub struct Spec {
     pub run: Run,
     pub(super) bit: u16,
     pub(super) shape: Shape,
+    pub(super) has_underscore: bool,
 }
 
 /// How the executor has to treat a command; computed from the row once.
@@ -81,6 +82,7 @@ impl Spec {
         run: not_runnable,
         bit: 0,
         shape: Shape::Alone,
+        has_underscore: false,
     };
 
     /// The row's place in the table: its bit in an access string's command set.
@@ -139,9 +141,21 @@ pub(super) const fn numbered<const N: usize>(mut specs: [Spec; N]) -> [Spec; N] 
     while at < N {
         specs[at].bit = at as u16;
         specs[at].shape = shape(&specs[at]);
+        specs[at].has_underscore = has_underscore(specs[at].name.as_bytes());
         at += 1;
     }
     specs
+}
+
+const fn has_underscore(name: &[u8]) -> bool {
+    let mut at = 0;
+    while at < name.len() {
+        if name[at] == b'_' {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 const fn shape(spec: &Spec) -> Shape {
@@ -197,6 +211,8 @@ pub enum Family {
     List,
     /// Publish and subscribe.
     Pubsub,
+    /// Lua scripts.
+    Scripting,
     /// The server itself.
     Server,
     /// Sets.
@@ -218,6 +234,7 @@ impl Family {
             Self::Hash => "hash",
             Self::List => "list",
             Self::Pubsub => "pubsub",
+            Self::Scripting => "scripting",
             Self::Server => "server",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
@@ -272,9 +289,11 @@ bits! {
         BLOCKING = 6 "blocking";
         LOADING = 7 "loading";
         STALE = 8 "stale";
+        SKIP_MONITOR = 18 "skip_monitor";
         SKIP_SLOWLOG = 9 "skip_slowlog";
         FAST = 10 "fast";
         NO_AUTH = 11 "no_auth";
+        NO_MANDATORY_KEYS = 19 "no_mandatory_keys";
         MOVABLEKEYS = 17 "movablekeys";
         ALLOW_BUSY = 12 "allow_busy";
         /// Only its subcommands run; shown as nothing.
@@ -494,6 +513,8 @@ pub enum Locks {
     All,
     /// None at the start: it walks partitions itself, one at a time.
     Walks,
+    /// Those of its keys and the gate, so that it may lock more while it runs.
+    Script,
 }
 
 /// Command names to rows: one multiplication, one probe, no string compare up to 8 letters.
@@ -504,7 +525,9 @@ pub(super) struct Index {
 }
 
 impl Index {
-    const SIZE: usize = 512;
+    /// So many places that a multiplier is found soon, for as many commands as redis has.
+    const SIZE: usize = 1 << Self::BITS;
+    const BITS: u32 = 12;
     const NONE: u16 = u16::MAX;
 
     /// Searches a multiplier under which no two names share a place.
@@ -548,8 +571,9 @@ impl Index {
             return None;
         }
         let spec = specs.get(usize::from(self.rows[place]))?;
-        let same = spec.name.len() == name.len()
-            && (name.len() <= 8 || name[8..].eq_ignore_ascii_case(&spec.name.as_bytes()[8..]));
+        // Up to 8 letters the word says it all.
+        let said = name.len() <= 8 && !spec.has_underscore;
+        let same = spec.name.len() == name.len() && (said || name.eq_ignore_ascii_case(spec.name.as_bytes()));
         same.then_some(spec)
     }
 }
@@ -560,7 +584,7 @@ const fn is_top_level(name: &[u8]) -> bool {
         if name[at] == b'|' {
             return false;
         }
-        assert!(name[at].is_ascii_uppercase(), "top-level names are letters, which is what makes the case fold exact");
+        assert!(name[at].is_ascii_uppercase() || name[at] == b'_', "top-level names are letters and underscores");
         at += 1;
     }
     true
@@ -568,11 +592,12 @@ const fn is_top_level(name: &[u8]) -> bool {
 
 #[inline]
 const fn place(word: u64, multiplier: u64) -> usize {
-    (word.wrapping_mul(multiplier) >> 55) as usize
+    (word.wrapping_mul(multiplier) >> (u64::BITS - Index::BITS)) as usize
 }
 
 /// The first 8 letters as one integer with the case bit cleared, mixed with the length. Clearing bit 5 maps exactly the
-/// two cases of a letter onto an upper-case letter, so no other byte can pass for one.
+/// two cases of a letter onto an upper-case letter, so no other byte can pass for one. DEL can pass for an underscore:
+/// names that have one are compared.
 #[inline]
 const fn word(name: &[u8]) -> u64 {
     let raw = match name {

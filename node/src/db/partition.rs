@@ -140,6 +140,13 @@ impl Db {
         Ok(Held::All(guards))
     }
 
+    /// The gate, kept, and these partitions, ascending and without repeats: for a script, which may need more later.
+    pub(crate) fn lock_gated(&self, partitions: &[u16]) -> Result<Held<'_>, Busy> {
+        let gate = self.gate.try_lock_for(WAIT_MAX).ok_or(Busy)?;
+        let guards = partitions.iter().map(|at| (*at, self.partitions[usize::from(*at)].shard.lock())).collect();
+        Ok(Held::Gated { _gate: gate, guards, partitions: self.partitions.len() })
+    }
+
     /// Every partition, waiting as long as it takes.
     pub(crate) fn lock_all_patiently(&self) -> Held<'_> {
         let gate = self.gate.lock();
@@ -165,6 +172,13 @@ pub(crate) enum Held<'e> {
     One(usize, Guard<'e>),
     /// Ascending.
     Many(Several<'e>),
+    /// Ascending, and the gate: more can be locked.
+    Gated {
+        _gate: MutexGuard<'e, ()>,
+        guards: Several<'e>,
+        /// How many there are in all.
+        partitions: usize,
+    },
     All(Vec<Guard<'e>>),
 }
 
@@ -177,7 +191,7 @@ impl<'e> Held<'e> {
                 assert!(*at == partition, "a command touched a partition it does not hold");
                 guard
             }
-            Self::Many(guards) => {
+            Self::Many(guards) | Self::Gated { guards, .. } => {
                 let place = guards
                     .binary_search_by_key(&partition, |(at, _)| usize::from(*at))
                     .expect("a command touched a partition it does not hold");
@@ -193,13 +207,29 @@ impl<'e> Held<'e> {
         match self {
             Self::None => Box::new(std::iter::empty()),
             Self::One(_, guard) => Box::new(std::iter::once(&mut **guard)),
-            Self::Many(guards) => Box::new(guards.iter_mut().map(|(_, guard)| &mut **guard)),
+            Self::Many(guards) | Self::Gated { guards, .. } => {
+                Box::new(guards.iter_mut().map(|(_, guard)| &mut **guard))
+            }
             Self::All(guards) => Box::new(guards.iter_mut().map(|guard| &mut **guard)),
         }
     }
 
     pub(crate) fn is_all(&self) -> bool {
-        matches!(self, Self::All(_))
+        match self {
+            Self::All(_) => true,
+            Self::Gated { guards, partitions, .. } => guards.len() == *partitions,
+            _ => false,
+        }
+    }
+
+    /// Locks more partitions, waiting for each: only the gate's holder may, and only it does.
+    pub(crate) fn extend(&mut self, db: &'e Db, partitions: impl IntoIterator<Item = u16>) {
+        let Self::Gated { guards, .. } = self else { return };
+        for at in partitions {
+            if let Err(place) = guards.binary_search_by_key(&at, |(held, _)| *held) {
+                guards.insert(place, (at, db.partitions[usize::from(at)].shard.lock()));
+            }
+        }
     }
 }
 

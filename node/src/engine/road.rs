@@ -211,12 +211,15 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
 pub(super) struct Partitions {
     some: SmallVec<[u16; 16]>,
     all: bool,
+    /// A script is among the commands.
+    gated: bool,
 }
 
 impl Partitions {
     /// Adds what one command holds while it runs alone.
     pub(super) fn add(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
         self.all |= spec.locks == Locks::All;
+        self.gated |= spec.locks == Locks::Script;
         // Keys a spec cannot name are nobody's guess: hold everything.
         self.all |=
             keys::each(spec, args, &mut |position, _| self.some.push(partition(cx, args.get(position)))).is_err();
@@ -243,6 +246,16 @@ impl Partitions {
         }
     }
 
+    /// Adds them to what a script holds already.
+    pub(super) fn extend(self, cx: &mut Cx<'_>) {
+        let db = &cx.engine.db;
+        if self.all {
+            cx.keys.held.extend(db, 0..db.partitions() as u16);
+        } else {
+            cx.keys.held.extend(db, self.some);
+        }
+    }
+
     pub(super) fn lock<'a>(mut self, cx: &Cx<'a>) -> Result<Held<'a>, Busy> {
         let db = &cx.engine.db;
         if self.all {
@@ -250,6 +263,9 @@ impl Partitions {
         }
         self.some.sort_unstable();
         self.some.dedup();
+        if self.gated {
+            return db.lock_gated(&self.some);
+        }
         if self.some.is_empty() {
             return Ok(Held::None);
         }

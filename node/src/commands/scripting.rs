@@ -1,0 +1,209 @@
+//! Lua scripts.
+
+use larder_iam_policies::access::Actions;
+
+use super::parse::{int, is};
+use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
+use crate::engine::Cx;
+use crate::engine::script::{self, Kill};
+use crate::error::CommandError;
+use crate::resp::Args;
+
+const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
+
+/// `EVAL script numkeys [key …] [arg …]`
+pub(super) const EVAL: Spec = Spec {
+    name: "EVAL",
+    family: Family::Scripting,
+    since: "2.6.0",
+    arity: Arity::AtLeast(3),
+    flags: RUNS.or(Flags::MOVABLEKEYS),
+    acl: Acl::SLOW.or(Acl::SCRIPTING),
+    keys: &[KeySpec::counted_at(2)
+        .doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
+        .noting("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")],
+    beyond: Beyond::Cache(Actions::SCRIPT),
+    locks: Locks::Script,
+    summary: "Runs a Lua script; each call in it asks the caller's own rights.",
+    reply: "what the script returns",
+    run: eval,
+    ..Spec::ROW
+};
+fn eval(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    run(cx, args, false)
+}
+
+/// `EVAL_RO script numkeys [key …] [arg …]`
+pub(super) const EVAL_RO: Spec = Spec {
+    name: "EVAL_RO",
+    since: "7.0.0",
+    flags: RUNS.or(Flags::READONLY).or(Flags::MOVABLEKEYS),
+    keys: READS,
+    acl: Acl::SLOW.or(Acl::SCRIPTING),
+    summary: "Runs a Lua script that only reads.",
+    run: eval_ro,
+    ..EVAL
+};
+fn eval_ro(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    run(cx, args, true)
+}
+
+const READS: &[KeySpec] = &[KeySpec::counted_at(2)
+    .doing(KeyFlags::RO.or(KeyFlags::ACCESS))
+    .noting("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
+
+/// `EVALSHA sha1 numkeys [key …] [arg …]`
+pub(super) const EVALSHA: Spec = Spec {
+    name: "EVALSHA",
+    keys: &[KeySpec::counted_at(2).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
+    summary: "Runs a script that the caller loaded before.",
+    run: evalsha,
+    ..EVAL
+};
+fn evalsha(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    run_loaded(cx, args, false)
+}
+
+/// `EVALSHA_RO sha1 numkeys [key …] [arg …]`
+pub(super) const EVALSHA_RO: Spec = Spec {
+    name: "EVALSHA_RO",
+    keys: &[KeySpec::counted_at(2).doing(KeyFlags::RO.or(KeyFlags::ACCESS))],
+    summary: "Runs a script that only reads and that the caller loaded before.",
+    run: evalsha_ro,
+    ..EVAL_RO
+};
+fn evalsha_ro(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    run_loaded(cx, args, true)
+}
+
+fn run(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
+    let (keys, argv) = split(args)?;
+    let owner = script::owner(cx);
+    cx.engine.scripts.keep(owner, args.get(1));
+    script::run(cx, args.get(1), keys, argv, read_only)
+}
+
+fn run_loaded(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
+    let (keys, argv) = split(args)?;
+    let owner = script::owner(cx);
+    let body = cx.engine.scripts.find(&owner, args.get(1));
+    let body = body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?;
+    script::run(cx, &body, keys, argv, read_only)
+}
+
+/// The keys and the arguments behind them.
+fn split(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
+    let count = int(args.get(2))?;
+    let rest = args.from(3);
+    match usize::try_from(count) {
+        Err(_) => Err(CommandError::Text("ERR Number of keys can't be negative")),
+        Ok(count) if count > rest.len() => {
+            Err(CommandError::Text("ERR Number of keys can't be greater than number of args"))
+        }
+        Ok(count) => Ok((rest.up_to(count), rest.from(count))),
+    }
+}
+
+/// `SCRIPT LOAD | EXISTS | FLUSH | KILL`
+pub(super) const SCRIPT: Spec = Spec {
+    name: "SCRIPT",
+    family: Family::Scripting,
+    since: "2.6.0",
+    arity: Arity::AtLeast(2),
+    flags: Flags::CONTAINER,
+    acl: Acl::SLOW,
+    summary: "Scripts for EVALSHA.",
+    reply: "depends on the subcommand",
+    ..Spec::ROW
+};
+
+/// `SCRIPT LOAD script`
+pub(super) const SCRIPT_LOAD: Spec = Spec {
+    name: "SCRIPT|LOAD",
+    arity: Arity::Exactly(3),
+    flags: Flags::NOSCRIPT.or(Flags::STALE),
+    acl: Acl::SLOW.or(Acl::SCRIPTING),
+    tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+    beyond: Beyond::Cache(Actions::SCRIPT),
+    summary: "Keeps a script for the caller's EVALSHA.",
+    reply: "bulk string: its SHA-1",
+    run: load,
+    ..SCRIPT
+};
+fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let owner = script::owner(cx);
+    let sha = cx.engine.scripts.keep(owner, args.get(2));
+    cx.out.bulk(sha);
+    Ok(())
+}
+
+/// `SCRIPT EXISTS sha1 [sha1 …]`
+pub(super) const SCRIPT_EXISTS: Spec = Spec {
+    name: "SCRIPT|EXISTS",
+    arity: Arity::AtLeast(3),
+    tips: &["request_policy:all_shards", "response_policy:agg_logical_and"],
+    flags: Flags::NOSCRIPT,
+    summary: "Which scripts the caller has loaded.",
+    reply: "array of integers, 1 or 0",
+    run: exists,
+    ..SCRIPT_LOAD
+};
+fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let owner = script::owner(cx);
+    cx.out.array(args.len() - 2);
+    for sha in args.iter().skip(2) {
+        cx.out.int(cx.engine.scripts.find(&owner, sha).is_some().into());
+    }
+    Ok(())
+}
+
+/// `SCRIPT FLUSH [ASYNC | SYNC]`
+pub(super) const SCRIPT_FLUSH: Spec = Spec {
+    name: "SCRIPT|FLUSH",
+    arity: Arity::AtLeast(2),
+    flags: Flags::NOSCRIPT,
+    tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    summary: "Forgets every loaded script.",
+    reply: "OK",
+    run: flush,
+    ..SCRIPT_LOAD
+};
+fn flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let good = match args.try_get(2) {
+        None => true,
+        Some(option) => args.len() == 3 && (is(option, "ASYNC") || is(option, "SYNC")),
+    };
+    if !good {
+        return Err(CommandError::Text("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+    }
+    cx.engine.scripts.forget_all();
+    cx.out.ok();
+    Ok(())
+}
+
+/// `SCRIPT KILL`
+pub(super) const SCRIPT_KILL: Spec = Spec {
+    name: "SCRIPT|KILL",
+    arity: Arity::Exactly(2),
+    flags: Flags::NOSCRIPT.or(Flags::ALLOW_BUSY),
+    tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    summary: "Ends the running script, unless it has changed something.",
+    reply: "OK",
+    run: kill,
+    ..SCRIPT_LOAD
+};
+fn kill(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    match cx.engine.scripts.kill() {
+        Kill::Done => {
+            cx.out.ok();
+            Ok(())
+        }
+        Kill::NothingRuns => Err(CommandError::Text("NOTBUSY No scripts in execution right now.")),
+        Kill::HasWritten => Err(CommandError::Text(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+             script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        )),
+    }
+}

@@ -1,0 +1,140 @@
+#![allow(clippy::unwrap_used)]
+use crate::testing::{Client, Clock, engine, guarded};
+
+fn eval(client: &mut Client, script: &str) -> String {
+    client.words(&["EVAL", script, "0"])
+}
+
+#[test]
+fn an_endless_script_is_ended_and_catches_nothing() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    for script in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "local function f() while true do end end while true do xpcall(f, function() return 1 end) end",
+        "while true do pcall(redis.call, 'get', 'x') end",
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.starts_with("-ERR") && reply.contains("script"), "{script}: {reply}");
+        assert_eq!(eval(&mut client, "return 1"), ":1|", "the next script runs");
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_depth_too() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    for script in [
+        "local t = {} while true do t[#t + 1] = string.rep('x', 1000000) .. #t end",
+        "return string.rep('x', 1000000000)",
+        "local function f() return f() + 1 end return f()",
+        "local t = {} for i = 1, 1000 do t = {t} end return t",
+        "local t = {} t[1] = t return t",
+        "local t = {} t[1] = t return cjson.encode(t)",
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.contains("ERR"), "{script}: {}", &reply[..reply.len().min(200)]);
+        assert_eq!(eval(&mut client, "return 1"), ":1|", "the next script runs");
+    }
+}
+
+#[test]
+fn nothing_a_script_does_outlasts_it() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    for script in [
+        "string.format = nil",
+        "redis.call = nil",
+        "cjson.encode = nil",
+        "math.floor = function() return 7 end",
+        "_G.x = 1",
+        "x = 1",
+        "setmetatable(_G, {})",
+        "setmetatable(string, {})",
+        "getmetatable('').__index = {}",
+        "loadstring('y = 1')()",
+        "table.insert(_G, 1)",
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.starts_with('-'), "{script}: {reply}");
+    }
+    for absent in
+        ["io", "os.execute", "os.getenv", "require", "dofile", "loadfile", "debug", "rawset", "setfenv", "load"]
+    {
+        let reply = eval(&mut client, &format!("return tostring({absent})"));
+        assert!(reply.contains("nonexistent") || reply.contains("nil"), "{absent}: {reply}");
+    }
+    assert!(eval(&mut client, "return loadstring('\\27Lua')()").starts_with('-'), "compiled chunks");
+    assert!(eval(&mut client, "return loadstring(string.dump(function() return 1 end))()").starts_with('-'));
+    assert_eq!(eval(&mut client, "KEYS[1] = 'x' return string.format('%d', math.floor(2.5))"), "$1|2|");
+    assert_eq!(eval(&mut client, "return #KEYS"), ":0|");
+}
+
+#[test]
+fn a_script_has_its_callers_rights_and_no_more() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = Client::new(&engine, &clock, 0);
+    assert_eq!(root.say("AUTH root-token"), "+OK|");
+    root.say("SET b:1 secret");
+    let mut app = Client::new(&engine, &clock, 0);
+    assert_eq!(app.say("AUTH app app-password"), "+OK|");
+    assert_eq!(eval(&mut app, "return redis.call('set','a:1','v')"), "+OK|");
+    for script in ["return redis.call('get','b:1')", "return redis.pcall('mget','a:1','b:1')"] {
+        let reply = eval(&mut app, script);
+        assert!(reply.starts_with("-NOPERM"), "{reply}");
+    }
+    assert_eq!(app.words(&["EVAL", "return 1", "1", "b:1"]).split(' ').next(), Some("-NOPERM"));
+    let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert!(root.say("SCRIPT LOAD return_1").starts_with("$40|"));
+    assert_eq!(eval(&mut root, "return 1"), ":1|");
+    assert!(app.say(&format!("EVALSHA {sha} 0")).starts_with("-NOSCRIPT"), "another's script");
+    assert_eq!(root.say(&format!("EVALSHA {sha} 0")), ":1|");
+}
+
+#[test]
+fn the_log_tells_what_a_script_did_and_not_the_script() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let log = engine.subscribe_log();
+    eval(
+        &mut client,
+        "redis.call('set','a',1) redis.call('get','a') redis.call('incr','b') return redis.call('spop','none')",
+    );
+    let text = String::from_utf8(log.read().unwrap().1).unwrap();
+    for part in ["MULTI", "\r\nset\r\n", "\r\nincr\r\n", "EXEC"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("EVAL") && !text.contains("get"), "{text}");
+    eval(&mut client, "return redis.call('get','a')");
+    assert!(log.read().unwrap().1.is_empty(), "a script that only reads is no effect");
+}
+
+#[test]
+fn undeclared_keys_anywhere_are_reached_while_others_work() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let (engine, clock) = (&engine, &clock);
+            scope.spawn(move || {
+                let mut client = Client::new(engine, clock, worker);
+                for n in 0..200 {
+                    let script =
+                        format!("for i=1,20 do redis.call('incrby','k'..((i*{})%97),1) end return 1", n + worker);
+                    assert_eq!(eval(&mut client, &script), ":1|");
+                    client.say("MSET x 1 y 2 z 3");
+                    client.say("DEL x y z");
+                }
+            });
+        }
+    });
+    let mut client = Client::new(&engine, &clock, 0);
+    let sum = "local s = 0 for i=0,96 do s = s + (redis.call('get','k'..i) or 0) end return s";
+    assert_eq!(eval(&mut client, sum), ":8000|");
+}
