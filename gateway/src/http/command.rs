@@ -111,7 +111,9 @@ fn path_form(request: &Request<'_>, path: &str, signed: bool, settings: &Http) -
     let writes = request.method == Method::POST || request.method == Method::PUT;
     let body = if writes { &request.body[..] } else { &[] };
     let commands = path_command(path, body, request.query(), signed).map_err(|what| Failure::Malformed(what.into()))?;
-    if !writes && !settings.get_writes && commands::resolve(commands.get(0)).is_ok_and(|spec| !is_harmless(spec)) {
+    let changes = || commands::resolve(commands.get(0)).is_ok_and(|spec| !is_harmless(spec));
+    // Streams are asked for by GET, and refused by name.
+    if !writes && !settings.get_writes && !is_stream(commands.get(0).get(0)) && changes() {
         return Err(Failure::Method(POST_PUT));
     }
     Ok(commands)
