@@ -136,7 +136,7 @@ impl Engine {
         while let Some(item) = batch.items.get(at) {
             if !simple && self.takes_short_road(cx.session) {
                 let run = simple_run(&batch.items[at..]);
-                prefetch(&cx, &batch.items[at..at + run], batch, input);
+                prefetch(&cx, &batch.items[at..at + run]);
             }
             simple = item.spec.is_some_and(|spec| spec.shape() != Shape::Alone) && self.takes_short_road(cx.session);
             let args = batch.args(item, input);
@@ -191,8 +191,7 @@ fn simple_run(items: &[Item]) -> usize {
 
 /// Asks for the memory a run of simple requests will touch: first all buckets, then all entries, so that the waits
 /// overlap. A partition someone holds is passed over: this is only ever a hint.
-fn prefetch(cx: &Cx<'_>, items: &[Item], batch: &Batch, input: &[u8]) {
-    let _ = (batch, input);
+fn prefetch(cx: &Cx<'_>, items: &[Item]) {
     let hashes = || items.iter().filter(|item| item.hash != 0).map(|item| item.hash);
     if hashes().count() < 2 {
         return;
