@@ -234,6 +234,9 @@ fn patterns(pattern: &[u8], text: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{select, subsequence};
+
     use super::*;
     use crate::policy::CONDITION_KEYS;
 
@@ -247,22 +250,23 @@ mod tests {
         }
     }
 
+    const CONDITIONS: [&str; 11] = [
+        r#"{"StringLike":{"aws:PrincipalTag/tenant":"t?"}}"#,
+        r#"{"StringEquals":{"cache:Name":["x","default"]},"Bool":{"aws:SecureTransport":"false"}}"#,
+        r#"{"StringNotEqualsIfExists":{"aws:username":"A"},"StringEqualsIgnoreCase":{"aws:username":"A"}}"#,
+        r#"{"ForAllValues:StringLike":{"cache:Key":["a*","b?"]}}"#,
+        r#"{"ForAnyValue:StringNotLike":{"cache:Key":"${aws:PrincipalTag/tenant}"}}"#,
+        r#"{"NumericLessThanEquals":{"cache:TtlMs":[3,"1.5"]},"NumericNotEquals":{"cache:ValueBytes":-1}}"#,
+        r#"{"DateLessThan":{"aws:CurrentTime":"2023-11-15"},"DateGreaterThan":{"aws:EpochTime":1600000000}}"#,
+        r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","::ffff:127.0.0.0/104"]}}"#,
+        r#"{"NotIpAddress":{"aws:SourceIp":"127.0.0.1"},"Null":{"aws:SourceVpce":true}}"#,
+        r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/${aws:username}"}}"#,
+        r#"{"ArnNotEquals":{"aws:PrincipalArn":"arn:*:iam::*:role/x:y"}}"#,
+    ];
+
     #[test]
     fn two_opinions_agree_on_conditions_that_hold_and_do_not() {
-        let lines = [
-            r#"{"StringLike":{"aws:PrincipalTag/tenant":"t?"}}"#,
-            r#"{"StringEquals":{"cache:Name":["x","default"]},"Bool":{"aws:SecureTransport":"false"}}"#,
-            r#"{"StringNotEqualsIfExists":{"aws:username":"A"},"StringEqualsIgnoreCase":{"aws:username":"A"}}"#,
-            r#"{"ForAllValues:StringLike":{"cache:Key":["a*","b?"]}}"#,
-            r#"{"ForAnyValue:StringNotLike":{"cache:Key":"${aws:PrincipalTag/tenant}"}}"#,
-            r#"{"NumericLessThanEquals":{"cache:TtlMs":[3,"1.5"]},"NumericNotEquals":{"cache:ValueBytes":-1}}"#,
-            r#"{"DateLessThan":{"aws:CurrentTime":"2023-11-15"},"DateGreaterThan":{"aws:EpochTime":1600000000}}"#,
-            r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","::ffff:127.0.0.0/104"]}}"#,
-            r#"{"NotIpAddress":{"aws:SourceIp":"127.0.0.1"},"Null":{"aws:SourceVpce":true}}"#,
-            r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:user/${aws:username}"}}"#,
-            r#"{"ArnNotEquals":{"aws:PrincipalArn":"arn:*:iam::*:role/x:y"}}"#,
-        ];
-        for condition in lines {
+        for condition in CONDITIONS {
             for (choice, about) in
                 (0..=255).step_by(32).flat_map(|choice| (0..128).step_by(7).map(move |about| (choice, about)))
             {
@@ -274,6 +278,62 @@ mod tests {
                     fuzz_policy(&[&[choice, about], &b"a1 bc t*\n"[..], document.as_bytes()].concat());
                 }
             }
+        }
+    }
+
+    /// One statement that is accepted: one of each pair, one to three of everything in a list, a condition or none.
+    fn statement() -> impl Strategy<Value = String> {
+        let actions =
+            ["*", "cache:*", "cache:R*", "CACHE:read", "cache:?rite", "cache:Admin", "s3:Get*", "cache:Subscribe"];
+        let cache = "arn:aws:cache:us-east-1:000000000000";
+        let resources = [
+            "*".to_owned(),
+            "arn:aws:cache:*:*:key/*/*".to_owned(),
+            "arn:aws:s3:::a*".to_owned(),
+            "arn:aws:cache:eu-*:*:key/default/*".to_owned(),
+            format!("{cache}:key/default/a*"),
+            format!("{cache}:key/default/??"),
+            format!("{cache}:key/other/a1"),
+            format!("{cache}:key/default/${{aws:PrincipalTag/tenant}}*"),
+            format!("{cache}:key/default/${{aws:username, 'b'}}${{*}}?"),
+            format!("{cache}:key/default/${{aws:PrincipalTag/none}}*"),
+            format!("{cache}:key/default/${{cache:TtlMs}}"),
+            format!("{cache}:channel/def*/*"),
+            format!("{cache}:channel/default/a%20*"),
+            format!("{cache}:cache/d*t"),
+        ];
+        let list = |words: Vec<String>| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(",");
+        let actions = subsequence(actions.map(str::to_owned).to_vec(), 1..4).prop_map(list);
+        let resources = subsequence(resources.to_vec(), 1..4).prop_map(list);
+        let condition = proptest::option::of(select(CONDITIONS.to_vec()));
+        let words = (select(vec!["Allow", "Deny"]), any::<[bool; 2]>(), actions, resources, condition);
+        words.prop_map(|(effect, [not_actions, not_resources], actions, resources, condition)| {
+            let not = |yes: bool| if yes { "Not" } else { "" };
+            let condition = condition.map_or_else(String::new, |condition| format!(",\"Condition\":{condition}"));
+            format!(
+                r#"{{"Effect":"{effect}","{}Action":[{actions}],"{}Resource":[{resources}]{condition}}}"#,
+                not(not_actions),
+                not(not_resources)
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn two_opinions_agree_on_whole_documents(
+            statements in proptest::collection::vec(statement(), 1..5),
+            choice in any::<u8>(),
+            about in any::<u8>(),
+            names in proptest::collection::vec(select(vec!["a1", "a", "t*", "bb", "a b", "b*x", "é", "%", ""]), 1..4),
+            variables in any::<bool>(),
+        ) {
+            let version = if variables { "2012-10-17" } else { "2008-10-17" };
+            let document = format!(r#"{{"Version":"{version}","Statement":[{}]}}"#, statements.join(","));
+            if variables {
+                prop_assert!(Policy::parse("p", &document).is_ok(), "{}", document);
+            }
+            fuzz_policy(&[&[choice, about], names.join(" ").as_bytes(), b"\n", document.as_bytes()].concat());
         }
     }
 }
