@@ -62,7 +62,8 @@ table! {
     sets::SDIFF, sets::SDIFFSTORE, sets::SSCAN,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
-    pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE,
+    pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,
+    pubsub::PUBSUB, pubsub::PUBSUB_CHANNELS, pubsub::PUBSUB_NUMSUB, pubsub::PUBSUB_NUMPAT,
     transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,
 }
 
@@ -141,7 +142,9 @@ pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
         Denied::Key => CommandError::NoPermission(key.into()),
         Denied::Channel => CommandError::NoPermission(channel.into()),
         Denied::Explicit(_) | Denied::Implicit if has_keys => CommandError::NoPermission(key.into()),
-        Denied::Explicit(_) | Denied::Implicit if matches!(call.spec().beyond, Beyond::Publish | Beyond::Subscribe) => {
+        Denied::Explicit(_) | Denied::Implicit
+            if matches!(call.spec().beyond, Beyond::Publish | Beyond::Subscribe | Beyond::Patterns) =>
+        {
             CommandError::NoPermission(channel.into())
         }
         Denied::Expired | Denied::Revoked => CommandError::NoAuth,
@@ -270,6 +273,9 @@ impl Asks for Call<'_> {
             Beyond::Nothing => {}
             Beyond::Cache(actions) => each(Need::Cache(actions)),
             Beyond::Publish => each(Need::Channel(self.args.get(1), Actions::PUBLISH)),
+            Beyond::Patterns => {
+                self.args.iter().skip(1).for_each(|pattern| each(Need::Pattern(pattern, Actions::SUBSCRIBE)));
+            }
             Beyond::Subscribe => {
                 self.args.iter().skip(1).for_each(|channel| each(Need::Channel(channel, Actions::SUBSCRIBE)));
             }
@@ -363,6 +369,7 @@ fn rights(spec: &Spec) -> String {
         Beyond::Cache(actions) => add(format!("{} on the cache", actions.names().collect::<Vec<_>>().join("+"))),
         Beyond::Publish => add("Publish".to_owned()),
         Beyond::Subscribe => add("Subscribe".to_owned()),
+        Beyond::Patterns => add("Subscribe (cache)".to_owned()),
     }
     if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") }
 }

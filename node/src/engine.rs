@@ -29,7 +29,7 @@ use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, S
 pub(crate) use blocking::block;
 pub use cx::Cx;
 pub(crate) use cx::Outcome;
-pub(crate) use deliver::{deliver_messages, unsubscribe_all};
+pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
 pub(crate) use info::info;
 pub(crate) use random::Random;
 pub use replay::ReplayError;
@@ -219,6 +219,7 @@ impl Engine {
             transaction: None,
             watch: session::Watch::default(),
             channels: std::collections::BTreeSet::new(),
+            patterns: std::collections::BTreeSet::new(),
             inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
             blocked: None,
         }

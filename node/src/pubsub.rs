@@ -6,16 +6,22 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::glob;
+
 /// Who listens to what, in one engine.
 #[derive(Debug, Default)]
 pub(crate) struct PubSub {
     channels: papaya::HashMap<Bytes, Arc<Channel>, foldhash::quality::RandomState>,
+    /// Patterns someone listens to, in the order they came.
+    patterns: Mutex<Vec<(Bytes, Vec<Arc<Inbox>>)>>,
+    /// How many; spares every message the lock when there are none.
+    pattern_count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +39,8 @@ struct Listeners {
 /// One message on its way to one subscriber.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
+    /// The pattern it was heard by, if by one.
+    pub(crate) pattern: Option<Bytes>,
     pub(crate) channel: Bytes,
     pub(crate) payload: Bytes,
 }
@@ -138,14 +146,63 @@ impl PubSub {
         }
     }
 
-    /// Puts a message into every listener's inbox; how many there were.
+    pub(crate) fn subscribe_pattern(&self, pattern: &Bytes, inbox: &Arc<Inbox>) {
+        let mut patterns = self.patterns.lock();
+        match patterns.iter_mut().find(|(each, _)| each == pattern) {
+            Some((_, inboxes)) => inboxes.push(inbox.clone()),
+            None => patterns.push((pattern.clone(), vec![inbox.clone()])),
+        }
+        self.pattern_count.store(patterns.len(), Ordering::Release);
+    }
+
+    pub(crate) fn unsubscribe_pattern(&self, pattern: &Bytes, inbox: &Arc<Inbox>) {
+        let mut patterns = self.patterns.lock();
+        for (_, inboxes) in patterns.iter_mut().filter(|(each, _)| each == pattern) {
+            inboxes.retain(|one| !Arc::ptr_eq(one, inbox));
+        }
+        patterns.retain(|(_, inboxes)| !inboxes.is_empty());
+        self.pattern_count.store(patterns.len(), Ordering::Release);
+    }
+
+    /// Puts a message into every listener's inbox, by its channel and then by patterns; how many times.
     pub(crate) fn publish(&self, channel: &[u8], payload: &[u8]) -> usize {
         let map = self.channels.pin();
-        let Some((channel, found)) = map.get_key_value(channel) else { return 0 };
-        let message = Message { channel: channel.clone(), payload: Bytes::copy_from_slice(payload) };
-        let listeners = found.listeners.lock();
-        listeners.inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
-        listeners.inboxes.len()
+        let patterned = self.pattern_count.load(Ordering::Acquire) > 0;
+        let found = map.get_key_value(channel);
+        if found.is_none() && !patterned {
+            return 0;
+        }
+        let name = found.map_or_else(|| Bytes::copy_from_slice(channel), |(channel, _)| channel.clone());
+        let message = Message { pattern: None, channel: name, payload: Bytes::copy_from_slice(payload) };
+        let mut heard = 0;
+        if let Some((_, found)) = found {
+            let listeners = found.listeners.lock();
+            listeners.inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
+            heard = listeners.inboxes.len();
+        }
+        if patterned {
+            for (pattern, inboxes) in self.patterns.lock().iter().filter(|(each, _)| glob::matches(each, channel)) {
+                let message = Message { pattern: Some(pattern.clone()), ..message.clone() };
+                inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
+                heard += inboxes.len();
+            }
+        }
+        heard
+    }
+
+    /// How many listen to a channel by its name.
+    pub(crate) fn listeners(&self, channel: &[u8]) -> usize {
+        self.channels.pin().get(channel).map_or(0, |found| found.listeners.lock().inboxes.len())
+    }
+
+    /// The channels that someone listens to by name.
+    pub(crate) fn channel_names(&self) -> Vec<Bytes> {
+        self.channels.pin().keys().cloned().collect()
+    }
+
+    /// Patterns someone listens to.
+    pub(crate) fn patterns(&self) -> usize {
+        self.pattern_count.load(Ordering::Acquire)
     }
 
     /// Channels someone listens to.
@@ -179,10 +236,28 @@ mod tests {
     }
 
     #[test]
+    fn patterns_hear_what_fits_them_after_the_channel_itself() {
+        let pubsub = PubSub::default();
+        let inbox = Arc::new(Inbox::new(10_000));
+        let (channel, pattern) = (Bytes::from_static(b"news.a"), Bytes::from_static(b"news.*"));
+        pubsub.subscribe_pattern(&pattern, &inbox);
+        assert_eq!((pubsub.publish(b"news.b", b"1"), pubsub.publish(b"other", b"2"), pubsub.patterns()), (1, 0, 1));
+        pubsub.subscribe(&channel, &inbox);
+        assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.listeners(b"news.a")), (2, 1));
+        let heard: Vec<_> =
+            inbox.take().into_iter().map(|message| (message.pattern.is_some(), message.payload)).collect();
+        assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
+        pubsub.unsubscribe_pattern(&pattern, &inbox);
+        assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));
+    }
+
+    #[test]
     fn an_inbox_holds_its_bytes_and_no_more() {
-        let one = Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }.weight();
+        let one = Message { pattern: None, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }
+            .weight();
         let inbox = Inbox::new(2 * one);
-        let message = || Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") };
+        let message =
+            || Message { pattern: None, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") };
         inbox.put(message());
         inbox.put(message());
         assert!(inbox.is_full() && !inbox.overflowed());

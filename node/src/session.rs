@@ -47,6 +47,7 @@ pub struct Session {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watch: Watch,
     pub(crate) channels: BTreeSet<Bytes>,
+    pub(crate) patterns: BTreeSet<Bytes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) blocked: Option<Blocked>,
 }
@@ -142,13 +143,18 @@ impl Session {
 
     /// Whether the client listens to channels.
     pub fn is_subscribed(&self) -> bool {
-        !self.channels.is_empty()
+        self.listens_to() > 0
     }
 
     /// Whether the protocol lets it ask only for subscriptions now.
     #[inline]
+    /// Channels and patterns it listens to.
+    pub(crate) fn listens_to(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
     pub(crate) fn only_subscriptions(&self) -> bool {
-        self.protocol == 2 && !self.channels.is_empty()
+        self.protocol == 2 && self.listens_to() > 0
     }
 
     pub(crate) fn is_connection(&self) -> bool {

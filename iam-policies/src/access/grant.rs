@@ -60,6 +60,11 @@ impl Grant {
         self
     }
 
+    /// Whether it comes from a user's access string.
+    pub fn is_of_user(&self) -> bool {
+        matches!(self.rights, Rights::User(_))
+    }
+
     /// Whether everything is allowed, so that nothing needs to be asked.
     #[inline]
     pub fn is_full(&self) -> bool {

@@ -431,7 +431,7 @@ fn describe(cx: &Cx<'_>) -> String {
     let (queued, queued_bytes) = cx.executing.map_or((-1, 0), |(commands, bytes)| (commands as i64, bytes));
     let flags = flags(session, cx.executing.is_some());
     let mut line = format!(
-        "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={flags} db=0 sub={} psub=0 ssub=0 \
+        "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub=0 \
          multi={queued} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 \
          tot-mem=0 events=r cmd={} user={} redir=-1 resp={}",
         session.id,
@@ -439,6 +439,7 @@ fn describe(cx: &Cx<'_>) -> String {
         seconds_since(session.since_ms),
         seconds_since(session.last_ms),
         session.channels.len(),
+        session.patterns.len(),
         session.last_command.to_ascii_lowercase(),
         session.principal().unwrap_or("(none)"),
         session.protocol,

@@ -1,10 +1,12 @@
 //! Publish and subscribe.
 
 use bytes::Bytes;
+use larder_iam_policies::access::Actions;
 
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Spec};
-use crate::engine::{Cx, Outcome, deliver_messages};
+use crate::engine::{Cx, Outcome, deliver_messages, may_listen};
 use crate::error::CommandError;
+use crate::glob;
 use crate::metrics::Gauge;
 use crate::resp::Args;
 
@@ -49,22 +51,53 @@ pub(super) const SUBSCRIBE: Spec = Spec {
     ..Spec::ROW
 };
 fn subscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let channels_max = cx.engine.config.limits.channels_max;
-    let new = args.iter().skip(1).filter(|channel| !cx.session.channels.contains(*channel)).count();
-    if cx.session.channels.len() + new > channels_max {
-        return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
-    }
+    room(cx, args.iter().skip(1).filter(|channel| !cx.session.channels.contains(*channel)).count())?;
     for channel in args.iter().skip(1) {
         let channel = Bytes::copy_from_slice(channel);
-        if cx.session.channels.is_empty() {
-            cx.cells.shift(Gauge::Subscribers, 1);
-        }
+        count_listener(cx);
         if cx.session.channels.insert(channel.clone()) {
             cx.engine.pubsub.subscribe(&channel, &cx.session.inbox);
         }
         reply(cx, "subscribe", Some(&channel));
     }
     Ok(())
+}
+
+/// `PSUBSCRIBE pattern [pattern …]`
+pub(super) const PSUBSCRIBE: Spec = Spec {
+    name: "PSUBSCRIBE",
+    beyond: Beyond::Patterns,
+    summary: "Listens to every channel that fits a pattern; messages of channels the caller may not hear are left out.",
+    reply: "for each pattern a push: psubscribe, the pattern, how many are listened to",
+    run: psubscribe,
+    ..SUBSCRIBE
+};
+fn psubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    room(cx, args.iter().skip(1).filter(|pattern| !cx.session.patterns.contains(*pattern)).count())?;
+    for pattern in args.iter().skip(1) {
+        let pattern = Bytes::copy_from_slice(pattern);
+        count_listener(cx);
+        if cx.session.patterns.insert(pattern.clone()) {
+            cx.engine.pubsub.subscribe_pattern(&pattern, &cx.session.inbox);
+        }
+        reply(cx, "psubscribe", Some(&pattern));
+    }
+    Ok(())
+}
+
+/// Whether a connection may listen to so many more.
+fn room(cx: &Cx<'_>, new: usize) -> Result<(), CommandError> {
+    let channels_max = cx.engine.config.limits.channels_max;
+    if cx.session.listens_to() + new > channels_max {
+        return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
+    }
+    Ok(())
+}
+
+fn count_listener(cx: &Cx<'_>) {
+    if cx.session.listens_to() == 0 {
+        cx.cells.shift(Gauge::Subscribers, 1);
+    }
 }
 
 /// `UNSUBSCRIBE [channel …]`
@@ -95,12 +128,115 @@ fn unsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     for channel in channels {
         if cx.session.channels.remove(&channel) {
             cx.engine.pubsub.unsubscribe(&channel, &cx.session.inbox);
-            if cx.session.channels.is_empty() {
-                cx.cells.shift(Gauge::Subscribers, -1);
-            }
+            uncount_listener(cx);
         }
         reply(cx, "unsubscribe", Some(&channel));
     }
+    Ok(())
+}
+
+/// `PUNSUBSCRIBE [pattern …]`
+pub(super) const PUNSUBSCRIBE: Spec = Spec {
+    name: "PUNSUBSCRIBE",
+    summary: "Stops listening to these patterns, or to all.",
+    reply: "for each pattern a push: punsubscribe, the pattern, how many are still listened to",
+    run: punsubscribe,
+    ..UNSUBSCRIBE
+};
+fn punsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    hear(cx);
+    let patterns: Vec<Bytes> = if args.len() > 1 {
+        args.iter().skip(1).map(Bytes::copy_from_slice).collect()
+    } else {
+        cx.session.patterns.iter().cloned().collect()
+    };
+    if patterns.is_empty() {
+        reply(cx, "punsubscribe", None);
+    }
+    for pattern in patterns {
+        if cx.session.patterns.remove(&pattern) {
+            cx.engine.pubsub.unsubscribe_pattern(&pattern, &cx.session.inbox);
+            uncount_listener(cx);
+        }
+        reply(cx, "punsubscribe", Some(&pattern));
+    }
+    Ok(())
+}
+
+fn uncount_listener(cx: &Cx<'_>) {
+    if cx.session.listens_to() == 0 {
+        cx.cells.shift(Gauge::Subscribers, -1);
+    }
+}
+
+/// `PUBSUB CHANNELS | NUMSUB | NUMPAT`
+pub(super) const PUBSUB: Spec = Spec {
+    name: "PUBSUB",
+    family: Family::Pubsub,
+    since: "2.8.0",
+    arity: Arity::AtLeast(2),
+    flags: Flags::CONTAINER,
+    acl: Acl::SLOW,
+    summary: "Who listens.",
+    reply: "as its subcommands",
+    ..Spec::ROW
+};
+
+/// `PUBSUB CHANNELS [pattern]`
+pub(super) const PUBSUB_CHANNELS: Spec = Spec {
+    name: "PUBSUB|CHANNELS",
+    arity: Arity::AtLeast(2),
+    flags: Flags::PUBSUB.or(Flags::LOADING).or(Flags::STALE),
+    acl: Acl::PUBSUB.or(Acl::SLOW),
+    beyond: Beyond::Cache(Actions::LIST),
+    summary: "The channels that someone listens to by name.",
+    reply: "array of bulk strings",
+    run: channels,
+    ..PUBSUB
+};
+fn channels(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::Said(
+            "ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.".to_owned(),
+        ));
+    }
+    let mut names = cx.engine.pubsub.channel_names();
+    names.retain(|name| args.try_get(2).is_none_or(|pattern| glob::matches(pattern, name)));
+    names.retain(|name| may_listen(cx.session, name, cx.now));
+    cx.out.array(names.len());
+    names.iter().for_each(|name| cx.out.bulk(name));
+    Ok(())
+}
+
+/// `PUBSUB NUMSUB [channel …]`
+pub(super) const PUBSUB_NUMSUB: Spec = Spec {
+    name: "PUBSUB|NUMSUB",
+    summary: "How many listen to each of these channels by name.",
+    reply: "array: each channel and its number",
+    run: numsub,
+    ..PUBSUB_CHANNELS
+};
+fn numsub(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    cx.out.array((args.len() - 2) * 2);
+    for channel in args.iter().skip(2) {
+        cx.out.bulk(channel);
+        let number = if may_listen(cx.session, channel, cx.now) { cx.engine.pubsub.listeners(channel) } else { 0 };
+        cx.out.int(number as i64);
+    }
+    Ok(())
+}
+
+/// `PUBSUB NUMPAT`
+pub(super) const PUBSUB_NUMPAT: Spec = Spec {
+    name: "PUBSUB|NUMPAT",
+    arity: Arity::Exactly(2),
+    summary: "How many patterns someone listens to.",
+    reply: "integer",
+    run: numpat,
+    ..PUBSUB_CHANNELS
+};
+fn numpat(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    cx.out.int(cx.engine.pubsub.patterns() as i64);
     Ok(())
 }
 
@@ -118,5 +254,5 @@ fn reply(cx: &mut Cx<'_>, what: &str, channel: Option<&[u8]>) {
         Some(channel) => cx.out.bulk(channel),
         None => cx.out.null(),
     }
-    cx.out.int(cx.session.channels.len() as i64);
+    cx.out.int(cx.session.listens_to() as i64);
 }

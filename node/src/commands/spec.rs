@@ -460,6 +460,8 @@ pub enum Beyond {
     Publish,
     /// Subscribe on every argument.
     Subscribe,
+    /// Subscribe on the cache, for the patterns that the arguments are.
+    Patterns,
 }
 
 /// Which TTL a command's key has because of it.

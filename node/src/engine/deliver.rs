@@ -61,14 +61,31 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     }
     let cells = session.engine.metrics.of(session.worker);
     for message in session.inbox.take() {
-        if !session.channels.contains(&message.channel) {
+        let listens = match &message.pattern {
+            Some(pattern) => session.patterns.contains(pattern),
+            None => session.channels.contains(&message.channel),
+        };
+        if !listens {
             continue;
         }
-        if !may_hear(session, &message.channel, now) {
-            return false;
+        match &message.pattern {
+            Some(pattern) if !may(session, b"PSUBSCRIBE", pattern, now) => return false,
+            None if !may(session, b"SUBSCRIBE", &message.channel, now) => return false,
+            // A pattern may reach further than its listener's rights: what they do not cover is not for it.
+            Some(_) if !may_hear_by_pattern(session, &message.channel, now) => continue,
+            _ => {}
         }
-        out.push(3);
-        out.bulk("message");
+        match message.pattern {
+            Some(pattern) => {
+                out.push(4);
+                out.bulk("pmessage");
+                out.bulk_shared(pattern);
+            }
+            None => {
+                out.push(3);
+                out.bulk("message");
+            }
+        }
         out.bulk_shared(message.channel);
         out.bulk_shared(message.payload);
         cells.add(Count::Delivered, 1);
@@ -76,22 +93,36 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     true
 }
 
-fn may_hear(session: &Session, channel: &[u8], now: Now) -> bool {
+/// Whether the client may still listen so.
+fn may(session: &Session, command: &[u8], what: &[u8], now: Now) -> bool {
     let Some(identity) = &session.identity else { return false };
     if identity.grant.is_full() {
         return true;
     }
-    let request = OwnedArgs::from_slices([&b"SUBSCRIBE"[..], channel]);
+    let request = OwnedArgs::from_slices([command, what]);
     let call = Call::new(request.as_args(), now);
     call.is_ok_and(|call| identity.grant.permit(&identity.inside, call, now.wall_ms).is_ok())
 }
 
-/// Leaves every channel.
+/// Whether the client could listen to this channel: what it is shown of channels is filtered by its rights.
+pub(crate) fn may_listen(session: &Session, channel: &[u8], now: Now) -> bool {
+    may(session, b"SUBSCRIBE", channel, now)
+}
+
+/// Whether a message heard by a pattern is for the client. A user's access string names its patterns, as in redis, and
+/// with them what they match; a policy names channels.
+fn may_hear_by_pattern(session: &Session, channel: &[u8], now: Now) -> bool {
+    let is_user = session.identity.as_ref().is_some_and(|identity| identity.grant.is_of_user());
+    is_user || may(session, b"SUBSCRIBE", channel, now)
+}
+
+/// Leaves every channel and pattern.
 pub(crate) fn unsubscribe_all(session: &mut Session) {
-    let channels = std::mem::take(&mut session.channels);
-    if channels.is_empty() {
+    if session.listens_to() == 0 {
         return;
     }
+    let (channels, patterns) = (std::mem::take(&mut session.channels), std::mem::take(&mut session.patterns));
     channels.iter().for_each(|channel| session.engine.pubsub.unsubscribe(channel, &session.inbox));
+    patterns.iter().for_each(|pattern| session.engine.pubsub.unsubscribe_pattern(pattern, &session.inbox));
     session.engine.metrics.of(session.worker).shift(Gauge::Subscribers, -1);
 }

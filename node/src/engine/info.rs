@@ -207,7 +207,8 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     count(text, Count::Hits);
     count(text, Count::Misses);
     put(text, "pubsub_channels", cx.engine.pubsub.channels());
-    put_all(text, &["pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks"], "0");
+    put(text, "pubsub_patterns", cx.engine.pubsub.patterns());
+    put_all(text, &["pubsubshard_channels", "latest_fork_usec", "total_forks"], "0");
     put_all(text, &["migrate_cached_sockets", "slave_expires_tracked_keys"], "0");
     let defrag = ["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses"];
     put_all(text, &defrag, "0");

@@ -169,3 +169,17 @@ fn strangers_to_the_network_are_not_let_in() {
     let peer = crate::Peer { source: Source::new([10, 0, 0, 1].into(), false, 6379), address, local: address };
     assert!(engine.open(peer, 0, clock.now()).is_err());
 }
+
+#[test]
+fn a_pattern_hears_what_its_listener_may() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut publisher = root(&engine, &clock);
+    let mut tenant = login(&engine, &clock, "tenant-token");
+    assert!(tenant.say("PSUBSCRIBE a:*").starts_with("-NOPERM"), "patterns need Subscribe on the cache");
+    let mut app = login(&engine, &clock, "app app-password");
+    assert!(app.say("PSUBSCRIBE a:c*").starts_with("-NOPERM"), "another pattern than the access string's");
+    assert_eq!(app.say("PSUBSCRIBE a:*"), "*3|$10|psubscribe|$3|a:*|:1|");
+    assert_eq!(publisher.say("PUBLISH a:c one"), ":1|");
+    assert_eq!(app.hear().0, "*4|$8|pmessage|$3|a:*|$3|a:c|$3|one|");
+}
