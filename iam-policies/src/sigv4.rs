@@ -46,10 +46,8 @@ pub struct SignedRequest<'a> {
 
 impl<'a> SignedRequest<'a> {
     /// The values of a header.
-    pub(crate) fn header(&self, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a, '_> {
-        let headers = self.headers;
-        let name = name.to_owned();
-        headers.iter().filter(move |(each, _)| *each == name).map(|(_, value)| *value)
+    pub(crate) fn header<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.headers.iter().filter(move |(each, _)| *each == name).map(|(_, value)| *value)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The canonical request and the string to sign.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
@@ -10,13 +12,21 @@ use crate::access::AuthnError;
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(HEX[usize::from(digit)])).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text
 }
+
+/// The SHA-256 of nothing, which most reads have for a body.
+const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// The SHA-256 of the body in hex; what `x-amz-content-sha256` says must be just that. The body is the command, so a
 /// signature that leaves it out is refused.
 pub(super) fn body_hash(request: &SignedRequest<'_>) -> Result<String, AuthnError> {
-    let hash = hex(&Sha256::digest(request.body));
+    let hash = if request.body.is_empty() { OF_NOTHING.to_owned() } else { hex(&Sha256::digest(request.body)) };
     let mut said = request.header("x-amz-content-sha256");
     match (said.next(), said.next()) {
         (None, _) => Ok(hash),
@@ -95,9 +105,13 @@ fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
             "a signed path may have no empty, `.` or `..` segment: send such a key in the body, or percent-encoded",
         ));
     }
-    let normal = if odd && paths == Paths::Normalised { normalised(path) } else { path.to_owned() };
-    let normal = if normal.is_empty() { "/" } else { &normal };
-    normal.bytes().for_each(|byte| if byte == b'/' { text.push('/') } else { encode(text, byte) });
+    let normal = if odd && paths == Paths::Normalised { Cow::Owned(normalised(path)) } else { Cow::Borrowed(path) };
+    let normal = if normal.is_empty() { "/" } else { &*normal };
+    if normal.bytes().all(|byte| byte == b'/' || is_unreserved(byte)) {
+        text.push_str(normal);
+    } else {
+        normal.bytes().for_each(|byte| if byte == b'/' { text.push('/') } else { encode(text, byte) });
+    }
     Ok(())
 }
 
@@ -151,8 +165,12 @@ fn recoded(part: &str) -> Result<String, AuthnError> {
     Ok(text)
 }
 
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 fn encode(text: &mut String, byte: u8) {
-    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+    if is_unreserved(byte) {
         text.push(char::from(byte));
         return;
     }
@@ -164,6 +182,9 @@ fn encode(text: &mut String, byte: u8) {
 
 /// Trims, and makes each run of blanks one space, inside quotes too.
 fn collapsed(text: &mut String, value: &str) {
+    if !value.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
+        return text.push_str(value);
+    }
     let words = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
     for (at, word) in words.enumerate() {
         if at > 0 {
