@@ -16,10 +16,11 @@ mod tests;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use lru::LruCache;
 use parking_lot::Mutex;
 
@@ -75,6 +76,8 @@ pub(crate) struct Key {
     /// The secret, of access keys.
     pub(crate) secret: Option<Box<[u8]>>,
     pub(crate) issuer: IssuerKey,
+    /// Who signs with it, once somebody has: the same for every request.
+    pub(crate) caller: OnceLock<Caller>,
 }
 
 impl std::fmt::Debug for Key {
@@ -110,11 +113,12 @@ pub(crate) struct CacheAccess {
 type GrantKey = (Arc<str>, Arc<str>);
 
 /// Grants compiled lately, by caller and cache.
-pub(crate) struct Grants(Mutex<LruCache<GrantKey, Arc<Grant>>>);
+pub(crate) struct Grants(Mutex<LruCache<GrantKey, Arc<Grant>, RandomState>>);
 
 impl Default for Grants {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(NonZeroUsize::MIN.saturating_add(GRANTS_MAX - 1))))
+        let most = NonZeroUsize::MIN.saturating_add(GRANTS_MAX - 1);
+        Self(Mutex::new(LruCache::with_hasher(most, RandomState::default())))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -445,13 +445,14 @@ impl Checker<'_> {
                 let issuer = IssuerKey::of_secret(secret);
                 keys.insert(
                     key.id.as_str().into(),
-                    Key { principal: name.clone(), secret: Some(secret.into()), issuer },
+                    Key { principal: name.clone(), secret: Some(secret.into()), issuer, caller: OnceLock::new() },
                 );
             }
             for (key_at, key) in principal.public_keys.iter().enumerate() {
                 match IssuerKey::of_public_pem(key.ed25519_pem.as_bytes()) {
                     Ok(issuer) => {
-                        keys.insert(key.id.as_str().into(), Key { principal: name.clone(), secret: None, issuer });
+                        let key_of = Key { principal: name.clone(), secret: None, issuer, caller: OnceLock::new() };
+                        keys.insert(key.id.as_str().into(), key_of);
                     }
                     Err(why) => self.wrong(format!("principal[{at}].public_keys[{key_at}].ed25519_pem"), why),
                 }

@@ -16,6 +16,7 @@ mod parse;
 mod pubsub;
 mod scripting;
 mod sets;
+mod sorted_sets;
 mod spec;
 mod strings;
 mod transactions;
@@ -60,6 +61,14 @@ table! {
     sets::SADD, sets::SREM, sets::SISMEMBER, sets::SMISMEMBER, sets::SCARD, sets::SMEMBERS, sets::SRANDMEMBER,
     sets::SPOP, sets::SMOVE, sets::SINTER, sets::SINTERCARD, sets::SINTERSTORE, sets::SUNION, sets::SUNIONSTORE,
     sets::SDIFF, sets::SDIFFSTORE, sets::SSCAN,
+    sorted_sets::ZADD, sorted_sets::ZINCRBY, sorted_sets::ZREM, sorted_sets::ZCARD, sorted_sets::ZSCORE,
+    sorted_sets::ZMSCORE, sorted_sets::ZRANK, sorted_sets::ZREVRANK, sorted_sets::ZCOUNT, sorted_sets::ZLEXCOUNT,
+    sorted_sets::ZRANGE, sorted_sets::ZREVRANGE, sorted_sets::ZRANGEBYSCORE, sorted_sets::ZREVRANGEBYSCORE,
+    sorted_sets::ZRANGEBYLEX, sorted_sets::ZREVRANGEBYLEX, sorted_sets::ZRANGESTORE, sorted_sets::ZREMRANGEBYRANK,
+    sorted_sets::ZREMRANGEBYSCORE, sorted_sets::ZREMRANGEBYLEX, sorted_sets::ZPOPMIN, sorted_sets::ZPOPMAX,
+    sorted_sets::ZMPOP, sorted_sets::ZRANDMEMBER, sorted_sets::ZSCAN, sorted_sets::ZUNION, sorted_sets::ZINTER,
+    sorted_sets::ZDIFF, sorted_sets::ZINTERCARD, sorted_sets::ZUNIONSTORE, sorted_sets::ZINTERSTORE,
+    sorted_sets::ZDIFFSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,

@@ -151,3 +151,10 @@ pub(crate) fn dump(engine: &Engine, now: Now) -> std::collections::BTreeMap<Vec<
     }
     all
 }
+
+/// Random numbers of a seed.
+pub(crate) fn draws(seed: u64) -> impl FnMut() -> u64 {
+    use rand::{Rng, SeedableRng};
+    let mut generator = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(seed);
+    move || generator.next_u64()
+}

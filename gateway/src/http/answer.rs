@@ -58,6 +58,8 @@ impl Answer {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        // One allocation: the answer's, the request id, and hyper's Date and Content-Length.
+        headers.reserve(self.headers.len() + 3);
         headers.insert(X_REQUEST_ID, request_id);
         headers.extend(self.headers);
         response

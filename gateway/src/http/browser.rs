@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Which names and origins are ours.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +77,7 @@ impl Names {
     }
 
     fn admit_page(&self, authority: &str, headers: &HeaderMap) -> Result<(), Foreign> {
-        let site = headers.get("sec-fetch-site");
+        let site = headers.get(SEC_FETCH_SITE);
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
             return if site.is_some_and(|site| site == "cross-site") { Err(Foreign::Origin) } else { Ok(()) };

@@ -14,6 +14,8 @@ use crate::config::Http;
 use crate::failure::{Failure, backend_status};
 use crate::serve::Visit;
 
+const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
+const RESPONSE_FORMAT: HeaderName = HeaderName::from_static("upstash-response-format");
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 const POST: &[Method] = &[Method::POST];
 const POST_PUT: &[Method] = &[Method::POST, Method::PUT];
@@ -50,12 +52,12 @@ impl Format {
     /// # Errors
     /// 400 for unknown values, and for both at once.
     fn read(request: &Request<'_>) -> Result<Format, Failure> {
-        let encoding = match request.header("upstash-encoding")? {
+        let encoding = match request.header(&ENCODING)? {
             None => Encoding::Plain,
             Some(text) if text.eq_ignore_ascii_case("base64") => Encoding::Base64,
             Some(_) => return Err(Failure::Malformed("Upstash-Encoding can only be base64".into())),
         };
-        match request.header("upstash-response-format")? {
+        match request.header(&RESPONSE_FORMAT)? {
             None => Ok(Format::Json(encoding)),
             Some(text) if text.eq_ignore_ascii_case("json") => Ok(Format::Json(encoding)),
             Some(text) if text.eq_ignore_ascii_case("resp2") => match encoding {
@@ -221,8 +223,7 @@ pub(crate) fn failed(failure: &Failure, format: Option<Format>) -> Answer {
 
 /// The format for a failure that came before the headers were judged.
 pub(crate) fn format_of(headers: &http::HeaderMap) -> Option<Format> {
-    let resp2 =
-        headers.get("upstash-response-format").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"resp2"));
+    let resp2 = headers.get(RESPONSE_FORMAT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"resp2"));
     resp2.then_some(Format::Resp2)
 }
 

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Answer, JSON};
 use super::browser::Foreign;
+use super::etag::hex;
 use super::request::{Place, Request};
 use super::{command, resource};
 use crate::config::{Limits, SourceFrom};
@@ -188,7 +189,9 @@ impl Gateway {
     /// Bytes to bytes: everything a request can be answered with leaves here.
     async fn answer(&self, request: http::Request<Incoming>, origin: &Origin, seat: &Seat) -> Response<Full<Bytes>> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:08x}{number:016x}", self.run);
+        let mut id = String::with_capacity(24);
+        hex(&self.run.to_be_bytes(), &mut id);
+        hex(&number.to_be_bytes(), &mut id);
         let (parts, body) = request.into_parts();
         let dialect = Place::of(parts.uri.path()).dialect;
         let mut bytes_in = 0;

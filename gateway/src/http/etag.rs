@@ -24,7 +24,20 @@ impl ETag {
 
     /// As it stands in the header, quotes included.
     pub(crate) fn text(self) -> String {
-        format!("\"{:032x}\"", u128::from_be_bytes(self.0))
+        let mut text = String::with_capacity(34);
+        text.push('"');
+        hex(&self.0, &mut text);
+        text.push('"');
+        text
+    }
+}
+
+/// Lower-case hex, appended. For what is made for every request, where the formatter took longer than all it formats.
+pub(crate) fn hex(bytes: &[u8], text: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
     }
 }
 

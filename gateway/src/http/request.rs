@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use larder_iam_policies::access::{AuthnError, Evidence};
 use larder_iam_policies::sigv4::SignedRequest;
 use smallvec::SmallVec;
@@ -92,7 +92,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// 400 when it stands more often, or is not ASCII.
-    pub(crate) fn header(&self, name: &'static str) -> Result<Option<&'a str>, Failure> {
+    pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
         let mut values = self.headers.get_all(name).iter();
         let Some(value) = values.next() else { return Ok(None) };
         match (value.to_str(), values.next()) {
@@ -109,7 +109,7 @@ impl<'a> Request<'a> {
     pub(crate) fn shown(&self, settings: &Http) -> Result<Shown<'a>, Failure> {
         let presigned = pairs(self.query()).any(|(name, _)| is_presign(name));
         let token = pairs(self.query()).find(|(name, _)| *name == "_token").and_then(|(_, value)| value);
-        let kind = match (self.header("authorization")?, presigned) {
+        let kind = match (self.header(&header::AUTHORIZATION)?, presigned) {
             (Some(_), true) => return Err(Failure::Malformed("send one credential, in the head or in the URL".into())),
             (Some(text), false) => Kind::of(text)?,
             (None, true) => Kind::Signed,

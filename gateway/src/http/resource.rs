@@ -1,6 +1,6 @@
 //! The resource dialect: `keys/{key}` and `sessions` under `/v1/caches/{cache}` (contract section 5).
 
-use http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use larder_node::db::entry::ATTRIBUTE_BYTES_MAX;
 
@@ -95,21 +95,21 @@ pub(crate) fn parameter(request: &Request<'_>, name: &str) -> Result<Option<Stri
 }
 
 fn conditions(request: &Request<'_>) -> Result<Conditions, Failure> {
-    let tags = |name| match request.header(name)? {
+    let tags = |name: &HeaderName| match request.header(name)? {
         None => Ok(None),
         Some(text) => {
             let malformed = || Failure::Malformed(format!("{name} is * or a list of quoted tags").into());
             Tags::read(text).map(Some).ok_or_else(malformed)
         }
     };
-    Ok(Conditions { if_match: tags("if-match")?, if_none_match: tags("if-none-match")? })
+    Ok(Conditions { if_match: tags(&IF_MATCH)?, if_none_match: tags(&IF_NONE_MATCH)? })
 }
 
 /// `?ttl_ms=`, or else `Cache-Control: max-age=` seconds.
 fn ttl_ms(request: &Request<'_>) -> Result<Option<u64>, Failure> {
     let given = match parameter(request, "ttl_ms")? {
         Some(text) => Some((text.parse::<u64>().ok(), 1)),
-        None => request.header("cache-control")?.and_then(|text| {
+        None => request.header(&CACHE_CONTROL)?.and_then(|text| {
             let mut ages = text.split(',').filter_map(|part| part.trim().strip_prefix("max-age="));
             ages.next_back().map(|age| (age.parse::<u64>().ok(), 1000))
         }),
@@ -126,7 +126,7 @@ fn ttl_ms(request: &Request<'_>) -> Result<Option<u64>, Failure> {
 
 /// The media type to store; `None` for the default.
 fn content_type(request: &Request<'_>) -> Result<Option<String>, Failure> {
-    match request.header("content-type")? {
+    match request.header(&CONTENT_TYPE)? {
         None => Ok(None),
         Some(text) if text.eq_ignore_ascii_case(OCTET_STREAM) => Ok(None),
         Some(text) if text.len() <= ATTRIBUTE_BYTES_MAX && !text.is_empty() => Ok(Some(text.to_owned())),

@@ -113,7 +113,7 @@ fn known_form(id: &str) -> Result<String, Failure> {
 
 /// `If-Match: 3`, or `"3"` as the ETag says it.
 fn if_match(request: &Request<'_>) -> Result<Option<u64>, Failure> {
-    let Some(text) = request.header("if-match")? else { return Ok(None) };
+    let Some(text) = request.header(&http::header::IF_MATCH)? else { return Ok(None) };
     let text = text.trim();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     match bare.parse() {
@@ -124,7 +124,7 @@ fn if_match(request: &Request<'_>) -> Result<Option<u64>, Failure> {
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request<'_>) -> Result<T, Failure> {
-    if let Some(text) = request.header("content-type")? {
+    if let Some(text) = request.header(&http::header::CONTENT_TYPE)? {
         let kind = text.split(';').next().unwrap_or_default().trim();
         if !["application/json", "application/merge-patch+json"].iter().any(|json| kind.eq_ignore_ascii_case(json)) {
             return Err(Failure::Malformed("the body of a session request is JSON: send application/json".into()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::chain::{Known, Proof};
-use super::{Access, AuthnError, Caller, Evidence, SERVICE};
+use super::{Access, AuthnError, Caller, Evidence, Key, SERVICE};
 use crate::acl::AccessString;
 use crate::jwt::{Token, Verified, is_jwt};
 use crate::sigv4::{self, Claim, Rules, SignedRequest, connect_token_request};
@@ -54,7 +54,7 @@ impl Access {
         };
         let checked = sigv4::verify(request, &claim, &key, &Rules::strict(&self.region, SERVICE), wall_ms);
         match (found, secret) {
-            (Some((id, key)), Some(_)) => checked.map(|()| self.of_key(id, &key.principal)),
+            (Some((id, key)), Some(_)) => checked.map(|()| self.of_key(id, key)),
             _ => Err(match checked {
                 Err(error) if error.code != "SignatureDoesNotMatch" || !rules_fit(&claim, &self.region) => error,
                 _ => AuthnError::refused("InvalidClientTokenId", "the access key id is not known"),
@@ -62,9 +62,13 @@ impl Access {
         }
     }
 
-    fn of_key(&self, id: &Arc<str>, principal: &Arc<str>) -> Caller {
-        let tag = format!("principal {principal}").into();
-        caller(principal.clone(), self.arn(principal), Proof::Key(id.clone()), tag, None, false, None)
+    fn of_key(&self, id: &Arc<str>, key: &Key) -> Caller {
+        let made = || {
+            let principal = &key.principal;
+            let tag = format!("principal {principal}").into();
+            caller(principal.clone(), self.arn(principal), Proof::Key(id.clone()), tag, None, false, None)
+        };
+        key.caller.get_or_init(made).clone()
     }
 
     fn arn(&self, principal: &str) -> String {

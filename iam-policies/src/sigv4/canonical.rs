@@ -12,12 +12,12 @@ use crate::access::AuthnError;
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
+    let mut text = vec![0; bytes.len() * 2];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
     }
-    text
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// The SHA-256 of nothing, which most reads have for a body.
@@ -25,8 +25,11 @@ const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49599
 
 /// The SHA-256 of the body in hex; what `x-amz-content-sha256` says must be just that. The body is the command, so a
 /// signature that leaves it out is refused.
-pub(super) fn body_hash(request: &SignedRequest<'_>) -> Result<String, AuthnError> {
-    let hash = if request.body.is_empty() { OF_NOTHING.to_owned() } else { hex(&Sha256::digest(request.body)) };
+pub(super) fn body_hash(request: &SignedRequest<'_>) -> Result<Cow<'static, str>, AuthnError> {
+    let hash = match request.body {
+        [] => Cow::Borrowed(OF_NOTHING),
+        body => Cow::Owned(hex(&Sha256::digest(body))),
+    };
     let mut said = request.header("x-amz-content-sha256");
     match (said.next(), said.next()) {
         (None, _) => Ok(hash),
@@ -85,14 +88,12 @@ pub(super) fn request(
 
 /// What is signed in the end.
 pub(super) fn string_to_sign(claim: &Claim<'_>, canonical: &str) -> String {
-    format!(
-        "AWS4-HMAC-SHA256\n{}\n{}/{}/{}/aws4_request\n{}",
-        claim.timestamp,
-        claim.date,
-        claim.region,
-        claim.service,
-        hex(&Sha256::digest(canonical.as_bytes()))
-    )
+    let hash = hex(&Sha256::digest(canonical.as_bytes()));
+    let scope = [&*claim.date, "/", &*claim.region, "/", &*claim.service, "/aws4_request\n"];
+    let mut text = String::with_capacity(160);
+    ["AWS4-HMAC-SHA256\n", &*claim.timestamp, "\n"].into_iter().chain(scope).for_each(|part| text.push_str(part));
+    text.push_str(&hash);
+    text
 }
 
 fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
@@ -107,11 +108,15 @@ fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
     }
     let normal = if odd && paths == Paths::Normalised { Cow::Owned(normalised(path)) } else { Cow::Borrowed(path) };
     let normal = if normal.is_empty() { "/" } else { &*normal };
-    if normal.bytes().all(|byte| byte == b'/' || is_unreserved(byte)) {
-        text.push_str(normal);
-    } else {
-        normal.bytes().for_each(|byte| if byte == b'/' { text.push('/') } else { encode(text, byte) });
+    // Nearly all of a path stands for itself: what does is taken in one piece.
+    let mut rest = normal;
+    while let Some(at) = rest.bytes().position(|byte| byte != b'/' && !is_unreserved(byte)) {
+        text.push_str(&rest[..at]);
+        let odd = rest[at..].chars().next().map_or(1, char::len_utf8);
+        rest[at..at + odd].bytes().for_each(|byte| encode(text, byte));
+        rest = &rest[at + odd..];
     }
+    text.push_str(rest);
     Ok(())
 }
 

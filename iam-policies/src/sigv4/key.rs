@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use foldhash::fast::RandomState;
 use hmac::{Hmac, KeyInit, Mac};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -51,7 +52,7 @@ impl SigningKey {
 }
 
 /// The keys derived lately. It belongs to one snapshot of credentials, so a changed secret never meets an old key.
-pub struct SigningKeys(Mutex<LruCache<String, SigningKey>>);
+pub struct SigningKeys(Mutex<LruCache<String, SigningKey, RandomState>>);
 
 impl std::fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,7 +62,8 @@ impl std::fmt::Debug for SigningKeys {
 
 impl Default for SigningKeys {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(NonZeroUsize::MIN.saturating_add(KEYS_MAX - 1))))
+        let most = NonZeroUsize::MIN.saturating_add(KEYS_MAX - 1);
+        Self(Mutex::new(LruCache::with_hasher(most, RandomState::default())))
     }
 }
 

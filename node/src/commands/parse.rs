@@ -126,8 +126,19 @@ pub(super) fn timeout_ms(text: &[u8]) -> Result<Option<u64>, CommandError> {
     Ok((ms > 0.0).then_some(ms as u64))
 }
 
+/// A score, or what is added to one: a number that is one, within the range of doubles.
+pub(super) fn score(text: &[u8]) -> Result<f64, CommandError> {
+    const NOT_FLOAT: CommandError = CommandError::Text("ERR value is not a valid float");
+    let value = float(text).filter(|value| !value.is_nan()).ok_or(NOT_FLOAT)?;
+    let says_infinite = text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'n'));
+    // A number too large for a double reads as infinite, one too small as nothing: redis refuses both.
+    let mantissa = text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
+    let vanished = value == 0.0 && mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+    if value.is_infinite() && !says_infinite || vanished { Err(NOT_FLOAT) } else { Ok(value) }
+}
+
 /// A number as C's `strtold` reads it, hexadecimal ones included, with nothing before or after it.
-fn float(text: &[u8]) -> Option<f64> {
+pub(super) fn float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1.0, digits),

@@ -529,7 +529,7 @@ pub(super) struct Index {
 impl Index {
     /// So many places that a multiplier is found soon, for as many commands as redis has.
     const SIZE: usize = 1 << Self::BITS;
-    const BITS: u32 = 12;
+    const BITS: u32 = 13;
     const NONE: u16 = u16::MAX;
 
     /// Searches a multiplier under which no two names share a place.
@@ -597,13 +597,21 @@ const fn place(word: u64, multiplier: u64) -> usize {
     (word.wrapping_mul(multiplier) >> (u64::BITS - Index::BITS)) as usize
 }
 
-/// The first 8 letters as one integer with the case bit cleared, mixed with the length. Clearing bit 5 maps exactly the
+/// Up to 8 letters as one integer with the case bit cleared; of a longer name, its two ends mixed. Clearing bit 5 maps exactly the
 /// two cases of a letter onto an upper-case letter, so no other byte can pass for one. DEL can pass for an underscore:
 /// names that have one are compared.
 #[inline]
 const fn word(name: &[u8]) -> u64 {
     let raw = match name {
-        [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+        [a, b, c, d, e, f, g, h, .., i, j, k, l, m, n, o, p] => {
+            let first = u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            first ^ u64::from_le_bytes([*i, *j, *k, *l, *m, *n, *o, *p]).rotate_left(8)
+        }
+        [a, b, c, d, e, f, g, h, ..] => {
+            let [.., last] = name else { return 0 };
+            u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) ^ (*last as u64 | (name.len() as u64) << 8) << 48
+        }
         [a, b, c, d, rest @ ..] => {
             let low = u32::from_le_bytes([*a, *b, *c, *d]) as u64;
             let high = match rest {

@@ -21,8 +21,10 @@ mod list;
 mod members;
 mod object;
 mod packed;
+mod ranked;
 mod set;
 mod size;
+mod sorted_set;
 
 pub use hash::Hash;
 pub use list::List;
@@ -31,6 +33,7 @@ pub use object::{Collection, Object};
 pub use packed::Packed;
 pub use set::{Member, Set};
 pub use size::size_class;
+pub use sorted_set::SortedSet;
 
 use crate::resp::parse_i64;
 use bytes::Bytes;
@@ -65,6 +68,8 @@ pub enum Kind {
     Hash = 2,
     /// Byte strings, each once.
     Set = 3,
+    /// Byte strings, each once, with scores that order them.
+    SortedSet = 4,
 }
 
 impl Kind {
@@ -75,6 +80,7 @@ impl Kind {
             Kind::List => "list",
             Kind::Hash => "hash",
             Kind::Set => "set",
+            Kind::SortedSet => "zset",
         }
     }
 }
@@ -591,6 +597,7 @@ fn kind(shape: u8) -> Kind {
         1 => Kind::List,
         2 => Kind::Hash,
         3 => Kind::Set,
+        4 => Kind::SortedSet,
         _ => unreachable!("no block is built with another kind"),
     }
 }

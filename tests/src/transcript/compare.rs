@@ -45,6 +45,8 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("SDIFF", "a set has no order: the same members", members),
     ("SSCAN", "a set has no order: the same members", page),
     ("SRANDMEMBER", "the choice is random: as many, of the same types", shape),
+    ("ZSCAN", "the order of a step differs: the same members with the same scores", page_of_pairs),
+    ("ZRANDMEMBER", "the choice is random: as many, of the same types", shape),
     ("SPOP", "the choice is random: as many, of the same types", shape),
 ];
 

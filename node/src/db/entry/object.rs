@@ -1,6 +1,6 @@
 //! What an entry points to when its value is a collection.
 
-use super::{Hash, Kind, List, Set};
+use super::{Hash, Kind, List, Set, SortedSet};
 
 /// A collection, boxed; an entry holds one pointer to it.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub enum Object {
     Hash(Hash),
     /// See [`Set`].
     Set(Set),
+    /// See [`SortedSet`].
+    SortedSet(SortedSet),
 }
 
 /// A type of collection. A key never holds an empty one: whoever takes the last element removes the key.
@@ -92,4 +94,4 @@ macro_rules! collections {
     };
 }
 
-collections!(List, Hash, Set);
+collections!(List, Hash, Set, SortedSet);

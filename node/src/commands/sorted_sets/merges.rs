@@ -1,0 +1,339 @@
+//! Sorted sets made of several: unions, intersections, differences. Plain sets count as members with score 1.
+
+use std::collections::HashMap;
+
+use super::{READ, RO_ACCESS, Shower, WRITE, store};
+use crate::commands::parse::{float, int, is};
+use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec};
+use crate::db::entry::{EntryRef, Object, Set, SortedSet, Value};
+use crate::engine::Cx;
+use crate::error::CommandError;
+use crate::resp::Args;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Merge {
+    Union,
+    Inter,
+    Diff,
+}
+
+/// How the scores of one member become one.
+#[derive(Clone, Copy)]
+enum Aggregate {
+    Sum,
+    Min,
+    Max,
+}
+
+impl Aggregate {
+    fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            // Opposite infinities sum to nothing, as in redis.
+            Self::Sum => number(a + b),
+            Self::Min => a.min(b),
+            Self::Max => a.max(b),
+        }
+    }
+}
+
+/// A score that is NaN counts as 0.
+fn number(score: f64) -> f64 {
+    if score.is_nan() { 0.0 } else { score }
+}
+
+/// A set or a sorted set, read.
+enum Source<'a> {
+    Set(&'a Set),
+    Sorted(&'a SortedSet),
+}
+
+impl<'a> Source<'a> {
+    fn at<'c>(cx: &'c mut Cx<'_>, key: &[u8]) -> Result<Option<Source<'c>>, CommandError> {
+        let key = cx.key(key);
+        match cx.keys.read(key).map(EntryRef::value) {
+            None => Ok(None),
+            Some(Value::Object(Object::Set(set))) => Ok(Some(Source::Set(set))),
+            Some(Value::Object(Object::SortedSet(set))) => Ok(Some(Source::Sorted(set))),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Set(set) => set.len(),
+            Self::Sorted(set) => set.len(),
+        }
+    }
+
+    fn score(&self, member: &[u8]) -> Option<f64> {
+        match self {
+            Self::Set(set) => set.contains(member).then_some(1.0),
+            Self::Sorted(set) => set.score(member),
+        }
+    }
+
+    fn each(&self, visit: &mut impl FnMut(&[u8], f64)) {
+        match self {
+            Self::Set(set) => set.iter().for_each(|member| member.with(|member| visit(member, 1.0))),
+            Self::Sorted(set) => set.visit(0, set.len(), false, visit),
+        }
+    }
+}
+
+/// One of the keys merged: how large it is, and what its scores are multiplied with.
+struct Input<'a> {
+    key: &'a [u8],
+    len: usize,
+    weight: f64,
+}
+
+impl Input<'_> {
+    fn weighed(&self, score: f64) -> f64 {
+        number(score * self.weight)
+    }
+}
+
+/// What a merge asks for.
+struct Asked<'a> {
+    inputs: Vec<Input<'a>>,
+    aggregate: Aggregate,
+    scores: bool,
+    /// Most members counted; 0 is all.
+    limit: usize,
+}
+
+/// Which options a command of the family takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Shows,
+    Stores,
+    Counts,
+}
+
+impl<'a> Asked<'a> {
+    /// Reads `numkeys key [key …]` from the argument `first` on, and options behind them.
+    fn read(cx: &mut Cx<'_>, args: Args<'a>, first: usize, merge: Merge, form: Form) -> Result<Self, CommandError> {
+        let numkeys = int(args.get(first))?;
+        if numkeys < 1 {
+            let name = String::from_utf8_lossy(args.get(0)).to_ascii_lowercase();
+            return Err(CommandError::Said(format!("ERR at least 1 input key is needed for '{name}' command")));
+        }
+        let numkeys = usize::try_from(numkeys).ok().filter(|n| *n < args.len() - first);
+        let numkeys = numkeys.ok_or(CommandError::Syntax)?;
+        let mut asked =
+            Self { inputs: Vec::with_capacity(numkeys), aggregate: Aggregate::Sum, scores: false, limit: 0 };
+        for key in args.from(first + 1).up_to(numkeys).iter() {
+            let len = Source::at(cx, key)?.map_or(0, |source| source.len());
+            asked.inputs.push(Input { key, len, weight: 1.0 });
+        }
+        asked.read_options(args.from(first + 1 + numkeys), merge, form)?;
+        if merge != Merge::Diff {
+            // As redis: smallest first, which decides the order of floating point sums.
+            asked.inputs.sort_by_key(|input| input.len);
+        }
+        Ok(asked)
+    }
+
+    fn read_options(&mut self, options: Args<'_>, merge: Merge, form: Form) -> Result<(), CommandError> {
+        let mut at = 0;
+        while let Some(option) = options.try_get(at) {
+            let left = options.len() - at - 1;
+            let weighs = merge != Merge::Diff && form != Form::Counts;
+            match option {
+                _ if weighs && is(option, "WEIGHTS") && left >= self.inputs.len() => {
+                    for (input, text) in self.inputs.iter_mut().zip(options.from(at + 1).iter()) {
+                        let weight = float(text).filter(|weight| !weight.is_nan());
+                        input.weight = weight.ok_or(CommandError::Text("ERR weight value is not a float"))?;
+                    }
+                    at += self.inputs.len();
+                }
+                _ if weighs && is(option, "AGGREGATE") && left >= 1 => {
+                    self.aggregate = match options.get(at + 1) {
+                        text if is(text, "SUM") => Aggregate::Sum,
+                        text if is(text, "MIN") => Aggregate::Min,
+                        text if is(text, "MAX") => Aggregate::Max,
+                        _ => return Err(CommandError::Syntax),
+                    };
+                    at += 1;
+                }
+                _ if form == Form::Shows && is(option, "WITHSCORES") => self.scores = true,
+                _ if form == Form::Counts && is(option, "LIMIT") && left >= 1 => {
+                    let limit = int(options.get(at + 1)).ok().and_then(|limit| usize::try_from(limit).ok());
+                    self.limit = limit.ok_or(CommandError::Text("ERR LIMIT can't be negative"))?;
+                    at += 1;
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// The members of the merge, in no order.
+    fn merged(&self, cx: &mut Cx<'_>, merge: Merge) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+        match merge {
+            Merge::Union => self.union(cx),
+            Merge::Inter => self.inter(cx),
+            Merge::Diff => self.diff(cx),
+        }
+    }
+
+    fn union(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+        let mut members: HashMap<Vec<u8>, f64, foldhash::fast::RandomState> = HashMap::default();
+        for input in &self.inputs {
+            let Some(source) = Source::at(cx, input.key)? else { continue };
+            source.each(&mut |member, score| {
+                let score = input.weighed(score);
+                match members.get_mut(member) {
+                    Some(sum) => *sum = self.aggregate.of(*sum, score),
+                    None => drop(members.insert(member.to_vec(), score)),
+                }
+            });
+        }
+        Ok(members.into_iter().collect())
+    }
+
+    fn inter(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+        let mut members = Vec::new();
+        let Some((first, others)) = self.inputs.split_first() else { return Ok(members) };
+        if let Some(source) = Source::at(cx, first.key)? {
+            source.each(&mut |member, score| members.push((member.to_vec(), first.weighed(score))));
+        }
+        for input in others {
+            let Some(source) = Source::at(cx, input.key)? else { return Ok(Vec::new()) };
+            members.retain_mut(|(member, sum)| match source.score(member) {
+                Some(score) => {
+                    *sum = self.aggregate.of(*sum, input.weighed(score));
+                    true
+                }
+                None => false,
+            });
+        }
+        Ok(members)
+    }
+
+    fn diff(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+        let mut members = Vec::new();
+        let Some((first, others)) = self.inputs.split_first() else { return Ok(members) };
+        if let Some(source) = Source::at(cx, first.key)? {
+            source.each(&mut |member, score| members.push((member.to_vec(), score)));
+        }
+        for input in others {
+            if let Some(source) = Source::at(cx, input.key)? {
+                members.retain(|(member, _)| source.score(member).is_none());
+            }
+        }
+        Ok(members)
+    }
+}
+
+fn show(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
+    let asked = Asked::read(cx, args, 1, merge, Form::Shows)?;
+    let mut members = asked.merged(cx, merge)?;
+    members.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+    let mut shower = Shower::new(cx.out, members.len(), asked.scores);
+    members.iter().for_each(|(member, score)| shower.show(member, *score));
+    Ok(())
+}
+
+fn store_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
+    let asked = Asked::read(cx, args, 2, merge, Form::Stores)?;
+    let members = asked.merged(cx, merge)?;
+    let key = cx.key(args.get(1));
+    let count = store(cx, key, members);
+    cx.out.int(count as i64);
+    Ok(())
+}
+
+/// `ZUNION numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]`
+pub(in crate::commands) const ZUNION: Spec = Spec {
+    name: "ZUNION",
+    family: Family::SortedSet,
+    since: "6.2.0",
+    arity: Arity::AtLeast(3),
+    flags: Flags::READONLY.or(Flags::MOVABLEKEYS),
+    acl: READ.or(Acl::SLOW),
+    keys: &[KeySpec::counted_at(1).doing(RO_ACCESS)],
+    summary: "The members of any of the sorted sets, their scores aggregated.",
+    reply: "array of bulk strings; WITHSCORES adds doubles",
+    run: zunion,
+    ..Spec::ROW
+};
+fn zunion(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    show(cx, args, Merge::Union)
+}
+
+/// `ZINTER numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]`
+pub(in crate::commands) const ZINTER: Spec = Spec {
+    name: "ZINTER",
+    summary: "The members of every sorted set, their scores aggregated.",
+    run: zinter,
+    ..ZUNION
+};
+fn zinter(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    show(cx, args, Merge::Inter)
+}
+
+/// `ZDIFF numkeys key [key …] [WITHSCORES]`
+pub(in crate::commands) const ZDIFF: Spec =
+    Spec { name: "ZDIFF", summary: "The members of the first sorted set that are in no other.", run: zdiff, ..ZUNION };
+fn zdiff(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    show(cx, args, Merge::Diff)
+}
+
+/// `ZINTERCARD numkeys key [key …] [LIMIT limit]`
+pub(in crate::commands) const ZINTERCARD: Spec = Spec {
+    name: "ZINTERCARD",
+    since: "7.0.0",
+    summary: "How many members are in every sorted set, up to a limit.",
+    reply: "integer",
+    run: zintercard,
+    ..ZUNION
+};
+fn zintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let asked = Asked::read(cx, args, 1, Merge::Inter, Form::Counts)?;
+    let count = asked.merged(cx, Merge::Inter)?.len();
+    cx.out.int(if asked.limit > 0 { count.min(asked.limit) } else { count } as i64);
+    Ok(())
+}
+
+/// `ZUNIONSTORE destination numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>]`
+pub(in crate::commands) const ZUNIONSTORE: Spec = Spec {
+    name: "ZUNIONSTORE",
+    family: Family::SortedSet,
+    since: "2.0.0",
+    arity: Arity::AtLeast(4),
+    flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
+    acl: WRITE.or(Acl::SLOW),
+    keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::counted_at(2).doing(RO_ACCESS)],
+    summary: "Makes a key the union of sorted sets.",
+    reply: "integer: how many",
+    run: zunionstore,
+    ..Spec::ROW
+};
+fn zunionstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    store_merged(cx, args, Merge::Union)
+}
+
+/// `ZINTERSTORE destination numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>]`
+pub(in crate::commands) const ZINTERSTORE: Spec = Spec {
+    name: "ZINTERSTORE",
+    summary: "Makes a key the intersection of sorted sets.",
+    run: zinterstore,
+    ..ZUNIONSTORE
+};
+fn zinterstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    store_merged(cx, args, Merge::Inter)
+}
+
+/// `ZDIFFSTORE destination numkeys key [key …]`
+pub(in crate::commands) const ZDIFFSTORE: Spec = Spec {
+    name: "ZDIFFSTORE",
+    since: "6.2.0",
+    summary: "Makes a key the difference of the first sorted set and the others.",
+    run: zdiffstore,
+    ..ZUNIONSTORE
+};
+fn zdiffstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    store_merged(cx, args, Merge::Diff)
+}

@@ -1,0 +1,343 @@
+//! The sorted set type: members with scores, in the order of both.
+
+use std::cmp::Ordering;
+
+use super::members::Growth;
+use super::packed::Packed;
+use super::ranked::Ranked;
+use super::{Entry, Value, size_class};
+use crate::db::table::Table;
+
+/// Members with scores. No score is NaN.
+#[derive(Debug)]
+pub struct SortedSet(Form);
+
+#[derive(Debug)]
+enum Form {
+    /// Few and small: in order in one buffer.
+    Packed(Packed),
+    Tree(Box<Tree>),
+}
+
+/// Members twice: by name, to find a score; by rank, to find an order.
+#[derive(Debug)]
+struct Tree {
+    scores: Table,
+    order: Ranked<Scored>,
+    /// Heap bytes of the members in `order`.
+    member_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Scored {
+    score: f64,
+    member: Box<[u8]>,
+}
+
+impl Default for SortedSet {
+    fn default() -> Self {
+        Self(Form::Packed(Packed::default()))
+    }
+}
+
+impl SortedSet {
+    /// An empty one.
+    pub fn new() -> SortedSet {
+        SortedSet::default()
+    }
+
+    /// How many members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Form::Packed(packed) => packed.len(),
+            Form::Tree(tree) => tree.order.len(),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The score of a member.
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        match &self.0 {
+            Form::Packed(packed) => packed.get(member).map(unpack),
+            Form::Tree(tree) => tree.scores.find(tree.scores.hash_of(member), member).map(|entry| read(entry.value())),
+        }
+    }
+
+    /// Gives a member a score, which is not NaN; whether the member is new.
+    pub fn set(&mut self, member: &[u8], score: f64, growth: &Growth) -> bool {
+        let old = self.score(member);
+        if old.is_some_and(|old| old.to_bits() == score.to_bits()) {
+            return false;
+        }
+        if let Form::Packed(packed) = &self.0 {
+            let bounds = growth.sorted_set;
+            if member.len() > bounds.value_bytes_max || (old.is_none() && packed.len() >= bounds.entries_max) {
+                self.unpack(growth);
+            }
+        }
+        match &mut self.0 {
+            Form::Packed(packed) => {
+                if old.is_some() {
+                    packed.remove(member);
+                }
+                let at = packed.iter().take_while(|(name, value)| comes_before(unpack(value), name, score, member));
+                let at = at.count();
+                // As redis: while small, a negative zero is a zero.
+                pack(score + 0.0, |bytes| packed.insert(at, member, bytes));
+            }
+            Form::Tree(tree) => tree.set(member, old, score),
+        }
+        old.is_none()
+    }
+
+    /// Removes a member; the score it had.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let score = self.score(member)?;
+        match &mut self.0 {
+            Form::Packed(packed) => drop(packed.remove(member)),
+            Form::Tree(tree) => tree.remove(member, score),
+        }
+        Some(score)
+    }
+
+    /// Removes the members from a rank to before another.
+    pub fn remove_range(&mut self, from: usize, to: usize) {
+        for _ in from..to.min(self.len()) {
+            let Some((member, _)) = self.at(from).map(|(member, score)| (Vec::from(member), score)) else { return };
+            self.remove(&member);
+        }
+    }
+
+    /// The member at a rank, 0 being that of the lowest score.
+    pub fn at(&self, rank: usize) -> Option<(&[u8], f64)> {
+        match &self.0 {
+            Form::Packed(packed) => packed.nth(rank).map(|(member, score)| (member, unpack(score))),
+            Form::Tree(tree) => tree.order.range(rank, rank + 1).next().map(|it| (&*it.member, it.score)),
+        }
+    }
+
+    /// The rank of a member.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        let score = self.score(member)?;
+        Some(self.partition_point(|each, name| comes_before(each, name, score, member)))
+    }
+
+    /// How many members at the start fulfil a condition on score and member that none fulfils after one that does not.
+    pub fn partition_point(&self, fulfils: impl Fn(f64, &[u8]) -> bool) -> usize {
+        match &self.0 {
+            Form::Packed(packed) => packed.iter().take_while(|(member, score)| fulfils(unpack(score), member)).count(),
+            Form::Tree(tree) => tree.order.partition_point(|it| fulfils(it.score, &it.member)),
+        }
+    }
+
+    /// Visits the members from a rank to before another, in order or last first.
+    pub fn visit(&self, from: usize, to: usize, back: bool, visit: &mut impl FnMut(&[u8], f64)) {
+        match &self.0 {
+            Form::Packed(packed) => {
+                let range = packed.iter().skip(from).take(to.saturating_sub(from));
+                if back {
+                    let all: smallvec::SmallVec<[(&[u8], &[u8]); 128]> = range.collect();
+                    all.iter().rev().for_each(|(member, score)| visit(member, unpack(score)));
+                } else {
+                    range.for_each(|(member, score)| visit(member, unpack(score)));
+                }
+            }
+            Form::Tree(tree) if back => {
+                tree.order.range_back(from, to).for_each(|it| visit(&it.member, it.score));
+            }
+            Form::Tree(tree) => tree.order.range(from, to).for_each(|it| visit(&it.member, it.score)),
+        }
+    }
+
+    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
+    pub fn scan(&self, cursor: u64, visit: &mut impl FnMut(&[u8], f64)) -> u64 {
+        match &self.0 {
+            Form::Packed(packed) => {
+                packed.iter().for_each(|(member, score)| visit(member, unpack(score)));
+                0
+            }
+            Form::Tree(tree) => tree.scores.scan(cursor, &mut |entry| visit(entry.key(), read(entry.value()))),
+        }
+    }
+
+    /// Some member with its score. `draw` gives random numbers.
+    pub fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<(&[u8], f64)> {
+        match self.len() as u64 {
+            0 => None,
+            len => self.at((draw() % len) as usize),
+        }
+    }
+
+    /// Heap bytes of the members and their places.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Form::Packed(packed) => packed.heap_bytes(),
+            Form::Tree(tree) => {
+                size_class(size_of::<Tree>()) + tree.scores.heap_bytes() + tree.order.heap_bytes() + tree.member_bytes
+            }
+        }
+    }
+
+    /// `listpack` while small, `skiplist` when not: redis's names.
+    pub fn encoding(&self) -> &'static str {
+        match &self.0 {
+            Form::Packed(_) => "listpack",
+            Form::Tree(_) => "skiplist",
+        }
+    }
+
+    fn unpack(&mut self, growth: &Growth) {
+        let Form::Packed(packed) = &self.0 else { return };
+        let mut tree = Tree { scores: Table::new(growth.key_hash.clone()), order: Ranked::default(), member_bytes: 0 };
+        for (member, score) in packed.iter() {
+            tree.set(member, None, unpack(score));
+        }
+        self.0 = Form::Tree(Box::new(tree));
+    }
+}
+
+impl Tree {
+    fn set(&mut self, member: &[u8], old: Option<f64>, score: f64) {
+        let hash = self.scores.hash_of(member);
+        let mut it = None;
+        if let Some(old) = old {
+            it = self.order.remove(self.place(member, old));
+        } else {
+            self.member_bytes += size_class(member.len());
+        }
+        let mut it = it.unwrap_or_else(|| Scored { score, member: member.into() });
+        it.score = score;
+        let at = self.place(member, score);
+        self.order.insert(at, it);
+        pack(score, |bytes| match self.scores.find_mut(hash, member) {
+            Some(mut entry) => entry.set_string(bytes, None),
+            None => self.scores.insert_new(hash, Entry::string(member, bytes, None)),
+        });
+    }
+
+    fn remove(&mut self, member: &[u8], score: f64) {
+        let place = self.place(member, score);
+        self.order.remove(place);
+        self.member_bytes -= size_class(member.len());
+        self.scores.remove(self.scores.hash_of(member), member);
+    }
+
+    fn place(&self, member: &[u8], score: f64) -> usize {
+        self.order.partition_point(|it| comes_before(it.score, &it.member, score, member))
+    }
+}
+
+/// The order of a sorted set: by score, then by the member's bytes.
+fn comes_before(score: f64, member: &[u8], other_score: f64, other: &[u8]) -> bool {
+    match score.partial_cmp(&other_score) {
+        Some(Ordering::Less) => true,
+        Some(Ordering::Equal) | None => member < other,
+        Some(Ordering::Greater) => false,
+    }
+}
+
+/// A score as few bytes: whole numbers, which most scores are, by their size.
+fn pack(score: f64, give: impl FnOnce(&[u8])) {
+    let whole = score as i32;
+    if f64::from(whole).to_bits() != score.to_bits() {
+        return give(&score.to_le_bytes());
+    }
+    match (i8::try_from(whole), i16::try_from(whole)) {
+        (Ok(whole), _) => give(&whole.to_le_bytes()),
+        (_, Ok(whole)) => give(&whole.to_le_bytes()),
+        _ => give(&whole.to_le_bytes()),
+    }
+}
+
+fn unpack(bytes: &[u8]) -> f64 {
+    match *bytes {
+        [a] => f64::from(i8::from_le_bytes([a])),
+        [a, b] => f64::from(i16::from_le_bytes([a, b])),
+        [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
+        _ => bytes.try_into().map_or(0.0, f64::from_le_bytes),
+    }
+}
+
+/// The score in an entry, which keeps bytes that read as a decimal number as that number.
+fn read(value: Value<'_>) -> f64 {
+    match value {
+        Value::Int(number) => unpack(itoa::Buffer::new().format(number).as_bytes()),
+        Value::Bytes(bytes) => unpack(bytes),
+        Value::Shared(_) | Value::Object(_) => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::db::table::KeyHash;
+    use crate::testing::draws;
+    use std::collections::HashMap;
+
+    fn all(set: &SortedSet, back: bool) -> Vec<(Vec<u8>, u64)> {
+        let mut all = Vec::new();
+        set.visit(0, set.len(), back, &mut |member, score| all.push((member.to_vec(), score.to_bits())));
+        all
+    }
+
+    #[test]
+    fn it_is_ordered_by_score_and_member_in_both_forms() {
+        let growth = Growth::new(KeyHash::new(1));
+        for (seed, names) in [(1, 20u64), (2, 100), (3, 1000), (4, 3000)] {
+            let mut draw = draws(seed);
+            let (mut set, mut twin) = (SortedSet::new(), HashMap::new());
+            for step in 0..6000 {
+                let member = format!("m{}", draw() % names).into_bytes();
+                let score = match draw() % 5 {
+                    0 => (draw() % 300) as f64 - 150.0,
+                    1 => (draw() % 100_000) as f64 / 8.0,
+                    2 => f64::INFINITY,
+                    3 => -0.0,
+                    // Its eight bytes read as a decimal number.
+                    _ => f64::from_le_bytes(*b"12345678"),
+                };
+                if draw().is_multiple_of(4) {
+                    assert_eq!(set.remove(&member).map(f64::to_bits), twin.remove(&member).map(f64::to_bits));
+                } else {
+                    let kept = if set.encoding() == "listpack" && twin.len() < 128 { score + 0.0 } else { score };
+                    assert_eq!(set.set(&member, score, &growth), twin.insert(member.clone(), kept).is_none());
+                }
+                assert_eq!(set.len(), twin.len());
+                if step % 500 == 499 {
+                    let mut sorted: Vec<_> = twin.iter().collect();
+                    sorted.sort_by(|a, b| a.1.partial_cmp(b.1).unwrap().then(a.0.cmp(b.0)));
+                    let sorted: Vec<_> = sorted.iter().map(|(m, s)| ((*m).clone(), s.to_bits())).collect();
+                    assert_eq!(all(&set, false), sorted);
+                    assert!(all(&set, true).iter().eq(sorted.iter().rev()));
+                    for (rank, (member, score)) in sorted.iter().enumerate() {
+                        assert_eq!(set.rank(member), Some(rank));
+                        assert_eq!(set.score(member).map(f64::to_bits), Some(*score));
+                    }
+                }
+            }
+            assert_eq!(set.encoding(), if names <= 100 { "listpack" } else { "skiplist" });
+            let half = set.len() / 2;
+            let rest = all(&set, false)[half..].to_vec();
+            set.remove_range(0, half);
+            assert_eq!(all(&set, false), rest);
+            set.remove_range(0, usize::MAX);
+            assert!(set.is_empty() && set.rank(b"m1").is_none());
+        }
+    }
+
+    #[test]
+    fn small_ones_take_few_bytes() {
+        let growth = Growth::new(KeyHash::new(1));
+        let mut set = SortedSet::new();
+        for n in 0..10 {
+            set.set(format!("member:{n}").as_bytes(), f64::from(n), &growth);
+        }
+        assert!(set.heap_bytes() <= 128, "{}", set.heap_bytes());
+    }
+}
