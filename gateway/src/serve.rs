@@ -83,7 +83,7 @@ impl Gateway {
         let cache = request.cache(caller.bound_cache())?; // token, path and Host must mean one cache
         let inside = access.admit(caller, source, &cache)?; // network rules of this cache
         let work = Work::read(request, &shown, &self.http)?; // strangers never reach this parser
-        let route = self.routes.load().find(&cache).cloned().ok_or(Failure::NoSuchCache(cache))?;
+        let route = self.routes.load().find(&cache).cloned().ok_or_else(|| Failure::NoSuchCache(cache.into_owned()))?;
         let grant = access.grant(&inside);
         let visit = Visit { gateway: self, seat, now, inside, grant, route, wrote: Cell::new(false) };
         work.run(&visit).await // for each command: authorize, charge, run

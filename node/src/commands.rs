@@ -11,7 +11,9 @@ mod connection;
 mod hashes;
 mod introspection;
 mod keyspace;
+mod listing;
 mod lists;
+mod objects;
 mod parse;
 mod pubsub;
 mod scripting;
@@ -52,9 +54,13 @@ table! {
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
     strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN,
     keyspace::DEL, keyspace::UNLINK, keyspace::EXISTS, keyspace::TYPE, keyspace::EXPIRE, keyspace::PEXPIRE,
-    keyspace::PEXPIREAT, keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
-    keyspace::SCAN, keyspace::FLUSHDB, keyspace::FLUSHALL,
-    lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE, lists::BLPOP,
+    keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
+    keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
+    listing::SCAN, listing::KEYS, listing::RANDOMKEY, objects::OBJECT, objects::OBJECT_ENCODING, objects::OBJECT_REFCOUNT,
+    objects::COPY, keyspace::FLUSHDB, keyspace::FLUSHALL,
+    lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
+    lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
+    lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BLPOP,
     hashes::HSET, hashes::HMSET, hashes::HSETNX, hashes::HGET, hashes::HMGET, hashes::HGETALL, hashes::HKEYS,
     hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, hashes::HSCAN,
     hashes::HRANDFIELD,
@@ -424,7 +430,7 @@ mod tests {
                 for name in [spec.name.to_owned(), spec.name.to_lowercase()] {
                     assert_eq!(find(name.as_bytes()).unwrap().name, spec.name);
                 }
-                assert!(find(format!("{}X", spec.name).as_bytes()).is_none());
+                assert!(find(format!("{}QX", spec.name).as_bytes()).is_none());
             }
         }
         for name in [

@@ -137,14 +137,15 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// 400 when they mean different ones.
-    pub(crate) fn cache(&self, of_token: Option<&str>) -> Result<String, Failure> {
+    pub(crate) fn cache(&self, of_token: Option<&str>) -> Result<Cow<'a, str>, Failure> {
+        let here = self.place.cache.or(self.addressed.cache);
         let named = [of_token, self.place.cache, self.addressed.cache];
         let mut names = named.into_iter().flatten();
         let first = names.next().unwrap_or("default");
         if names.any(|other| other != first) {
             return Err(Failure::Malformed("the token, the path and the Host name different caches".into()));
         }
-        Ok(first.to_owned())
+        Ok(here.map_or_else(|| Cow::Owned(first.to_owned()), Cow::Borrowed))
     }
 }
 

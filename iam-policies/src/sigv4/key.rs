@@ -1,6 +1,7 @@
 //! Signing keys: derived by four HMACs, so kept.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hmac::{Hmac, KeyInit, Mac};
@@ -52,7 +53,7 @@ impl SigningKey {
 }
 
 /// The keys derived lately. It belongs to one snapshot of credentials, so a changed secret never meets an old key.
-pub struct SigningKeys(Mutex<LruCache<String, SigningKey, RandomState>>);
+pub struct SigningKeys(Mutex<LruCache<String, Arc<SigningKey>, RandomState>>);
 
 impl std::fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,12 +70,12 @@ impl Default for SigningKeys {
 
 impl SigningKeys {
     /// The key of an access key id, derived when it is not at hand.
-    pub fn get(&self, id: &str, secret: &[u8], date: &str, region: &str, service: &str) -> SigningKey {
+    pub fn get(&self, id: &str, secret: &[u8], date: &str, region: &str, service: &str) -> Arc<SigningKey> {
         let scope = [id, date, region, service].join("/");
         if let Some(key) = self.0.lock().get(&scope) {
             return key.clone();
         }
-        let key = SigningKey::derive(secret, date, region, service);
+        let key = Arc::new(SigningKey::derive(secret, date, region, service));
         self.0.lock().put(scope, key.clone());
         key
     }

@@ -1,13 +1,12 @@
 //! Keys of any type: their existence, expiry and names, and the keyspace as a whole.
 
-use larder_iam_policies::access::{Actions, Asks, Need};
+use larder_iam_policies::access::Actions;
 
-use super::parse::{ScanOptions, int, is};
+use super::parse::{int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec, Stated, Ttl};
 use crate::db::{Change, Key};
 use crate::engine::Cx;
 use crate::error::CommandError;
-use crate::glob;
 use crate::resp::{Args, parse_i64};
 
 const READ: Acl = Acl::KEYSPACE.or(Acl::READ);
@@ -77,6 +76,10 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// `TOUCH key [key …]`
+pub(super) const TOUCH: Spec =
+    Spec { name: "TOUCH", since: "3.2.1", summary: "Uses the keys, as reading them would.", ..EXISTS };
+
 /// `TYPE key`
 pub(super) const TYPE: Spec = Spec {
     name: "TYPE",
@@ -135,6 +138,17 @@ fn pexpire(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 fn pexpire_ttl(args: Args<'_>, _: u64) -> Stated {
     stated(args, 1, 0)
+}
+
+expire! {
+    /// `EXPIREAT key s [NX | XX | GT | LT]`
+    EXPIREAT "EXPIREAT" "1.2.0" expireat expireat_ttl "Lets the key expire at a time, in seconds since 1970."
+}
+fn expireat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    expire_with(cx, args, "expireat", 1000, 0)
+}
+fn expireat_ttl(args: Args<'_>, wall_ms: u64) -> Stated {
+    stated(args, 1000, wall_ms)
 }
 
 expire! {
@@ -289,6 +303,45 @@ fn remaining_ms(cx: &mut Cx<'_>, args: Args<'_>) -> i64 {
     }
 }
 
+/// `EXPIRETIME key`
+pub(super) const EXPIRETIME: Spec = Spec {
+    name: "EXPIRETIME",
+    since: "7.0.0",
+    tips: &[],
+    summary: "When the key expires, in seconds since 1970.",
+    reply: "integer: rounded seconds; -1 without an expiry, -2 without such a key",
+    run: expiretime,
+    ..TTL
+};
+fn expiretime(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let at = expires_at_ms(cx, args);
+    cx.out.int(if at < 0 { at } else { at.saturating_add(500) / 1000 });
+    Ok(())
+}
+
+/// `PEXPIRETIME key`
+pub(super) const PEXPIRETIME: Spec = Spec {
+    name: "PEXPIRETIME",
+    summary: "When the key expires, in milliseconds since 1970.",
+    reply: "integer: milliseconds; -1 without an expiry, -2 without such a key",
+    run: pexpiretime,
+    ..EXPIRETIME
+};
+fn pexpiretime(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let at = expires_at_ms(cx, args);
+    cx.out.int(at);
+    Ok(())
+}
+
+fn expires_at_ms(cx: &mut Cx<'_>, args: Args<'_>) -> i64 {
+    let key = cx.key(args.get(1));
+    match cx.keys.read(key).map(|entry| entry.expire_at_ms()) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(at_ms)) => i64::try_from(at_ms).unwrap_or(i64::MAX),
+    }
+}
+
 /// `PERSIST key`
 pub(super) const PERSIST: Spec = Spec {
     name: "PERSIST",
@@ -352,6 +405,33 @@ fn rename(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// `RENAMENX key newkey`
+pub(super) const RENAMENX: Spec = Spec {
+    name: "RENAMENX",
+    flags: Flags::WRITE.or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST),
+    keys: &[
+        KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE)),
+        KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::INSERT)),
+    ],
+    summary: "Moves a value to another key, unless that exists.",
+    reply: "integer: 1 when it was moved, 0 when not",
+    run: renamenx,
+    ..RENAME
+};
+fn renamenx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
+    if cx.keys.find(from).is_none() {
+        return Err(CommandError::NoSuchKey);
+    }
+    let free = cx.keys.find(to).is_none();
+    if free && let Some(entry) = cx.keys.take(from) {
+        cx.keys.put(to, entry.with_key(to.bytes));
+    }
+    cx.out.int(free.into());
+    Ok(())
+}
+
 /// `DBSIZE`
 pub(super) const DBSIZE: Spec = Spec {
     name: "DBSIZE",
@@ -372,125 +452,6 @@ fn dbsize(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     let keys: usize = (0..partitions).map(|at| cx.keys.visit(at, |shard| shard.table.len())).sum();
     cx.out.int(keys as i64);
     Ok(())
-}
-
-/// `SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]`
-pub(super) const SCAN: Spec = Spec {
-    name: "SCAN",
-    since: "2.8.0",
-    arity: Arity::AtLeast(2),
-    flags: Flags::READONLY,
-    acl: READ.or(Acl::SLOW),
-    tips: &["nondeterministic_output", "request_policy:special"],
-    beyond: Beyond::Cache(Actions::LIST),
-    locks: Locks::Walks,
-    summary: "Some of the keys, and where to go on.",
-    reply: "array: the next cursor, 0 at the end, and an array of keys the caller may read",
-    run: scan,
-    ..Spec::ROW
-};
-fn scan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let cursor = super::parse::cursor(args.get(1))?;
-    let options = ScanOptions::of_keys(args.from(2))?;
-    let mut found = Found { keys: Vec::new(), now_ms: cx.now.wall_ms, options: &options };
-    let next = walk(cx, cursor, options.count, &mut found);
-    let mut keys = found.keys;
-    keys.retain(|key| may_read(cx, key));
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(next));
-    cx.out.array(keys.len());
-    keys.iter().for_each(|key| cx.out.bulk(key));
-    Ok(())
-}
-
-struct Found<'o> {
-    keys: Vec<Vec<u8>>,
-    now_ms: u64,
-    options: &'o ScanOptions<'o>,
-}
-
-/// Walks tables from `cursor`, one partition after another, until about `count` keys were seen; the next cursor.
-///
-/// A cursor is the partition above the table's own 40 bits. Every key that is there throughout is seen: each table keeps
-/// that promise for itself, and a key never changes its partition. Empty partitions are passed without ending the call.
-fn walk(cx: &mut Cx<'_>, cursor: u64, count: usize, found: &mut Found<'_>) -> u64 {
-    const TABLE_BITS: u32 = 40;
-    // So many buckets and partitions at most, whatever they hold: bounds one call.
-    let mut steps_left = count.saturating_mul(10).max(64);
-    let (mut partition, mut inner) = ((cursor >> TABLE_BITS) as usize, cursor & ((1 << TABLE_BITS) - 1));
-    let mut seen = 0;
-    while partition < cx.engine.db.partitions() {
-        let (next, saw, steps) = cx.keys.visit(partition, |shard| {
-            let (mut saw, mut steps, mut at) = (0, 0, inner);
-            if shard.table.is_empty() {
-                return (0, 0, 0);
-            }
-            loop {
-                at = shard.table.scan(at, &mut |entry| {
-                    saw += 1;
-                    found.add(entry);
-                });
-                steps += 1;
-                if at == 0 || seen + saw >= count || steps >= steps_left {
-                    return (at, saw, steps);
-                }
-            }
-        });
-        seen += saw;
-        steps_left = steps_left.saturating_sub(steps);
-        inner = next;
-        if next == 0 {
-            partition += 1;
-        }
-        if seen >= count || steps_left == 0 {
-            break;
-        }
-    }
-    match partition < cx.engine.db.partitions() {
-        true => (partition as u64) << TABLE_BITS | inner,
-        false => 0,
-    }
-}
-
-impl Found<'_> {
-    fn add(&mut self, entry: crate::db::entry::EntryRef<'_>) {
-        let matches = self.options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
-            && self.options.kind.is_none_or(|kind| is(kind, entry.kind().name()));
-        if matches && !entry.is_due(self.now_ms) {
-            self.keys.push(entry.key().to_vec());
-        }
-    }
-}
-
-/// Whether the caller could read this key: what SCAN answers is filtered by the grant.
-fn may_read(cx: &Cx<'_>, key: &[u8]) -> bool {
-    let Some(identity) = &cx.session.identity else { return cx.nested };
-    identity.grant.is_full() || identity.grant.permit(&identity.inside, Listed(key), cx.now.wall_ms).is_ok()
-}
-
-/// A key about to be shown by a listing: asks for Read on it, as the listing command.
-struct Listed<'k>(&'k [u8]);
-
-impl Asks for Listed<'_> {
-    fn command(&self) -> &str {
-        "SCAN"
-    }
-
-    fn command_bit(&self) -> u16 {
-        super::find(b"SCAN").map_or(u16::MAX, Spec::bit)
-    }
-
-    fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
-        each(Need::Key(self.0, Actions::READ));
-    }
-
-    fn ttl_ms(&self) -> Option<u64> {
-        None
-    }
-
-    fn value_bytes(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// `FLUSHDB [ASYNC | SYNC]`

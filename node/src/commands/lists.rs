@@ -1,6 +1,12 @@
 //! Lists.
 
-use super::parse::{count, int, timeout_ms};
+mod middle;
+mod moves;
+
+pub(super) use middle::{LINDEX, LINSERT, LPOS, LREM, LSET, LTRIM};
+pub(super) use moves::{LMOVE, LMPOP, RPOPLPUSH};
+
+use super::parse::{count, int, is, places, timeout_ms};
 use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::List;
@@ -17,6 +23,31 @@ const TAKES: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 enum End {
     Left,
     Right,
+}
+
+impl End {
+    /// Reads `LEFT` or `RIGHT`.
+    fn read(text: &[u8]) -> Result<End, CommandError> {
+        match text {
+            text if is(text, "LEFT") => Ok(End::Left),
+            text if is(text, "RIGHT") => Ok(End::Right),
+            _ => Err(CommandError::Syntax),
+        }
+    }
+
+    fn push(self, list: &mut List, element: &[u8]) {
+        match self {
+            End::Left => list.push_front(element),
+            End::Right => list.push_back(element),
+        }
+    }
+
+    fn pop(self, list: &mut List) -> Option<Box<[u8]>> {
+        match self {
+            End::Left => list.pop_front(),
+            End::Right => list.pop_back(),
+        }
+    }
 }
 
 /// `LPUSH key element [element …]`
@@ -47,15 +78,39 @@ fn rpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let length = cx.keys.change_or_new(key, |list: &mut List, _| {
-        for element in args.iter().skip(2) {
-            match end {
-                End::Left => list.push_front(element),
-                End::Right => list.push_back(element),
-            }
-        }
+        args.iter().skip(2).for_each(|element| end.push(list, element));
         (list.len(), true)
     })?;
     cx.out.int(length as i64);
+    Ok(())
+}
+
+/// `LPUSHX key element [element …]`
+pub(super) const LPUSHX: Spec = Spec {
+    name: "LPUSHX",
+    since: "2.2.0",
+    summary: "Adds elements before the first of a list that exists.",
+    reply: "integer: the length after it; 0 when the key is absent",
+    run: lpushx,
+    ..LPUSH
+};
+fn lpushx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    push_existing(cx, args, End::Left)
+}
+
+/// `RPUSHX key element [element …]`
+pub(super) const RPUSHX: Spec =
+    Spec { name: "RPUSHX", summary: "Adds elements after the last of a list that exists.", run: rpushx, ..LPUSHX };
+fn rpushx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    push_existing(cx, args, End::Right)
+}
+
+fn push_existing(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
+    let key = cx.key(args.get(1));
+    if cx.keys.collection::<List>(key)?.is_some() {
+        return push(cx, args, end);
+    }
+    cx.out.int(0);
     Ok(())
 }
 
@@ -108,11 +163,7 @@ fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize) -> Result<(), Co
     let out = &mut *cx.out;
     cx.keys.change(key, |list: &mut List, _| {
         for _ in 0..taking {
-            let element = match end {
-                End::Left => list.pop_front(),
-                End::Right => list.pop_back(),
-            };
-            out.bulk(element.unwrap_or_default());
+            out.bulk(end.pop(list).unwrap_or_default());
         }
         ((), taking > 0)
     })?;
@@ -159,15 +210,8 @@ fn lrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         cx.out.array(0);
         return Ok(());
     };
-    let length = list.len() as i64;
-    let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
-    let start = from_end(start).max(0);
-    let stop = from_end(stop).min(length - 1);
-    if start > stop {
-        cx.out.array(0);
-        return Ok(());
-    }
-    let elements = list.range(start as usize, stop as usize + 1);
+    let (from, to) = places(start, stop, list.len());
+    let elements = list.range(from, to);
     cx.out.array(elements.len());
     elements.for_each(|element| cx.out.bulk(element));
     Ok(())

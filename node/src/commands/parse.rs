@@ -9,6 +9,38 @@ pub(super) fn int(text: &[u8]) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(CommandError::NotInteger)
 }
 
+/// Positions that may count from the end, both included, as a range within `len`.
+pub(super) fn places(start: i64, stop: i64, len: usize) -> (usize, usize) {
+    let len = len as i64;
+    let from_end = |at: i64| if at < 0 { at.saturating_add(len) } else { at };
+    let start = from_end(start).max(0);
+    let stop = from_end(stop).min(len - 1);
+    if start > stop { (0, 0) } else { (start as usize, stop as usize + 1) }
+}
+
+/// Reads how many keys an argument announces, where `numkeys` is more than 0 and the keys are there.
+pub(super) fn numkeys(args: Args<'_>, at: usize) -> Result<usize, CommandError> {
+    let numkeys = int(args.get(at)).ok().filter(|n| *n > 0);
+    let numkeys = numkeys.ok_or(CommandError::Text("ERR numkeys should be greater than 0"))?;
+    usize::try_from(numkeys).ok().filter(|n| *n < args.len() - at).ok_or(CommandError::Syntax)
+}
+
+/// Reads `[COUNT count]`, all of the options there are; 1 without.
+pub(super) fn count_option(options: Args<'_>) -> Result<usize, CommandError> {
+    let mut wanted = None;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match options.next() {
+            Some(value) if is(option, "COUNT") && wanted.is_none() => {
+                let count = int(value).ok().filter(|n| *n > 0);
+                wanted = Some(count.ok_or(CommandError::Text("ERR count should be greater than 0"))? as usize);
+            }
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    Ok(wanted.unwrap_or(1))
+}
+
 /// A count of zero or more.
 pub(super) fn count(text: &[u8]) -> Result<usize, CommandError> {
     match parse_i64(text).map(usize::try_from) {

@@ -34,6 +34,7 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),
     ("PTTL", "milliseconds pass: two positive integers, or the same", remaining),
     ("SCAN", "cursors and order differ: the same set of keys", keys),
+    ("KEYS", "keys have no order: the same keys", members),
     ("HGETALL", "a hash has no order: the same fields with the same values", fields_with_values),
     ("HKEYS", "a hash has no order: the same fields", members),
     ("HVALS", "a hash has no order: the same values", members),

@@ -1,7 +1,7 @@
 //! Taking the members at an end of a sorted set.
 
 use super::WRITE;
-use crate::commands::parse::{count, int, is};
+use crate::commands::parse::{count, count_option, is, numkeys};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::SortedSet;
@@ -110,25 +110,12 @@ fn zmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// Reads `numkeys key [key …] <MIN | MAX> [COUNT count]` from an argument on.
 fn read_mpop(args: Args<'_>, first: usize) -> Result<(Args<'_>, End, usize), CommandError> {
-    let numkeys = int(args.get(first)).ok().filter(|n| *n > 0);
-    let numkeys = numkeys.ok_or(CommandError::Text("ERR numkeys should be greater than 0"))?;
-    let numkeys = usize::try_from(numkeys).map_err(|_| CommandError::Syntax)?;
-    let at = (first + 1).checked_add(numkeys).ok_or(CommandError::Syntax)?;
+    let numkeys = numkeys(args, first)?;
+    let at = first + 1 + numkeys;
     let end = match args.try_get(at) {
         Some(text) if is(text, "MIN") => End::Min,
         Some(text) if is(text, "MAX") => End::Max,
         _ => return Err(CommandError::Syntax),
     };
-    let mut wanted = None;
-    let mut options = args.from(at + 1).iter();
-    while let Some(option) = options.next() {
-        match options.next() {
-            Some(value) if is(option, "COUNT") && wanted.is_none() => {
-                let count = int(value).ok().filter(|n| *n > 0);
-                wanted = Some(count.ok_or(CommandError::Text("ERR count should be greater than 0"))? as usize);
-            }
-            _ => return Err(CommandError::Syntax),
-        }
-    }
-    Ok((args.from(first + 1).up_to(numkeys), end, wanted.unwrap_or(1)))
+    Ok((args.from(first + 1).up_to(numkeys), end, count_option(args.from(at + 1))?))
 }

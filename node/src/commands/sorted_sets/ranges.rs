@@ -1,7 +1,7 @@
 //! Parts of sorted sets: by rank, by score, by the members' bytes.
 
 use super::{READ, RO_ACCESS, RW_DELETE, Shower, WRITE, store};
-use crate::commands::parse::{float, int, is};
+use crate::commands::parse::{float, int, is, places};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::entry::SortedSet;
 use crate::engine::Cx;
@@ -81,15 +81,6 @@ impl<'a> Range<'a> {
         };
         (from.min(to), to)
     }
-}
-
-/// Positions that may count from the end, as a range within `len`.
-fn places(start: i64, stop: i64, len: usize) -> (usize, usize) {
-    let len = len as i64;
-    let from_end = |at: i64| if at < 0 { at.saturating_add(len) } else { at };
-    let start = from_end(start).max(0);
-    let stop = from_end(stop).min(len - 1);
-    if start > stop { (0, 0) } else { (start as usize, stop as usize + 1) }
 }
 
 fn bound(text: &[u8]) -> Option<Bound<f64>> {

@@ -53,6 +53,46 @@ impl List {
         self.taken(item)
     }
 
+    /// Puts `item` in the place of the element at position `i`; false when there is none.
+    pub fn set(&mut self, i: usize, item: &[u8]) -> bool {
+        let Some(place) = self.items.get_mut(i) else { return false };
+        self.item_bytes = self.item_bytes - item_bytes(place) + item_bytes(item);
+        *place = item.into();
+        true
+    }
+
+    /// Adds `item` before the element at position `i`, at most [`List::len`].
+    pub fn insert(&mut self, i: usize, item: &[u8]) {
+        self.item_bytes += item_bytes(item);
+        self.items.insert(i, item.into());
+    }
+
+    /// Removes at most `most` elements equal to `item`, the first ones or, `back`, the last ones; how many.
+    pub fn remove_equal(&mut self, item: &[u8], most: usize, back: bool) -> usize {
+        let equal = self.iter().filter(|each| *each == item).count();
+        let removed = equal.min(most);
+        // Which of the equal ones go, counted from the first.
+        let gone = if back { equal - removed..equal } else { 0..removed };
+        let mut met = 0;
+        self.items.retain(|each| {
+            if **each != *item {
+                return true;
+            }
+            met += 1;
+            !gone.contains(&(met - 1))
+        });
+        self.item_bytes -= removed * item_bytes(item);
+        removed
+    }
+
+    /// Keeps the elements at positions `start..end` only.
+    pub fn trim(&mut self, start: usize, end: usize) {
+        self.items.truncate(end);
+        self.items.drain(..start.min(self.items.len()));
+        self.item_bytes = self.items.iter().map(|item| item_bytes(item)).sum();
+        self.items.shrink_to(self.items.len() * 2);
+    }
+
     fn taken(&mut self, item: Option<Box<[u8]>>) -> Option<Box<[u8]>> {
         self.item_bytes -= item.as_deref().map_or(0, item_bytes);
         if self.items.capacity() > 16 && self.items.len() < self.items.capacity() / 4 {

@@ -1,0 +1,151 @@
+//! What a value is made of, and copies of it.
+
+use super::parse::{int, is};
+use super::strings::{copy as copy_text, length};
+use super::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
+use crate::db::entry::{Entry, EntryRef, Growth, Hash, Object, Set, SortedSet, Value};
+use crate::engine::Cx;
+use crate::error::CommandError;
+use crate::resp::Args;
+
+/// The longest string redis keeps beside its object.
+const EMBEDDED_BYTES_MAX: usize = 44;
+
+/// `OBJECT subcommand`
+pub(super) const OBJECT: Spec = Spec {
+    name: "OBJECT",
+    since: "2.2.3",
+    arity: Arity::AtLeast(2),
+    flags: Flags::CONTAINER,
+    acl: Acl::SLOW,
+    summary: "What the value at a key is made of.",
+    reply: "as its subcommands",
+    ..Spec::ROW
+};
+
+/// `OBJECT ENCODING key`
+pub(super) const OBJECT_ENCODING: Spec = Spec {
+    name: "OBJECT|ENCODING",
+    since: "2.2.3",
+    arity: Arity::Exactly(3),
+    flags: Flags::READONLY,
+    acl: Acl::KEYSPACE.or(Acl::READ).or(Acl::SLOW),
+    tips: &["nondeterministic_output"],
+    keys: &[KeySpec::at(2).doing(KeyFlags::RO)],
+    summary: "How the value is kept, by redis's names.",
+    reply: "bulk string; null when the key is absent",
+    run: encoding,
+    ..Spec::ROW
+};
+fn encoding(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(2));
+    match cx.keys.find(key).map(EntryRef::value) {
+        None => cx.out.null(),
+        Some(Value::Object(object)) => cx.out.bulk(object.encoding()),
+        Some(Value::Int(_)) => cx.out.bulk("int"),
+        Some(value) if length(value) <= EMBEDDED_BYTES_MAX => cx.out.bulk("embstr"),
+        Some(_) => cx.out.bulk("raw"),
+    }
+    Ok(())
+}
+
+/// `OBJECT REFCOUNT key`
+pub(super) const OBJECT_REFCOUNT: Spec = Spec {
+    name: "OBJECT|REFCOUNT",
+    summary: "How many places share the value: always one.",
+    reply: "integer; null when the key is absent",
+    run: refcount,
+    ..OBJECT_ENCODING
+};
+fn refcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(2));
+    match cx.keys.find(key) {
+        Some(_) => cx.out.int(1),
+        None => cx.out.null(),
+    }
+    Ok(())
+}
+
+/// `COPY source destination [DB n] [REPLACE]`
+pub(super) const COPY: Spec = Spec {
+    name: "COPY",
+    since: "6.2.0",
+    arity: Arity::AtLeast(3),
+    flags: Flags::WRITE.or(Flags::DENYOOM),
+    acl: Acl::KEYSPACE.or(Acl::WRITE).or(Acl::SLOW),
+    keys: &[
+        KeySpec::at(1).doing(KeyFlags::RO.or(KeyFlags::ACCESS)),
+        KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
+    ],
+    ttl: Ttl::Inherited(1),
+    summary: "Copies a value with its expiry to another key.",
+    reply: "integer: 1 when it was copied, 0 when not",
+    run: copy,
+    ..Spec::ROW
+};
+fn copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut replace = false;
+    let mut options = args.from(3).iter();
+    while let Some(option) = options.next() {
+        match option {
+            _ if is(option, "REPLACE") => replace = true,
+            _ if is(option, "DB") => match int(options.next().ok_or(CommandError::Syntax)?)? {
+                0 => {}
+                _ => return Err(CommandError::Text("ERR DB index is out of range")),
+            },
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
+    if from.bytes == to.bytes {
+        return Err(CommandError::Text("ERR source and destination objects are the same"));
+    }
+    let growth = &cx.engine.db.growth;
+    let copied = cx.keys.read(from).map(|entry| copy_of(entry, to.bytes, growth));
+    let free = replace || cx.keys.find(to).is_none();
+    match copied.filter(|_| free) {
+        Some(entry) => {
+            cx.keys.put(to, entry);
+            cx.out.int(1);
+        }
+        None => cx.out.int(0),
+    }
+    Ok(())
+}
+
+/// The same value, expiry and attribute under another key.
+fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
+    let expire_at_ms = entry.expire_at_ms();
+    let copy = match entry.value() {
+        Value::Object(Object::List(list)) => Entry::collection(key, list.clone(), expire_at_ms),
+        Value::Object(Object::Hash(hash)) => {
+            let mut copy = Hash::new();
+            let mut text = Vec::new();
+            for (field, value) in hash.iter() {
+                text.clear();
+                copy_text(value, &mut text);
+                copy.set(field, &text, growth);
+            }
+            Entry::collection(key, copy, expire_at_ms)
+        }
+        Value::Object(Object::Set(set)) => {
+            let mut copy = Set::new();
+            for member in set.iter() {
+                member.with(|member| copy.add(member, growth));
+            }
+            Entry::collection(key, copy, expire_at_ms)
+        }
+        Value::Object(Object::SortedSet(set)) => {
+            let mut copy = SortedSet::new();
+            set.visit(0, set.len(), false, &mut |member, score| {
+                copy.set(member, score, growth);
+            });
+            Entry::collection(key, copy, expire_at_ms)
+        }
+        Value::Shared(bytes) => Entry::shared(key, bytes.clone(), expire_at_ms),
+        Value::Int(value) => Entry::int(key, value, expire_at_ms),
+        Value::Bytes(bytes) => Entry::string(key, bytes, expire_at_ms),
+    };
+    // An attribute that was short enough once is so again.
+    copy.with_attribute(entry.attribute()).unwrap_or_else(|unchanged| unchanged)
+}
