@@ -7,6 +7,7 @@
 
 pub mod keys;
 
+mod bitmaps;
 mod connection;
 mod hashes;
 mod introspection;
@@ -21,6 +22,7 @@ mod sets;
 mod sorted_sets;
 mod spec;
 mod strings;
+mod substrings;
 mod transactions;
 
 pub(crate) use spec::Shape;
@@ -53,6 +55,9 @@ table! {
     introspection::COMMAND_GETKEYS, introspection::INFO,
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
     strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN,
+    substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,
+    substrings::SUBSTR, substrings::SETRANGE,
+    bitmaps::SETBIT, bitmaps::GETBIT, bitmaps::BITCOUNT, bitmaps::BITPOS, bitmaps::BITOP,
     keyspace::DEL, keyspace::UNLINK, keyspace::EXISTS, keyspace::TYPE, keyspace::EXPIRE, keyspace::PEXPIRE,
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,

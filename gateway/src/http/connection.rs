@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Answer, JSON};
 use super::browser::Foreign;
-use super::etag::hex;
+use super::etag::{OCTET_STREAM, hex};
 use super::request::{Place, Request};
 use super::{command, resource};
 use crate::config::{Limits, SourceFrom};
@@ -135,16 +135,16 @@ where
     }
 }
 
+/// Answers as a GET of a value of 64 bytes is answered: the same headers, as long.
 async fn echo(request: http::Request<Incoming>, limits: &Limits) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let _ = collect(&parts.headers, body, limits).await;
-    let mut answer = Answer::new(StatusCode::OK, JSON, Bytes::from_static(ECHO.as_bytes()));
-    answer.set(HeaderName::from_static("upstash-sync-token"), HeaderValue::from_static("00000000-1000000"));
-    answer.into_response(HeaderValue::from_static("000000000000000000000000"))
+    let text = HeaderValue::from_static;
+    let mut answer = Answer::validated(StatusCode::OK, Some(text(OCTET_STREAM)), Bytes::from_static(&[b'x'; 64]));
+    answer.set(ETAG, text("\"00000000000000000000000000000000\""));
+    answer.set(X_CONTENT_TYPE_OPTIONS, text("nosniff"));
+    answer.into_response(text("000000000000000000000000"))
 }
-
-/// As long as the answer to a GET of 64 bytes.
-const ECHO: &str = r#"{"result":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}"#;
 
 /// The whole body.
 ///

@@ -201,6 +201,8 @@ impl Arity {
 /// The documentation group of a command, by redis' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// Strings as bits.
+    Bitmap,
     /// Connections.
     Connection,
     /// Any type of key.
@@ -229,6 +231,7 @@ impl Family {
     /// The name redis documents the group under.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Bitmap => "bitmap",
             Self::Connection => "connection",
             Self::Generic => "generic",
             Self::Hash => "hash",
