@@ -9,6 +9,7 @@ pub mod keys;
 
 mod bitmaps;
 mod connection;
+mod floats;
 mod hashes;
 mod introspection;
 mod keyspace;
@@ -27,7 +28,8 @@ mod transactions;
 
 pub(crate) use spec::Shape;
 pub use spec::{
-    Acl, Arity, Begin, Beyond, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Spec, Stated, Ttl,
+    Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,
+    Ttl,
 };
 pub(crate) use strings::copy as copy_string;
 pub(crate) use transactions::{discard, unwatch};
@@ -54,7 +56,7 @@ table! {
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
     introspection::COMMAND_GETKEYS, introspection::INFO,
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
-    strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN,
+    strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN, floats::INCRBYFLOAT,
     substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,
     substrings::SUBSTR, substrings::SETRANGE,
     bitmaps::SETBIT, bitmaps::GETBIT, bitmaps::BITCOUNT, bitmaps::BITPOS, bitmaps::BITOP,
@@ -65,9 +67,9 @@ table! {
     objects::COPY, keyspace::FLUSHDB, keyspace::FLUSHALL,
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
-    lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BLPOP,
+    lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BRPOP, lists::BLMPOP, lists::BLPOP,
     hashes::HSET, hashes::HMSET, hashes::HSETNX, hashes::HGET, hashes::HMGET, hashes::HGETALL, hashes::HKEYS,
-    hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, hashes::HSCAN,
+    hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, floats::HINCRBYFLOAT, hashes::HSCAN,
     hashes::HRANDFIELD,
     sets::SADD, sets::SREM, sets::SISMEMBER, sets::SMISMEMBER, sets::SCARD, sets::SMEMBERS, sets::SRANDMEMBER,
     sets::SPOP, sets::SMOVE, sets::SINTER, sets::SINTERCARD, sets::SINTERSTORE, sets::SUNION, sets::SUNIONSTORE,
@@ -79,7 +81,7 @@ table! {
     sorted_sets::ZREMRANGEBYSCORE, sorted_sets::ZREMRANGEBYLEX, sorted_sets::ZPOPMIN, sorted_sets::ZPOPMAX,
     sorted_sets::ZMPOP, sorted_sets::ZRANDMEMBER, sorted_sets::ZSCAN, sorted_sets::ZUNION, sorted_sets::ZINTER,
     sorted_sets::ZDIFF, sorted_sets::ZINTERCARD, sorted_sets::ZUNIONSTORE, sorted_sets::ZINTERSTORE,
-    sorted_sets::ZDIFFSTORE,
+    sorted_sets::ZDIFFSTORE, sorted_sets::BZPOPMIN, sorted_sets::BZPOPMAX, sorted_sets::BZMPOP,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,

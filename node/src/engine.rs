@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
-pub(crate) use blocking::block;
+pub(crate) use blocking::take_or_block;
 pub use cx::Cx;
 pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod glob;
 pub mod log;
+mod long_double;
 pub mod meter;
 pub mod metrics;
 pub mod pubsub;

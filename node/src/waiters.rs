@@ -1,4 +1,4 @@
-//! Clients that wait in BLPOP: one shared waiter, queued at each of its keys.
+//! Clients that wait in a blocking command: one shared waiter, queued at each of its keys.
 //!
 //! A waiter has one atomic state. Who moves it from waiting to claimed owns it: a pusher, still holding the key's
 //! partition, who takes the element and leaves the reply; or the client itself, because its time is up or its connection
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use larder_iam_policies::access::Admitted;
 use parking_lot::Mutex;
 
+use crate::commands::Serve;
+use crate::db::entry::Kind;
 use crate::error::CommandError;
 use crate::pubsub::Inbox;
 use crate::resp::OwnedArgs;
@@ -25,21 +27,25 @@ pub(crate) struct Waiter {
     /// The command it waits in, to be asked about again when it wakes.
     pub(crate) request: OwnedArgs,
     pub(crate) inside: Admitted,
+    /// How it is served.
+    pub(crate) serve: Serve,
+    /// The protocol its reply is written in.
+    pub(crate) protocol: u8,
     inbox: Arc<Inbox>,
 }
 
 /// Why a waiter was woken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// This element was taken from this key for it.
-    Popped { key: Box<[u8]>, element: Vec<u8> },
+    /// Something was taken for it, and this is its reply.
+    Served(Vec<u8>),
     /// It may no longer do what it waited for.
     Denied(CommandError),
 }
 
 impl Waiter {
-    pub(crate) fn new(request: OwnedArgs, inside: Admitted, inbox: Arc<Inbox>) -> Self {
-        Self { state: AtomicU8::new(WAITING), outcome: Mutex::new(None), request, inside, inbox }
+    pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, protocol: u8, inbox: Arc<Inbox>) -> Self {
+        Self { state: AtomicU8::new(WAITING), outcome: Mutex::new(None), request, inside, serve, protocol, inbox }
     }
 
     /// Takes the waiter for oneself; true for exactly one caller.
@@ -83,10 +89,17 @@ impl Waiters {
         self.queues.entry(key.into()).or_default().push_back(waiter);
     }
 
-    /// The longest-waiting client at `key`, claimed.
-    pub(crate) fn claim_next(&mut self, key: &[u8]) -> Option<Arc<Waiter>> {
+    /// The client that has waited longest at `key` for what it holds now, claimed.
+    pub(crate) fn claim_next(&mut self, key: &[u8], kind: Kind) -> Option<Arc<Waiter>> {
         let queue = self.queues.get_mut(key)?;
-        let claimed = std::iter::from_fn(|| queue.pop_front()).find(|waiter| waiter.claim());
+        queue.retain(|waiter| waiter.is_waiting());
+        let mut claimed = None;
+        while let Some(at) = queue.iter().position(|waiter| waiter.serve.kind == kind) {
+            claimed = queue.remove(at).filter(|waiter| waiter.claim());
+            if claimed.is_some() {
+                break;
+            }
+        }
         if queue.is_empty() {
             self.queues.remove(key);
         }

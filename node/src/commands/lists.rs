@@ -4,15 +4,15 @@ mod middle;
 mod moves;
 
 pub(super) use middle::{LINDEX, LINSERT, LPOS, LREM, LSET, LTRIM};
-pub(super) use moves::{LMOVE, LMPOP, RPOPLPUSH};
+pub(super) use moves::{BLMPOP, LMOVE, LMPOP, RPOPLPUSH};
 
 use super::parse::{count, int, is, places, timeout_ms};
-use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec, Ttl};
+use super::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::List;
-use crate::engine::{Cx, block};
+use crate::db::entry::{Kind, List};
+use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Out, OwnedArgs};
 
 const READ: Acl = Acl::READ.or(Acl::LIST);
 const WRITE: Acl = Acl::WRITE.or(Acl::LIST);
@@ -32,6 +32,14 @@ impl End {
             text if is(text, "LEFT") => Ok(End::Left),
             text if is(text, "RIGHT") => Ok(End::Right),
             _ => Err(CommandError::Syntax),
+        }
+    }
+
+    /// The command that takes from it.
+    fn pops(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LPOP",
+            End::Right => b"RPOP",
         }
     }
 
@@ -228,29 +236,55 @@ pub(super) const BLPOP: Spec = Spec {
     keys: &[KeySpec::at(1).to(-2, 1).doing(TAKES)],
     ttl: Ttl::Inherited(1),
     http: Http::Refused("would hold the HTTP request open; poll with LPOP"),
+    serve: Some(SERVE_LEFT),
     summary: "Takes the first element of the first list that has one, or waits for one.",
     reply: "array: the key and the element; null when the time is up",
     run: blpop,
     ..Spec::ROW
 };
 fn blpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    blocking_pop(cx, args, SERVE_LEFT)
+}
+
+/// `BRPOP key [key …] timeout`
+pub(super) const BRPOP: Spec = Spec {
+    name: "BRPOP",
+    http: Http::Refused("would hold the HTTP request open; poll with RPOP"),
+    serve: Some(SERVE_RIGHT),
+    summary: "Takes the last element of the first list that has one, or waits for one.",
+    run: brpop,
+    ..BLPOP
+};
+fn brpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    blocking_pop(cx, args, SERVE_RIGHT)
+}
+
+const SERVE_LEFT: Serve =
+    Serve { kind: Kind::List, alone: alone_with_timeout, take: take_left, give_up: Out::null_array };
+const SERVE_RIGHT: Serve = Serve { take: take_right, ..SERVE_LEFT };
+
+fn blocking_pop(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let timeout_ms = timeout_ms(args.get(last))?;
-    for bytes in args.iter().skip(1).take(last - 1) {
-        let key = cx.key(bytes);
-        if cx.keys.collection::<List>(key)?.is_none() {
-            continue;
-        }
-        cx.out.array(2);
-        cx.out.bulk(bytes);
-        take(cx, key, End::Left, 1)?;
-        cx.keys.log_instead(&[b"LPOP", bytes]);
-        return Ok(());
-    }
-    if cx.nested {
-        cx.out.null_array();
-    } else {
-        block(cx, args, args.iter().skip(1).take(last - 1), timeout_ms);
-    }
-    Ok(())
+    take_or_block(cx, args, serve, args.from(1).up_to(last - 1), timeout_ms)
+}
+
+/// `NAME key timeout`
+pub(super) fn alone_with_timeout(request: Args<'_>, key: &[u8]) -> OwnedArgs {
+    OwnedArgs::from_slices([request.get(0), key, b"0"])
+}
+
+fn take_left(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+    take_one(cx, key, End::Left)
+}
+
+fn take_right(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+    take_one(cx, key, End::Right)
+}
+
+fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Effect, CommandError> {
+    cx.out.array(2);
+    cx.out.bulk(key.bytes);
+    take(cx, key, end, 1)?;
+    Ok(vec![end.pops().to_vec(), key.bytes.to_vec()])
 }

@@ -2,9 +2,11 @@
 
 use larder_iam_policies::access::Actions;
 
+use crate::db::Key;
+use crate::db::entry::Kind;
 use crate::engine::Cx;
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Out, OwnedArgs};
 
 /// Runs a command whose partitions are already locked. Writes exactly one reply, or returns the error to write
 /// having changed nothing.
@@ -39,6 +41,8 @@ pub struct Spec {
     pub http: Http,
     /// Which partitions it holds while it runs.
     pub locks: Locks,
+    /// How a client that waits in it is served.
+    pub serve: Option<Serve>,
     /// What it does, in one line.
     pub summary: &'static str,
     /// What it answers.
@@ -49,6 +53,22 @@ pub struct Spec {
     pub(super) shape: Shape,
     pub(super) has_underscore: bool,
 }
+
+/// How a client is served that waits in a blocking command: by whoever made a key ready, which it holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Serve {
+    /// What the key has to hold.
+    pub kind: Kind,
+    /// The request as if for this key alone, to ask again whether it is allowed.
+    pub alone: fn(Args<'_>, &[u8]) -> OwnedArgs,
+    /// Takes from the key what the request wants and writes the reply; answers the effect, as a request.
+    pub(crate) take: fn(&mut Cx<'_>, Key<'_>, Args<'_>) -> Result<Effect, CommandError>,
+    /// Writes the reply when the time is up.
+    pub give_up: fn(&mut Out),
+}
+
+/// A request that repeats what was done.
+pub type Effect = Vec<Vec<u8>>;
 
 /// How the executor has to treat a command; computed from the row once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +97,7 @@ impl Spec {
         value_bytes: no_value,
         http: Http::Allowed,
         locks: Locks::Keys,
+        serve: None,
         summary: "",
         reply: "",
         run: not_runnable,

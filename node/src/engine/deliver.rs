@@ -26,10 +26,10 @@ impl Engine {
     pub(crate) fn forget(&self, session: &mut Session) {
         if let Some(waiter) = forget_waiter(session)
             && !waiter.claim()
-            && let Some(Woken::Popped { key, element }) = waiter.outcome()
+            && let Some(Woken::Served(reply)) = waiter.outcome()
         {
-            // As in redis, an element popped for a client that is gone before it read the reply is gone with it.
-            tracing::debug!(key_bytes = key.len(), element_bytes = element.len(), "a served client is gone");
+            // As in redis, what was taken for a client that is gone before it read the reply is gone with it.
+            tracing::debug!(reply_bytes = reply.len(), "a served client is gone");
         }
         commands::unwatch(session);
         unsubscribe_all(session);
@@ -40,13 +40,11 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
     let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
     let deadline_us = blocked.deadline_us;
     match blocked.waiter.outcome() {
-        Some(Woken::Popped { key, element }) => {
-            out.array(2);
-            out.bulk(&key);
-            out.bulk(&element);
-        }
+        Some(Woken::Served(reply)) => out.raw(&reply),
         Some(Woken::Denied(error)) => out.error(error.bytes()),
-        None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => out.null_array(),
+        None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => {
+            (blocked.waiter.serve.give_up)(out);
+        }
         None => return Next::Blocked(deadline_us),
     }
     forget_waiter(session);

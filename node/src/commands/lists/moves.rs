@@ -1,12 +1,13 @@
 //! Elements that go from one list to another, or from the first list that has any.
 
 use super::{End, TAKES, WRITE, take};
-use crate::commands::parse::{count_option, numkeys};
-use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::entry::List;
-use crate::engine::Cx;
+use crate::commands::parse::{count_option, numkeys, timeout_ms};
+use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
+use crate::db::Key;
+use crate::db::entry::{Kind, List};
+use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Out, OwnedArgs};
 
 /// `LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>`
 pub(in crate::commands) const LMOVE: Spec = Spec {
@@ -85,18 +86,72 @@ pub(in crate::commands) const LMPOP: Spec = Spec {
     ..Spec::ROW
 };
 fn lmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let numkeys = numkeys(args, 1)?;
-    let end = End::read(args.try_get(2 + numkeys).unwrap_or_default())?;
-    let wanted = count_option(args.from(3 + numkeys))?;
-    for bytes in args.from(2).up_to(numkeys).iter() {
+    let asked = Popping::read(args, 1)?;
+    for bytes in asked.keys.iter() {
         let key = cx.key(bytes);
-        let Some(length) = cx.keys.collection(key)?.map(List::len) else { continue };
-        let taking = wanted.min(length);
-        cx.out.array(2);
-        cx.out.bulk(bytes);
-        cx.out.array(taking);
-        return take(cx, key, end, taking);
+        if cx.keys.collection::<List>(key)?.is_some() {
+            asked.take(cx, key)?;
+            return Ok(());
+        }
     }
     cx.out.null_array();
     Ok(())
+}
+
+/// `BLMPOP timeout numkeys key [key …] <LEFT | RIGHT> [COUNT count]`
+pub(in crate::commands) const BLMPOP: Spec = Spec {
+    name: "BLMPOP",
+    arity: Arity::AtLeast(5),
+    flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+    acl: WRITE.or(Acl::SLOW).or(Acl::BLOCKING),
+    keys: &[KeySpec::counted_at(2).doing(TAKES)],
+    ttl: Ttl::Inherited(3),
+    http: Http::Refused("would hold the HTTP request open; poll with LMPOP"),
+    serve: Some(SERVE),
+    summary: "Takes elements from the first list that has any, or waits for one that has.",
+    reply: "array: the key and an array of elements; null when the time is up",
+    run: blmpop,
+    ..LMPOP
+};
+fn blmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let timeout_ms = timeout_ms(args.get(1))?;
+    let asked = Popping::read(args, 2)?;
+    take_or_block(cx, args, SERVE, asked.keys, timeout_ms)
+}
+
+const SERVE: Serve = Serve { kind: Kind::List, alone, take: take_blocked, give_up: Out::null_array };
+
+fn alone(request: Args<'_>, key: &[u8]) -> OwnedArgs {
+    OwnedArgs::from_slices([request.get(0), b"0", b"1", key, b"LEFT"])
+}
+
+fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
+    Popping::read(request, 2)?.take(cx, key)
+}
+
+/// What LMPOP and BLMPOP ask for.
+struct Popping<'a> {
+    keys: Args<'a>,
+    end: End,
+    wanted: usize,
+}
+
+impl<'a> Popping<'a> {
+    /// Reads `numkeys key [key …] <LEFT | RIGHT> [COUNT count]` from the argument `first` on.
+    fn read(args: Args<'a>, first: usize) -> Result<Self, CommandError> {
+        let numkeys = numkeys(args, first)?;
+        let at = first + 1 + numkeys;
+        let end = End::read(args.try_get(at).unwrap_or_default())?;
+        Ok(Self { keys: args.from(first + 1).up_to(numkeys), end, wanted: count_option(args.from(at + 1))? })
+    }
+
+    /// Takes from a list that is there, and writes the reply.
+    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
+        let taking = cx.keys.collection(key)?.map_or(0, List::len).min(self.wanted);
+        cx.out.array(2);
+        cx.out.bulk(key.bytes);
+        cx.out.array(taking);
+        take(cx, key, self.end, taking)?;
+        Ok(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()])
+    }
 }

@@ -1,13 +1,14 @@
 //! Taking the members at an end of a sorted set.
 
 use super::WRITE;
-use crate::commands::parse::{count, count_option, is, numkeys};
-use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
+use crate::commands::lists::alone_with_timeout;
+use crate::commands::parse::{count, count_option, is, numkeys, timeout_ms};
+use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::SortedSet;
-use crate::engine::Cx;
+use crate::db::entry::{Kind, SortedSet};
+use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Out, OwnedArgs};
 
 const TAKES: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
@@ -16,6 +17,16 @@ const TAKES: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 enum End {
     Min,
     Max,
+}
+
+impl End {
+    /// The command that takes from it.
+    fn pops(self) -> &'static [u8] {
+        match self {
+            End::Min => b"ZPOPMIN",
+            End::Max => b"ZPOPMAX",
+        }
+    }
 }
 
 /// `ZPOPMIN key [count]`
@@ -94,28 +105,134 @@ pub(in crate::commands) const ZMPOP: Spec = Spec {
     ..Spec::ROW
 };
 fn zmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (keys, end, wanted) = read_mpop(args, 1)?;
-    for bytes in keys.iter() {
+    let asked = Popping::read(args, 1)?;
+    for bytes in asked.keys.iter() {
         let key = cx.key(bytes);
-        let Some(len) = cx.keys.collection(key)?.map(SortedSet::len) else { continue };
-        let taking = wanted.min(len);
-        cx.out.array(2);
-        cx.out.bulk(bytes);
-        cx.out.array(taking);
-        return take(cx, key, end, taking, true);
+        if cx.keys.collection::<SortedSet>(key)?.is_some() {
+            asked.take(cx, key)?;
+            return Ok(());
+        }
     }
     cx.out.null_array();
     Ok(())
 }
 
-/// Reads `numkeys key [key …] <MIN | MAX> [COUNT count]` from an argument on.
-fn read_mpop(args: Args<'_>, first: usize) -> Result<(Args<'_>, End, usize), CommandError> {
-    let numkeys = numkeys(args, first)?;
-    let at = first + 1 + numkeys;
-    let end = match args.try_get(at) {
-        Some(text) if is(text, "MIN") => End::Min,
-        Some(text) if is(text, "MAX") => End::Max,
-        _ => return Err(CommandError::Syntax),
-    };
-    Ok((args.from(first + 1).up_to(numkeys), end, count_option(args.from(at + 1))?))
+/// `BZMPOP timeout numkeys key [key …] <MIN | MAX> [COUNT count]`
+pub(in crate::commands) const BZMPOP: Spec = Spec {
+    name: "BZMPOP",
+    arity: Arity::AtLeast(5),
+    flags: Flags::WRITE.or(Flags::BLOCKING).or(Flags::MOVABLEKEYS),
+    acl: WRITE.or(Acl::SLOW).or(Acl::BLOCKING),
+    keys: &[KeySpec::counted_at(2).doing(TAKES)],
+    ttl: Ttl::Inherited(3),
+    http: Http::Refused("would hold the HTTP request open; poll with ZMPOP"),
+    serve: Some(SERVE_MANY),
+    summary: "Takes members from the first sorted set that has any, or waits for one that has.",
+    reply: "array: the key and an array of members with scores; null when the time is up",
+    run: bzmpop,
+    ..ZMPOP
+};
+fn bzmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let timeout_ms = timeout_ms(args.get(1))?;
+    let asked = Popping::read(args, 2)?;
+    take_or_block(cx, args, SERVE_MANY, asked.keys, timeout_ms)
+}
+
+/// `BZPOPMIN key [key …] timeout`
+pub(in crate::commands) const BZPOPMIN: Spec = Spec {
+    name: "BZPOPMIN",
+    family: Family::SortedSet,
+    since: "5.0.0",
+    arity: Arity::AtLeast(3),
+    flags: Flags::WRITE.or(Flags::NOSCRIPT).or(Flags::BLOCKING).or(Flags::FAST),
+    acl: WRITE.or(Acl::FAST).or(Acl::BLOCKING),
+    keys: &[KeySpec::at(1).to(-2, 1).doing(TAKES)],
+    ttl: Ttl::Inherited(1),
+    http: Http::Refused("would hold the HTTP request open; poll with ZPOPMIN"),
+    serve: Some(SERVE_MIN),
+    summary: "Takes the member with the lowest score of the first sorted set that has one, or waits for one.",
+    reply: "array: the key, the member and its score; null when the time is up",
+    run: bzpopmin,
+    ..Spec::ROW
+};
+fn bzpopmin(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    blocking_pop(cx, args, SERVE_MIN)
+}
+
+/// `BZPOPMAX key [key …] timeout`
+pub(in crate::commands) const BZPOPMAX: Spec = Spec {
+    name: "BZPOPMAX",
+    http: Http::Refused("would hold the HTTP request open; poll with ZPOPMAX"),
+    serve: Some(SERVE_MAX),
+    summary: "Takes the member with the highest score of the first sorted set that has one, or waits for one.",
+    run: bzpopmax,
+    ..BZPOPMIN
+};
+fn bzpopmax(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    blocking_pop(cx, args, SERVE_MAX)
+}
+
+const SERVE_MIN: Serve =
+    Serve { kind: Kind::SortedSet, alone: alone_with_timeout, take: take_min, give_up: Out::null_array };
+const SERVE_MAX: Serve = Serve { take: take_max, ..SERVE_MIN };
+const SERVE_MANY: Serve = Serve { alone: alone_counted, take: take_blocked, ..SERVE_MIN };
+
+fn blocking_pop(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
+    let last = args.len() - 1;
+    let timeout_ms = timeout_ms(args.get(last))?;
+    take_or_block(cx, args, serve, args.from(1).up_to(last - 1), timeout_ms)
+}
+
+fn alone_counted(request: Args<'_>, key: &[u8]) -> OwnedArgs {
+    OwnedArgs::from_slices([request.get(0), b"0", b"1", key, b"MIN"])
+}
+
+fn take_min(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+    take_one(cx, key, End::Min)
+}
+
+fn take_max(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+    take_one(cx, key, End::Max)
+}
+
+fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Effect, CommandError> {
+    cx.out.array(3);
+    cx.out.bulk(key.bytes);
+    take(cx, key, end, 1, false)?;
+    Ok(vec![end.pops().to_vec(), key.bytes.to_vec()])
+}
+
+fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
+    Popping::read(request, 2)?.take(cx, key)
+}
+
+/// What ZMPOP and BZMPOP ask for.
+struct Popping<'a> {
+    keys: Args<'a>,
+    end: End,
+    wanted: usize,
+}
+
+impl<'a> Popping<'a> {
+    /// Reads `numkeys key [key …] <MIN | MAX> [COUNT count]` from the argument `first` on.
+    fn read(args: Args<'a>, first: usize) -> Result<Self, CommandError> {
+        let numkeys = numkeys(args, first)?;
+        let at = first + 1 + numkeys;
+        let end = match args.try_get(at) {
+            Some(text) if is(text, "MIN") => End::Min,
+            Some(text) if is(text, "MAX") => End::Max,
+            _ => return Err(CommandError::Syntax),
+        };
+        Ok(Self { keys: args.from(first + 1).up_to(numkeys), end, wanted: count_option(args.from(at + 1))? })
+    }
+
+    /// Takes from a sorted set that is there, and writes the reply.
+    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
+        let taking = cx.keys.collection(key)?.map_or(0, SortedSet::len).min(self.wanted);
+        cx.out.array(2);
+        cx.out.bulk(key.bytes);
+        cx.out.array(taking);
+        take(cx, key, self.end, taking, true)?;
+        Ok(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()])
+    }
 }

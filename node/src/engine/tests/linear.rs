@@ -196,6 +196,10 @@ fn history(key: &str, seed: u64, engine: &Arc<crate::Engine>, clock: &Clock, lin
                 let mut client = Client::new(&engine, &clock, thread);
                 start.wait();
                 let one = |step: usize| {
+                    // Time passes with the steps, however the threads are scheduled.
+                    if step.is_multiple_of(3) {
+                        clock.pass(1);
+                    }
                     let lines = lines(&mut random, 1_000_000 * (thread + 1) + step);
                     let called = ticks.fetch_add(1, Ordering::SeqCst);
                     let reply = ask(&mut client, &key, &lines);
