@@ -11,6 +11,7 @@ mod bitmaps;
 mod connection;
 mod floats;
 mod hashes;
+mod help;
 mod introspection;
 mod keyspace;
 mod listing;
@@ -19,6 +20,7 @@ mod objects;
 mod parse;
 mod pubsub;
 mod scripting;
+mod server;
 mod sets;
 mod sorted_sets;
 mod spec;
@@ -54,7 +56,9 @@ table! {
     connection::CLIENT, connection::CLIENT_ID, connection::CLIENT_SETNAME, connection::CLIENT_GETNAME,
     connection::CLIENT_SETINFO, connection::CLIENT_INFO,
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
-    introspection::COMMAND_GETKEYS, introspection::INFO,
+    introspection::COMMAND_GETKEYS, introspection::COMMAND_GETKEYSANDFLAGS, introspection::COMMAND_LIST,
+    introspection::COMMAND_DOCS, introspection::COMMAND_HELP, introspection::INFO,
+    server::TIME, server::DEBUG,
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
     strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN, floats::INCRBYFLOAT,
     substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,

@@ -22,7 +22,7 @@ mod transaction;
 mod update;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
@@ -64,6 +64,8 @@ pub struct Engine {
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     pub(crate) scripts: script::Scripts,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub(crate) sweeps: AtomicBool,
     next_session: AtomicU64,
     seed: u64,
     /// Generators handed out so far.
@@ -129,6 +131,7 @@ impl Engine {
             doors: doors::Doors::default(),
             run_id: run_id(seed),
             scripts: script::Scripts::default(),
+            sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
             seed,
             drawn: AtomicU64::new(0),
@@ -222,6 +225,7 @@ impl Engine {
             patterns: std::collections::BTreeSet::new(),
             inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
             blocked: None,
+            stalled: None,
         }
     }
 

@@ -38,6 +38,11 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
+/// As [`matches`], with ASCII letters in either case.
+pub fn matches_in_any_case(pattern: &[u8], text: &[u8]) -> bool {
+    matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
+}
+
 /// Matches one byte against the pattern's first element (not `*`); the rest of the pattern if it does.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {

@@ -50,6 +50,7 @@ pub struct Session {
     pub(crate) patterns: BTreeSet<Bytes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) blocked: Option<Blocked>,
+    pub(crate) stalled: Option<Stalled>,
 }
 
 /// What kind of client a session serves.
@@ -113,6 +114,13 @@ pub(crate) struct Blocked {
     pub(crate) waiter: Arc<Waiter>,
     /// Monotonic time in us after which it gives up; `None` waits for ever.
     pub(crate) deadline_us: Option<u64>,
+}
+
+/// A session that is made to wait (DEBUG SLEEP): it runs nothing until then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stalled {
+    /// Monotonic time in us.
+    pub(crate) until_us: u64,
 }
 
 impl Session {

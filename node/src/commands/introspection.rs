@@ -2,9 +2,12 @@
 
 use larder_iam_policies::access::Actions;
 
-use super::{Acl, Arity, Begin, Beyond, Family, Find, Flags, KeySpec, Spec, keys};
+use super::help::help;
+use super::parse::is;
+use super::{Acl, Arity, Begin, Beyond, Family, Find, Flags, KeyFlags, KeySpec, Spec, keys};
 use crate::engine::{Cx, info};
 use crate::error::CommandError;
+use crate::glob;
 use crate::resp::{Args, Out};
 
 const READS_TABLE: Flags = Flags::LOADING.or(Flags::STALE);
@@ -165,6 +168,14 @@ pub(super) const COMMAND_GETKEYS: Spec = Spec {
 };
 fn command_getkeys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let line = args.from(2);
+    let found = keys_of(line)?;
+    cx.out.array(found.len());
+    found.into_iter().for_each(|(position, _)| cx.out.bulk(line.get(position)));
+    Ok(())
+}
+
+/// Positions of a command line's keys, and what the command may do to each.
+fn keys_of(line: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, CommandError> {
     let spec = match super::resolve(line) {
         Ok(spec) => spec,
         Err(CommandError::Arity(_)) if super::find(line.get(0)).is_some_and(|spec| spec.keys.is_empty()) => {
@@ -178,14 +189,138 @@ fn command_getkeys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if spec.keys.is_empty() {
         return Err(NO_KEYS);
     }
-    let mut positions = Vec::new();
-    keys::each(spec, line, &mut |position, _| positions.push(position))
+    let mut found = Vec::new();
+    keys::each(spec, line, &mut |position, flags| found.push((position, flags)))
         .map_err(|keys::UnknownKeys| CommandError::Text("ERR Invalid arguments specified for command"))?;
-    cx.out.array(positions.len());
-    positions.into_iter().for_each(|position| cx.out.bulk(line.get(position)));
-    Ok(())
+    Ok(found)
 }
 const NO_KEYS: CommandError = CommandError::Text("ERR The command has no key arguments");
+
+/// `COMMAND GETKEYSANDFLAGS command [argument …]`
+pub(super) const COMMAND_GETKEYSANDFLAGS: Spec = Spec {
+    name: "COMMAND|GETKEYSANDFLAGS",
+    since: "7.0.0",
+    summary: "The keys a full command line names, and what it may do to each.",
+    reply: "array of pairs: key, array of flags",
+    run: command_getkeysandflags,
+    ..COMMAND_GETKEYS
+};
+fn command_getkeysandflags(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let line = args.from(2);
+    let found = keys_of(line)?;
+    cx.out.array(found.len());
+    for (position, flags) in found {
+        cx.out.array(2);
+        cx.out.bulk(line.get(position));
+        cx.out.set(flags.names().count());
+        flags.names().for_each(|flag| cx.out.simple(flag));
+    }
+    Ok(())
+}
+
+/// `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`
+pub(super) const COMMAND_LIST: Spec = Spec {
+    name: "COMMAND|LIST",
+    since: "7.0.0",
+    arity: Arity::AtLeast(2),
+    flags: READS_TABLE,
+    summary: "The names of all commands, or of those that fit a filter.",
+    reply: "array of names; with a filter, subcommands too",
+    run: command_list,
+    ..COMMAND
+};
+fn command_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let named = |fits: &dyn Fn(&&Spec) -> bool| super::table().iter().filter(fits).map(|spec| spec.name).collect();
+    let names: Vec<&str> = match args.len() {
+        2 => top_level().map(|spec| spec.name).collect(),
+        5 if is(args.get(2), "FILTERBY") => {
+            let (filter, value) = (args.get(3), args.get(4));
+            if is(filter, "MODULE") {
+                Vec::new()
+            } else if is(filter, "ACLCAT") {
+                named(&|spec| spec.acl.names().any(|category| is(value, category)))
+            } else if is(filter, "PATTERN") {
+                named(&|spec| glob::matches_in_any_case(value, spec.name.as_bytes()))
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    cx.out.array(names.len());
+    names.into_iter().for_each(|name| cx.out.bulk(name.to_ascii_lowercase()));
+    Ok(())
+}
+
+/// `COMMAND DOCS [name …]`: what the table knows. Redis's complexity, history and argument trees are not in it.
+pub(super) const COMMAND_DOCS: Spec = Spec {
+    name: "COMMAND|DOCS",
+    since: "7.0.0",
+    arity: Arity::AtLeast(2),
+    flags: READS_TABLE,
+    summary: "What these commands do, or all.",
+    reply: "map of names to maps: summary, since, group, subcommands",
+    run: command_docs,
+    ..COMMAND
+};
+fn command_docs(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let wanted: Vec<&Spec> = match args.len() {
+        2 => top_level().collect(),
+        _ => args.iter().skip(2).filter_map(named).collect(),
+    };
+    cx.out.map(wanted.len());
+    wanted.into_iter().for_each(|spec| docs(cx.out, spec));
+    Ok(())
+}
+
+fn docs(out: &mut Out, spec: &'static Spec) {
+    let subs: Vec<_> = if spec.is_container() { super::subcommands(spec).collect() } else { Vec::new() };
+    out.bulk(spec.name.to_ascii_lowercase());
+    out.map(3 + usize::from(!subs.is_empty()));
+    for (field, value) in [("summary", spec.summary), ("since", spec.since), ("group", spec.family.name())] {
+        out.bulk(field);
+        out.bulk(value);
+    }
+    if !subs.is_empty() {
+        out.bulk("subcommands");
+        out.map(subs.len());
+        subs.into_iter().for_each(|sub| docs(out, sub));
+    }
+}
+
+/// `COMMAND HELP`
+pub(super) const COMMAND_HELP: Spec = Spec {
+    name: "COMMAND|HELP",
+    since: "5.0.0",
+    summary: "The subcommands.",
+    reply: "array of lines",
+    run: command_help,
+    ..COMMAND_COUNT
+};
+fn command_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    help(cx, &COMMAND, HELP);
+    Ok(())
+}
+const HELP: &[&str] = &[
+    "(no subcommand)",
+    "    Return details about all Redis commands.",
+    "COUNT",
+    "    Return the total number of commands in this Redis server.",
+    "LIST",
+    "    Return a list of all commands in this Redis server.",
+    "INFO [<command-name> ...]",
+    "    Return details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full Redis command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full Redis command.",
+];
 
 /// `INFO [section …]`
 pub(super) const INFO: Spec = Spec {

@@ -66,6 +66,9 @@ impl Engine {
         if let Some(blocked) = &session.blocked {
             return Progress { consumed: 0, next: Next::Blocked(blocked.deadline_us) };
         }
+        if let Some(stalled) = &session.stalled {
+            return Progress { consumed: 0, next: Next::Blocked(Some(stalled.until_us)) };
+        }
         if !self.refresh(session, now) {
             return Progress { consumed: 0, next: Next::Close };
         }

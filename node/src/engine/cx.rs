@@ -5,7 +5,7 @@ use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
 use crate::metrics::{Cells, Count};
 use crate::resp::Out;
-use crate::session::Session;
+use crate::session::{Session, Stalled};
 use crate::time::Now;
 
 /// Everything one command may touch: the client's session, the partitions of its keys (locked), the time, and where the
@@ -64,6 +64,13 @@ impl<'a> Cx<'a> {
             self.cells.add(Count::Errors, 1);
         }
         self.out.error(error.bytes());
+    }
+
+    /// Makes the client wait for so long before its `OK` and everything it asks after.
+    pub(crate) fn stall(&mut self, us: u64) {
+        let until_us = self.now.mono_us.saturating_add(us);
+        self.session.stalled = Some(Stalled { until_us });
+        self.outcome = Outcome::Blocked(Some(until_us));
     }
 
     pub(crate) fn take_outcome(&mut self) -> Outcome {

@@ -16,6 +16,14 @@ impl Engine {
         if session.inbox.overflowed() || !self.refresh(session, now) || !deliver_messages(session, now, out) {
             return Next::Close;
         }
+        if let Some(stalled) = session.stalled {
+            if now.mono_us < stalled.until_us {
+                return Next::Blocked(Some(stalled.until_us));
+            }
+            session.stalled = None;
+            out.ok();
+            return Next::Again;
+        }
         match &session.blocked {
             None => Next::Read { missing: 0 },
             Some(_) => deliver_outcome(session, now, out),

@@ -1,5 +1,7 @@
 //! Active expiry: each worker takes dead keys out of its share of the partitions.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 use crate::db::{Busy, Keyspace};
 use crate::time::Now;
@@ -19,6 +21,9 @@ impl Engine {
     ///
     /// About 5,000 buckets take 100 us.
     pub fn sweep(&self, worker: usize, workers: usize, now: Now, budget: usize) -> Swept {
+        if !self.sweeps.load(Ordering::Relaxed) {
+            return Swept::default();
+        }
         let mut keys = Keyspace::new(&self.db, &self.log, self.metrics.of(worker), now.wall_ms);
         let mut swept = Swept::default();
         let mut left = budget;

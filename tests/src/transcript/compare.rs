@@ -32,6 +32,11 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
     ("COMMAND COUNT", "redis has more commands: an integer", integer),
     ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),
+    ("COMMAND LIST", "redis has more commands and another order: each of ours is among them", subset),
+    ("COMMAND DOCS", "redis has more commands, fields and other words: the same since and group of each of ours", docs),
+    ("TIME", "time passes: two numbers", shape),
+    ("DEBUG HELP", "redis has more subcommands: lines of text", lines),
+    ("DEBUG OBJECT", "redis tells of its heap and its clock too: the same encoding", debug_object),
     ("PTTL", "milliseconds pass: two positive integers, or the same", remaining),
     ("SCAN", "cursors and order differ: the same set of keys", keys),
     ("KEYS", "keys have no order: the same keys", members),
@@ -69,7 +74,11 @@ fn replies(request: &[Vec<u8>], oracle: &[u8], ours: &[u8]) -> Verdict {
     let exact = if oracle == ours { Verdict::Exact } else { Verdict::Different("not the same bytes".into()) };
     let Some((name, _, rule)) = rule_of(request) else { return exact };
     let read = |bytes| read_reply(bytes, &Limits::DEFAULT).ok().flatten().map(|(reply, _)| reply);
-    let is_plain = |reply: &Reply| matches!(reply, Reply::Error(_) | Reply::Simple(_) | Reply::Int(..0));
+    let is_plain = |reply: &Reply| match reply {
+        // The one status with something in it that differs.
+        Reply::Simple(_) => *name != "DEBUG OBJECT",
+        reply => matches!(reply, Reply::Error(_) | Reply::Int(..0)),
+    };
     match (read(oracle), read(ours)) {
         (Some(a), Some(b)) if !is_plain(&a) && !is_plain(&b) => match rule(&a, &b) {
             Ok(()) => Verdict::Loose(name),
@@ -111,7 +120,9 @@ fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
 fn rule_of(request: &[Vec<u8>]) -> Option<&'static (&'static str, &'static str, Rule)> {
     let word = |at: usize| request.get(at).map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
     let name = word(0)?;
-    let is_container = commands::find(name.as_bytes()).is_some_and(|spec| commands::subcommands(spec).next().is_some());
+    let has_rows = |spec| commands::subcommands(spec).next().is_some();
+    // DEBUG has subcommands, but one row.
+    let is_container = name == "DEBUG" || commands::find(name.as_bytes()).is_some_and(has_rows);
     let name = match word(1) {
         Some(sub) if is_container => format!("{name} {sub}"),
         _ => name,
@@ -206,6 +217,56 @@ fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
         (Some(oracle), Some(ours)) => rule(&oracle, &ours),
         _ => Err("a page that is not the last says nothing: ask for a COUNT above the length".into()),
     }
+}
+
+/// Each of ours is one of theirs.
+fn subset(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
+    let is_ours = |name: &&Reply| **name == Reply::Bulk(b"client|setinfo".to_vec());
+    match ours.iter().find(|one| !oracle.contains(one) && !is_ours(one)) {
+        Some(one) => Err(format!("redis has no {}", shown(one))),
+        None => Ok(()),
+    }
+}
+
+/// Entries of COMMAND DOCS, and their subcommands in turn.
+fn docs(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    let theirs = pairs(oracle);
+    let value = |reply: &Reply, field: &str| {
+        let named = |(name, _): &(Reply, Reply)| *name == Reply::Bulk(field.into());
+        pairs(reply).into_iter().find(named).map(|(_, value)| value)
+    };
+    for (name, entry) in pairs(ours).iter().filter(|(name, _)| *name != Reply::Bulk(b"client|setinfo".to_vec())) {
+        let (_, found) = theirs.iter().find(|(one, _)| one == name).ok_or(format!("redis has no {}", shown(name)))?;
+        for field in ["since", "group"] {
+            same(field, value(found, field), value(entry, field))?;
+        }
+        match (value(found, "subcommands"), value(entry, "subcommands")) {
+            (Some(theirs), Some(ours)) => docs(&theirs, &ours)?,
+            (None, None) => {}
+            _ => return Err(format!("subcommands of {}", shown(name))),
+        }
+    }
+    Ok(())
+}
+
+fn lines(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let first = |reply: &Reply| match reply {
+        Reply::Array(lines) if lines.iter().all(|line| matches!(line, Reply::Simple(_))) => lines.first().cloned(),
+        _ => None,
+    };
+    same("first line", first(oracle), first(ours))
+}
+
+fn debug_object(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let encoding = |reply: &Reply| match reply {
+        Reply::Simple(line) => {
+            String::from_utf8_lossy(line).split(' ').find(|field| field.starts_with("encoding:")).map(str::to_owned)
+        }
+        _ => None,
+    };
+    same("encoding", encoding(oracle), encoding(ours))
 }
 
 fn shape(oracle: &Reply, ours: &Reply) -> Result<(), String> {

@@ -56,7 +56,7 @@ fn users(guarded: bool) -> impl Iterator<Item = (&'static str, &'static str, &'s
 }
 
 fn redis_config(guarded: bool) -> String {
-    let mut lines = String::new();
+    let mut lines = String::from("enable-debug-command yes\n");
     for (name, password, rights) in users(guarded) {
         lines.push_str(&format!("user {name} on >{password} resetchannels {rights}\n"));
     }
