@@ -22,6 +22,7 @@ mod pubsub;
 mod scripting;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod spec;
 mod strings;
@@ -69,6 +70,7 @@ table! {
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
     listing::SCAN, listing::KEYS, listing::RANDOMKEY, objects::OBJECT, objects::OBJECT_ENCODING, objects::OBJECT_REFCOUNT,
     objects::COPY, keyspace::FLUSHDB, keyspace::FLUSHALL,
+    sort::SORT, sort::SORT_RO,
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
     lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BRPOP, lists::BLMPOP, lists::BLPOP,

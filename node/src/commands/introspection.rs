@@ -125,10 +125,12 @@ fn key_spec(out: &mut Out, spec: &KeySpec) {
     let (kind, fields): (&str, Vec<(&str, i64)>) = match spec.begin {
         Begin::Index(index) => ("index", vec![("index", index.into())]),
         Begin::Keyword(_, from) => ("keyword", vec![("startfrom", from.into())]),
+        Begin::Unknown(_) => ("unknown", Vec::new()),
     };
     typed(out, kind, &fields, if let Begin::Keyword(keyword, _) = spec.begin { Some(keyword) } else { None });
     out.bulk("find_keys");
     let (kind, fields) = match spec.find {
+        _ if matches!(spec.begin, Begin::Unknown(_)) => ("unknown", Vec::new()),
         Find::Range { last, step, limit } => {
             ("range", vec![("lastkey", i64::from(last)), ("keystep", step.into()), ("limit", limit.into())])
         }

@@ -37,6 +37,7 @@ fn each_of(spec: &KeySpec, args: Args<'_>, visit: &mut dyn FnMut(usize, KeyFlags
 fn begin(begin: Begin, args: Args<'_>) -> Option<usize> {
     match begin {
         Begin::Index(index) => Some(usize::from(index)),
+        Begin::Unknown(search) => search(args),
         Begin::Keyword(keyword, from) => {
             let is_it = |position: &usize| args.get(*position).eq_ignore_ascii_case(keyword.as_bytes());
             let start = usize::from(from.unsigned_abs());

@@ -169,6 +169,19 @@ pub(super) fn score(text: &[u8]) -> Result<f64, CommandError> {
     if value.is_infinite() && !says_infinite || vanished { Err(NOT_FLOAT) } else { Ok(value) }
 }
 
+/// A number as C's `strtod` reads it: blanks may stand before it, nothing at all is 0, a NUL ends it. `None` for what is
+/// no number, NaN, and what no double holds.
+pub(super) fn weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let text = &text[blanks..];
+    let says_infinity = text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'n'));
+    float(text).filter(|value| !value.is_nan() && (value.is_finite() || says_infinity))
+}
+
 /// A number as C's `strtold` reads it, hexadecimal ones included, with nothing before or after it.
 pub(super) fn float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
@@ -316,6 +329,27 @@ mod tests {
             b"0x1p99",
         ] {
             assert!(timeout_ms(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn scores() {
+        for (text, want) in [
+            (&b""[..], Some(0.0)),
+            (b"1.5", Some(1.5)),
+            (b" \t\n+1", Some(1.0)),
+            (b"-0x10", Some(-16.0)),
+            (b"1\0x", Some(1.0)),
+            (b"-inf", Some(f64::NEG_INFINITY)),
+            (b"Infinity", Some(f64::INFINITY)),
+            (b"1e400", None),
+            (b"nan", None),
+            (b"1 ", None),
+            (b"a", None),
+            (b" ", None),
+            (b"0x", None),
+        ] {
+            assert_eq!(score(text), want, "{}", text.escape_ascii());
         }
     }
 

@@ -403,12 +403,15 @@ pub struct KeySpec {
 }
 
 /// Where a key search starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Begin {
     /// At this argument.
     Index(u16),
     /// After this keyword, searched forward from an argument (or backward from the end when negative).
     Keyword(&'static str, i16),
+    /// Where this finds it: for what redis itself calls unknown, as options may come in any order. It answers `None` also
+    /// for keys that no argument names; the command must hold every partition then, and refuse whoever is limited.
+    Unknown(fn(Args<'_>) -> Option<usize>),
 }
 
 /// Which arguments from the start are keys.
@@ -445,6 +448,11 @@ impl KeySpec {
             flags_of: None,
             notes: "",
         }
+    }
+
+    /// One key, where `search` finds it.
+    pub const fn unknown(search: fn(Args<'_>) -> Option<usize>) -> Self {
+        Self { begin: Begin::Unknown(search), ..Self::at(0) }
     }
 
     /// Keys up to `last` counted from the end (-1 is the last argument), every `step`-th.
@@ -531,12 +539,14 @@ pub enum Http {
 }
 
 /// Which partitions a command holds while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Locks {
     /// Those of its keys.
     Keys,
     /// All, through the gate.
     All,
+    /// All when this says so of the arguments, else those of its keys.
+    AllIf(fn(Args<'_>) -> bool),
     /// None at the start: it walks partitions itself, one at a time.
     Walks,
     /// Those of its keys and the gate, so that it may lock more while it runs.

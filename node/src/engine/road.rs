@@ -218,8 +218,12 @@ pub(super) struct Partitions {
 impl Partitions {
     /// Adds what one command holds while it runs alone.
     pub(super) fn add(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
-        self.all |= spec.locks == Locks::All;
-        self.gated |= spec.locks == Locks::Script;
+        match spec.locks {
+            Locks::Keys | Locks::Walks => {}
+            Locks::All => self.all = true,
+            Locks::AllIf(all) => self.all |= all(args),
+            Locks::Script => self.gated = true,
+        }
         // Keys a spec cannot name are nobody's guess: hold everything.
         self.all |=
             keys::each(spec, args, &mut |position, _| self.some.push(partition(cx, args.get(position)))).is_err();
@@ -227,7 +231,7 @@ impl Partitions {
 
     /// Adds what a command that walks the partitions needs inside a transaction: everything.
     pub(super) fn add_queued(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
-        self.all |= spec.locks == Locks::Walks;
+        self.all |= matches!(spec.locks, Locks::Walks);
         self.add(cx, spec, args);
     }
 
