@@ -349,7 +349,7 @@ mod tests {
             (b" ", None),
             (b"0x", None),
         ] {
-            assert_eq!(score(text), want, "{}", text.escape_ascii());
+            assert_eq!(weight(text), want, "{}", text.escape_ascii());
         }
     }
 
