@@ -138,6 +138,13 @@ impl Access {
             .any(|cache| self.network.admits(&cache.groups, ip, port))
     }
 
+    /// Whether anybody logs in by this name: a user, a principal, or the caller without one, which redis calls `default`.
+    pub fn knows(&self, name: &str) -> bool {
+        (name == "default" && self.caches.values().any(|cache| cache.anonymous))
+            || self.users.contains_key(name)
+            || self.principals.contains_key(name)
+    }
+
     /// Lets a caller into one cache: by its network, the credential's binding, and what still holds of the credential.
     ///
     /// # Errors

@@ -8,6 +8,9 @@
 pub mod keys;
 
 mod bitmaps;
+mod client;
+mod clients;
+mod config;
 mod connection;
 mod floats;
 mod hashes;
@@ -22,6 +25,7 @@ mod pubsub;
 mod scripting;
 mod server;
 mod sets;
+mod slowlog;
 mod sort;
 mod sorted_sets;
 mod spec;
@@ -54,12 +58,18 @@ macro_rules! table {
 table! {
     connection::PING, connection::ECHO, connection::HELLO, connection::AUTH, connection::SELECT,
     connection::QUIT, connection::RESET,
-    connection::CLIENT, connection::CLIENT_ID, connection::CLIENT_SETNAME, connection::CLIENT_GETNAME,
-    connection::CLIENT_SETINFO, connection::CLIENT_INFO,
+    client::CLIENT, client::CLIENT_ID, client::CLIENT_SETNAME, client::CLIENT_GETNAME, client::CLIENT_SETINFO,
+    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, client::CLIENT_GETREDIR,
+    client::CLIENT_TRACKING, client::CLIENT_TRACKINGINFO, client::CLIENT_CACHING, client::CLIENT_HELP,
+    clients::CLIENT_KILL, clients::CLIENT_PAUSE, clients::CLIENT_UNPAUSE, clients::CLIENT_UNBLOCK,
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
     introspection::COMMAND_GETKEYS, introspection::COMMAND_GETKEYSANDFLAGS, introspection::COMMAND_LIST,
     introspection::COMMAND_DOCS, introspection::COMMAND_HELP, introspection::INFO,
     server::TIME, server::DEBUG,
+    config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
+    config::CONFIG_HELP,
+    slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    slowlog::LATENCY, slowlog::LATENCY_LATEST, slowlog::LATENCY_HISTORY, slowlog::LATENCY_RESET, slowlog::LATENCY_HELP,
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
     strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN, floats::INCRBYFLOAT,
     substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,
@@ -541,7 +551,7 @@ mod tests {
         assert!(Vocabulary.category("read").unwrap().contains(&strings_bit("GET")));
         assert!(Vocabulary.category("stream").unwrap().is_empty());
         assert!(Vocabulary.category("nonsense").is_none());
-        assert_eq!(Vocabulary.subcommands("client").len(), 5);
+        assert_eq!(Vocabulary.subcommands("command").len(), 7);
     }
 
     fn strings_bit(name: &str) -> u16 {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Next, Progress};
+use crate::engine::{Calls, Next, Progress};
 use crate::pubsub::Inbox;
 use crate::resp::{Limits, Out, Parsed, Resume, parse};
 use crate::server::Client;
@@ -62,6 +62,20 @@ impl Client for Echo {
     fn is_listening(&self) -> bool {
         false
     }
+
+    fn idle_timeout_ms(&self, opened_with: u64) -> u64 {
+        opened_with
+    }
+
+    fn calls(&self) -> Option<&Calls> {
+        None
+    }
+
+    fn slow_us(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn took(&self, _run: &[u8], _us: u64, _now: Now) {}
 
     fn count(&self, _read: usize, _written: usize) {}
 }

@@ -4,8 +4,10 @@
 //! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP). Nothing in here waits longer than 50 us for
 //! a lock; what would is answered with `Busy`, and the driver yields and asks again.
 
+mod baseline;
 mod batch;
 mod blocking;
+mod clients;
 mod cx;
 mod deliver;
 mod doors;
@@ -15,6 +17,7 @@ mod replay;
 mod road;
 mod samples;
 pub(crate) mod script;
+mod slow;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
 pub(crate) use blocking::take_or_block;
+pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;
 pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
@@ -64,6 +68,9 @@ pub struct Engine {
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     pub(crate) scripts: script::Scripts,
+    baseline: baseline::Baseline,
+    pub(crate) slow: slow::Slow,
+    pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
     next_session: AtomicU64,
@@ -131,6 +138,9 @@ impl Engine {
             doors: doors::Doors::default(),
             run_id: run_id(seed),
             scripts: script::Scripts::default(),
+            baseline: baseline::Baseline::default(),
+            slow: slow::Slow::default(),
+            clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
             seed,
@@ -173,6 +183,7 @@ impl Engine {
         let kind = Kind::Connection { address: peer.address, local: peer.local };
         let session = self.session(kind, peer.source, identity, worker, now);
         session::count_opened(self, worker);
+        self.clients.entered(&session.record);
         Ok(session)
     }
 
@@ -205,19 +216,23 @@ impl Engine {
         worker: usize,
         now: Now,
     ) -> Session {
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let addresses = match kind {
+            Kind::Connection { address, local } => Some((address, local)),
+            _ => None,
+        };
+        let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
         Session {
             engine: self.clone(),
             worker,
-            id: self.next_session.fetch_add(1, Ordering::Relaxed),
+            id,
+            record: Arc::new(Record::new(id, addresses, user, now)),
             kind,
             source,
             identity,
-            since_ms: now.wall_ms,
-            last_ms: now.wall_ms,
-            name: Vec::new(),
-            library: session::Library::default(),
             protocol: 2,
-            last_command: "NULL",
+            replies: session::Replies::All,
+            last_command: None,
             resume: crate::resp::Resume::default(),
             transaction: None,
             watch: session::Watch::default(),

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_iam_policies::access::Source;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::echo::Echo;
@@ -122,7 +123,7 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
     let socket = bind(listener.address).map_err(refused)?;
     let address = socket.local_addr().map_err(refused)?;
     if let Front::Engine(engine) = &front {
-        engine.doors.opened(listener.limits.connections_max);
+        engine.doors.opened(listener.limits);
     }
     let shared = Arc::new(Shared {
         front,
@@ -207,7 +208,8 @@ impl Shared {
             return;
         }
         drop(stream.set_nodelay(true));
-        let Some(guest) = self.drain.enter(self.limits.connections_max) else {
+        self.keep_alive(&stream);
+        let Some(guest) = self.drain.enter(self.connections_max()) else {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             if let Front::Engine(engine) = &self.front {
                 engine.doors.turned_away();
@@ -225,6 +227,26 @@ impl Shared {
         }
     }
 
+    fn connections_max(&self) -> usize {
+        let opened_with = self.limits.connections_max;
+        match &self.front {
+            Front::Engine(engine) => engine.doors.connections_max_of(opened_with),
+            Front::Echo => opened_with,
+        }
+    }
+
+    /// Lets the system find out about peers that are gone without a word, as redis does: the first question after
+    /// `tcp-keepalive` seconds, three of them in as many again.
+    fn keep_alive(&self, stream: &TcpStream) {
+        let Front::Engine(engine) = &self.front else { return };
+        let seconds = engine.doors.keepalive_s();
+        if seconds > 0 {
+            let again = Duration::from_secs((seconds / 3).max(1));
+            let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(seconds)).with_interval(again);
+            drop(SockRef::from(stream).set_tcp_keepalive(&keepalive.with_retries(3)));
+        }
+    }
+
     fn admits(&self, ip: IpAddr, port: u16) -> bool {
         match &self.front {
             Front::Engine(engine) => engine.access().load().admits_any(&[engine.name()], ip, port),
@@ -236,7 +258,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Front::Engine(engine) = &self.front {
-            engine.doors.closed(self.limits.connections_max);
+            engine.doors.closed(self.limits);
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use larder_iam_policies::access::{Admitted, Grant, Source};
 
 use crate::commands::{Flags, Spec};
-use crate::engine::Engine;
+use crate::engine::{Engine, Record, State};
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Inbox;
 use crate::resp::{OwnedArgs, Resume};
@@ -37,12 +37,11 @@ pub struct Session {
     pub(crate) kind: Kind,
     pub(crate) source: Source,
     pub(crate) identity: Option<Identity>,
-    pub(crate) since_ms: u64,
-    pub(crate) last_ms: u64,
-    pub(crate) name: Vec<u8>,
-    pub(crate) library: Library,
+    /// What others see of it.
+    pub(crate) record: Arc<Record>,
     pub(crate) protocol: u8,
-    pub(crate) last_command: &'static str,
+    pub(crate) replies: Replies,
+    pub(crate) last_command: Option<&'static Spec>,
     pub(crate) resume: Resume,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watch: Watch,
@@ -78,6 +77,17 @@ pub(crate) struct Identity {
 pub(crate) struct Library {
     pub(crate) name: Vec<u8>,
     pub(crate) version: Vec<u8>,
+}
+
+/// CLIENT REPLY: which replies are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replies {
+    /// All.
+    All,
+    /// None.
+    None,
+    /// All but the next command's.
+    ButNext,
 }
 
 /// A transaction being queued.
@@ -165,6 +175,34 @@ impl Session {
         self.protocol == 2 && self.listens_to() > 0
     }
 
+    /// Makes it act for somebody else.
+    pub(crate) fn act_for(&mut self, identity: Option<Identity>) {
+        self.identity = identity;
+        let user = self.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
+        self.record.who.lock().user = user;
+    }
+
+    /// Brings its record up to date; `executing` are commands and bytes of the EXEC it is in.
+    #[inline]
+    pub(crate) fn note(&self, executing: Option<(usize, usize)>) {
+        let state = &self.record.state;
+        let (queued, queued_bytes) = match (executing, &self.transaction) {
+            (Some((commands, bytes)), _) => (commands as i64, bytes as u64),
+            (None, Some(transaction)) => (transaction.queue.len() as i64, transaction.bytes as u64),
+            (None, None) => (-1, 0),
+        };
+        state.queued.store(queued, Ordering::Relaxed);
+        state.queued_bytes.store(queued_bytes, Ordering::Relaxed);
+        state.channels.store(self.channels.len() as u32, Ordering::Relaxed);
+        state.patterns.store(self.patterns.len() as u32, Ordering::Relaxed);
+        state.protocol.store(self.protocol, Ordering::Relaxed);
+        state.last_command.store(self.last_command.map_or(State::NO_COMMAND, Spec::bit), Ordering::Relaxed);
+        let kept = state.flags.load(Ordering::Relaxed) & State::KEPT;
+        let blocked = if self.is_blocked() { State::BLOCKED } else { 0 };
+        let dirty = if self.watch.is_touched() { State::DIRTY } else { 0 };
+        state.flags.store(kept | blocked | dirty, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_connection(&self) -> bool {
         matches!(self.kind, Kind::Connection { .. })
     }
@@ -176,6 +214,7 @@ impl Drop for Session {
         engine.forget(self);
         let cells = engine.metrics().of(self.worker);
         if self.is_connection() {
+            engine.clients.left(self.id);
             cells.shift(Gauge::Clients, -1);
         }
     }

@@ -219,6 +219,12 @@ impl Seat {
         self.pool.clock.now()
     }
 
+    /// The monotonic clock alone.
+    #[inline]
+    pub fn mono_us(&self) -> u64 {
+        self.pool.clock.mono_us()
+    }
+
     /// The moment `mono_us` of [`Seat::now`] means, for timers.
     pub fn instant(&self, mono_us: u64) -> std::time::Instant {
         self.pool.clock.instant(mono_us)

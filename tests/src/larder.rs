@@ -1,5 +1,6 @@
 //! Real servers for whole-system tests: `larder` and redis-server as processes on free ports, gone when dropped.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -235,14 +236,17 @@ impl Redis {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address = free_address();
         let lines = format!("bind 127.0.0.1\nport {}\nsave \"\"\nappendonly no\n{config}", address.port());
-        std::fs::write(folder.path().join("redis.conf"), lines).expect("the configuration can be written");
-        let child = Command::new("redis-server")
-            .arg("redis.conf")
+        // Not from a file, which CONFIG REWRITE would write to.
+        let mut child = Command::new("redis-server")
+            .arg("-")
             .current_dir(folder.path())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("no redis-server on PATH: `cargo xtask test` installs it");
+        let mut input = child.stdin.take().expect("it was piped");
+        input.write_all(lines.as_bytes()).expect("the configuration can be written");
+        drop(input);
         let mut redis = Redis { child, address, _folder: folder };
         let is_there = wait_for(|| {
             let ended = redis.child.try_wait().expect("a child can be asked");

@@ -99,6 +99,11 @@ impl Caller {
         &self.0.name
     }
 
+    /// The name clients of redis know it by: `default` for a caller without one.
+    pub fn login_name(&self) -> &str {
+        if matches!(self.0.proof, Proof::Anonymous) { "default" } else { self.name() }
+    }
+
     /// The one cache the credential is for.
     pub fn bound_cache(&self) -> Option<&str> {
         self.0.bound_cache.as_deref()

@@ -1,6 +1,6 @@
-//! The connection itself: who is on it and how it speaks.
+//! The connection itself: who is on it and how it speaks. CLIENT has files of its own.
 
-use std::fmt::Write;
+use std::ops::Range;
 
 use larder_iam_policies::access::Evidence;
 
@@ -9,7 +9,7 @@ use super::{Acl, Arity, Family, Flags, Http, Spec};
 use crate::engine::{Cx, Outcome, unsubscribe_all};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
-use crate::session::{Identity, Kind, Session};
+use crate::session::{Identity, Replies};
 
 const ACL: Acl = Acl::FAST.or(Acl::CONNECTION);
 const ENTRY: Flags = Flags::NOSCRIPT
@@ -19,7 +19,7 @@ const ENTRY: Flags = Flags::NOSCRIPT
     .or(Flags::NO_AUTH)
     .or(Flags::ALLOW_BUSY)
     .or(Flags::SESSION);
-const NO_CONNECTION: Http = Http::Refused("concerns a connection, and an HTTP request has none");
+pub(super) const NO_CONNECTION: Http = Http::Refused("concerns a connection, and an HTTP request has none");
 
 /// What HELLO calls this server: the name and version of the redis whose replies it gives.
 const SERVER: &str = "redis";
@@ -82,9 +82,13 @@ pub(super) const HELLO: Spec = Spec {
     http: NO_CONNECTION,
     summary: "Chooses the protocol, and may log in and name the connection.",
     reply: "map: server, version, proto, id, mode, role, modules",
+    secrets: hello_secrets,
     run: hello,
     ..Spec::ROW
 };
+fn hello_secrets(args: Args<'_>) -> Range<usize> {
+    args.iter().position(|word| super::parse::is(word, "AUTH")).map_or(0..0, |at| at + 1..at + 3)
+}
 fn hello(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let protocol = match args.try_get(1) {
         None => None,
@@ -169,6 +173,7 @@ pub(super) const AUTH: Spec = Spec {
     http: NO_CONNECTION,
     summary: "Logs in, with a token, or a user's name and password.",
     reply: "OK",
+    secrets: |args| 1..args.len(),
     run: auth,
     ..Spec::ROW
 };
@@ -196,7 +201,7 @@ fn without_password(cx: &Cx<'_>, password: &[u8], error: CommandError) -> Comman
 /// Makes the session act for whom the password proves. The old identity stays when it proves nobody.
 fn authenticate(cx: &mut Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<(), CommandError> {
     let identity = prove(cx, user, password)?;
-    cx.session.identity = Some(identity);
+    cx.session.act_for(Some(identity));
     Ok(())
 }
 
@@ -271,185 +276,27 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     super::discard(cx);
     super::pubsub::hear(cx);
     unsubscribe_all(cx.session);
-    cx.session.name.clear();
+    cx.session.record.who.lock().name.clear();
+    cx.session.replies = Replies::All;
     speak(cx, 2);
-    cx.session.identity = cx.engine.anonymous(cx.session.source.clone(), cx.now);
+    cx.session.act_for(cx.engine.anonymous(cx.session.source.clone(), cx.now));
     cx.out.simple("RESET");
     Ok(())
 }
 
-/// `CLIENT <subcommand>`
-pub(super) const CLIENT: Spec = Spec {
-    name: "CLIENT",
-    family: Family::Connection,
-    since: "2.4.0",
-    arity: Arity::AtLeast(2),
-    flags: Flags::CONTAINER,
-    acl: Acl::SLOW,
-    http: NO_CONNECTION,
-    summary: "The connection's number, name and state.",
-    reply: "as its subcommands",
-    ..Spec::ROW
-};
-
-const ABOUT: Spec = Spec {
-    family: Family::Connection,
-    flags: Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE),
-    acl: Acl::SLOW.or(Acl::CONNECTION),
-    http: NO_CONNECTION,
-    ..Spec::ROW
-};
-
-/// `CLIENT ID`
-pub(super) const CLIENT_ID: Spec = Spec {
-    name: "CLIENT|ID",
-    since: "5.0.0",
-    arity: Arity::Exactly(2),
-    summary: "The connection's number.",
-    reply: "integer",
-    run: client_id,
-    ..ABOUT
-};
-fn client_id(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.out.int(cx.session.id as i64);
-    Ok(())
-}
-
-/// `CLIENT SETNAME name`
-pub(super) const CLIENT_SETNAME: Spec = Spec {
-    name: "CLIENT|SETNAME",
-    since: "2.6.9",
-    arity: Arity::Exactly(3),
-    summary: "Names the connection.",
-    reply: "OK",
-    run: client_setname,
-    ..ABOUT
-};
-fn client_setname(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    set_name(cx, args.get(2))?;
-    cx.out.ok();
-    Ok(())
-}
-
-fn set_name(cx: &mut Cx<'_>, name: &[u8]) -> Result<(), CommandError> {
+pub(super) fn set_name(cx: &mut Cx<'_>, name: &[u8]) -> Result<(), CommandError> {
     if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         return Err(CommandError::Text("ERR Client names cannot contain spaces, newlines or special characters."));
     }
     bounded(cx, name, "client name")?;
-    cx.session.name = name.to_vec();
+    cx.session.record.who.lock().name = name.to_vec();
     Ok(())
 }
 
-fn bounded(cx: &Cx<'_>, text: &[u8], what: &str) -> Result<(), CommandError> {
+pub(super) fn bounded(cx: &Cx<'_>, text: &[u8], what: &str) -> Result<(), CommandError> {
     let name_bytes_max = cx.engine.config.limits.name_bytes_max;
     if text.len() > name_bytes_max {
         return Err(CommandError::Said(format!("ERR a {what} may have {name_bytes_max} bytes at most")));
     }
     Ok(())
-}
-
-/// `CLIENT GETNAME`
-pub(super) const CLIENT_GETNAME: Spec = Spec {
-    name: "CLIENT|GETNAME",
-    since: "2.6.9",
-    arity: Arity::Exactly(2),
-    summary: "The connection's name.",
-    reply: "bulk string; null without a name",
-    run: client_getname,
-    ..ABOUT
-};
-fn client_getname(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    if cx.session.name.is_empty() {
-        cx.out.null();
-    } else {
-        cx.out.bulk(&cx.session.name);
-    }
-    Ok(())
-}
-
-/// `CLIENT SETINFO LIB-NAME | LIB-VER value`: redis 7.2's, because client libraries send it on connecting.
-pub(super) const CLIENT_SETINFO: Spec = Spec {
-    name: "CLIENT|SETINFO",
-    since: "7.2.0",
-    arity: Arity::Exactly(4),
-    summary: "Tells the client library's name or version.",
-    reply: "OK",
-    run: client_setinfo,
-    ..ABOUT
-};
-fn client_setinfo(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (field, value) = (args.get(2), args.get(3));
-    let is_name = super::parse::is(field, "LIB-NAME");
-    if !is_name && !super::parse::is(field, "LIB-VER") {
-        let shown = super::shown(field, 128);
-        return Err(CommandError::Quoted([b"ERR Unrecognized option '", shown, b"'"].concat()));
-    }
-    if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        let field = if is_name { "lib-name" } else { "lib-ver" };
-        return Err(CommandError::Said(format!("ERR {field} cannot contain spaces, newlines or special characters.")));
-    }
-    bounded(cx, value, "library name or version")?;
-    let library = &mut cx.session.library;
-    *if is_name { &mut library.name } else { &mut library.version } = value.to_vec();
-    cx.out.ok();
-    Ok(())
-}
-
-/// `CLIENT INFO`
-pub(super) const CLIENT_INFO: Spec = Spec {
-    name: "CLIENT|INFO",
-    since: "6.2.0",
-    arity: Arity::Exactly(2),
-    tips: &["nondeterministic_output"],
-    summary: "What the server knows of the connection.",
-    reply: "verbatim text: one line of field=value",
-    run: client_info,
-    ..ABOUT
-};
-fn client_info(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    let line = describe(cx);
-    cx.out.verbatim(*b"txt", line);
-    Ok(())
-}
-
-/// Redis' letters for what a connection is in the middle of.
-fn flags(session: &Session, executing: bool) -> String {
-    let states = [('P', session.is_subscribed()), ('x', executing), ('d', session.watch.is_touched())];
-    let flags: String = states.into_iter().filter_map(|(letter, is)| is.then_some(letter)).collect();
-    if flags.is_empty() { "N".to_owned() } else { flags }
-}
-
-/// One connection as redis' CLIENT LIST shows it. Buffers the engine does not own are shown as 0.
-fn describe(cx: &Cx<'_>) -> String {
-    let (session, wall_ms, out_bytes) = (&*cx.session, cx.now.wall_ms, cx.out.len());
-    let seconds_since = |at_ms: u64| wall_ms.saturating_sub(at_ms) / 1000;
-    let (address, local) = match session.kind {
-        Kind::Connection { address, local } => (address.to_string(), local.to_string()),
-        _ => ("?:0".to_owned(), "?:0".to_owned()),
-    };
-    // CLIENT INFO is queued in MULTI like any other command, so a transaction it sees is one that runs.
-    let (queued, queued_bytes) = cx.executing.map_or((-1, 0), |(commands, bytes)| (commands as i64, bytes));
-    let flags = flags(session, cx.executing.is_some());
-    let mut line = format!(
-        "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub=0 \
-         multi={queued} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 \
-         tot-mem=0 events=r cmd={} user={} redir=-1 resp={}",
-        session.id,
-        String::from_utf8_lossy(&session.name),
-        seconds_since(session.since_ms),
-        seconds_since(session.last_ms),
-        session.channels.len(),
-        session.patterns.len(),
-        session.last_command.to_ascii_lowercase(),
-        session.principal().unwrap_or("(none)"),
-        session.protocol,
-    );
-    for (field, value) in [("lib-name", &session.library.name), ("lib-ver", &session.library.version)] {
-        if !value.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = write!(line, " {field}={}", String::from_utf8_lossy(value));
-        }
-    }
-    line.push('\n');
-    line
 }

@@ -93,6 +93,7 @@ fn sleep(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if us == 0 {
         cx.out.ok();
     } else {
+        cx.engine.slow.enter(cx.session, args, us, cx.now);
         cx.stall(us);
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The columns of the command table and the small types they are made of.
 
+use std::ops::Range;
+
 use larder_iam_policies::access::Actions;
 
 use crate::db::Key;
@@ -37,6 +39,8 @@ pub struct Spec {
     pub ttl: Ttl,
     /// Bytes of the largest value it writes (`cache:ValueBytes`).
     pub value_bytes: fn(Args<'_>) -> Option<u64>,
+    /// Which of its arguments are passwords, and kept out of the slow log.
+    pub secrets: fn(Args<'_>) -> Range<usize>,
     /// Whether it can be asked over HTTP.
     pub http: Http,
     /// Which partitions it holds while it runs.
@@ -95,6 +99,7 @@ impl Spec {
         beyond: Beyond::Nothing,
         ttl: Ttl::None,
         value_bytes: no_value,
+        secrets: no_secrets,
         http: Http::Allowed,
         locks: Locks::Keys,
         serve: None,
@@ -150,6 +155,10 @@ impl Spec {
 
 fn no_value(_: Args<'_>) -> Option<u64> {
     None
+}
+
+fn no_secrets(_: Args<'_>) -> Range<usize> {
+    0..0
 }
 
 fn not_runnable(_: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {

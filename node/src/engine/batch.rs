@@ -5,13 +5,14 @@
 //! one key locks, acts, replies and unlocks; everything else runs alone.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use super::cx::{Cx, Outcome};
 use super::road;
-use super::{Engine, Next, Progress};
+use super::{Calls, Engine, Next, Progress};
 use crate::commands::{self, Call, Shape, Spec};
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
-use crate::session::Session;
+use crate::session::{Replies, Session};
 use crate::time::Now;
 
 /// Requests taken in one turn: facts B7.
@@ -69,13 +70,14 @@ impl Engine {
         if let Some(stalled) = &session.stalled {
             return Progress { consumed: 0, next: Next::Blocked(Some(stalled.until_us)) };
         }
-        if !self.refresh(session, now) {
+        if session.record.calls.any() && session.record.calls.has(Calls::CLOSE) || !self.refresh(session, now) {
             return Progress { consumed: 0, next: Next::Close };
         }
-        session.last_ms = now.wall_ms;
+        session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut batch = SCRATCH.take().unwrap_or_default();
         let after = self.frame(session, &mut batch, input);
         let progress = self.run_batch(session, &batch, input, after, now, out);
+        session.note(None);
         batch.ranges.clear();
         batch.items.clear();
         SCRATCH.set(Some(batch));
@@ -87,6 +89,7 @@ impl Engine {
         let limits = &self.config.limits;
         // Before AUTH one request at a time: what it says decides how large the next may be.
         let (limits, commands_max) = match session.identity {
+            Some(_) if self.slow.is_fine() => (&limits.resp, 1),
             Some(_) => (&limits.resp, COMMANDS_MAX),
             None => (&limits.resp_unauthenticated, 1),
         };
@@ -132,6 +135,7 @@ impl Engine {
         now: Now,
         out: &mut Out,
     ) -> Progress {
+        let pause = self.clients.pause(now);
         let mut cx = Cx::new(self, session, now, out);
         let mut consumed = 0;
         let mut simple = false;
@@ -143,6 +147,10 @@ impl Engine {
             }
             simple = item.spec.is_some_and(|spec| spec.shape() != Shape::Alone) && self.takes_short_road(cx.session);
             let args = batch.args(item, input);
+            if let Some(pause) = pause.filter(|pause| road::is_paused(&cx, *pause, args)) {
+                cx.session.resume.reset();
+                return Progress { consumed, next: Next::Blocked(Some(pause.until_us)) };
+            }
             let outcome = match item.spec {
                 Some(spec) if simple => short_road(&mut cx, spec, args, item.hash),
                 _ if args.is_empty() => Outcome::Done,
@@ -179,6 +187,7 @@ impl Engine {
     #[inline]
     fn takes_short_road(&self, session: &Session) -> bool {
         session.transaction.is_none()
+            && session.replies == Replies::All
             && !session.only_subscriptions()
             && self.config.maxmemory_bytes == 0
             && !self.meters.is_limited()
@@ -223,7 +232,7 @@ fn short_road(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>, hash: u64) -
         Ok(paid) => paid,
         Err(throttled) => return road::refuse(cx, args, &throttled.into()),
     };
-    cx.session.last_command = spec.name;
+    cx.session.last_command = Some(spec);
     if let Shape::OneKey(position) = spec.shape() {
         cx.keys.hashed_ahead(args.get(position.into()), hash);
     }

@@ -1,11 +1,11 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
 use super::blocking::forget_waiter;
-use super::{Engine, Next};
+use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
 use crate::resp::{Out, OwnedArgs};
-use crate::session::Session;
+use crate::session::{Replies, Session};
 use crate::time::Now;
 use crate::waiters::Woken;
 
@@ -13,6 +13,9 @@ impl Engine {
     /// Writes what waits for `session`: call it when its inbox rang, and when the time of a blocking command is up.
     pub fn deliver(&self, session: &mut Session, now: Now, out: &mut Out) -> Next {
         out.set_protocol(session.protocol);
+        if session.record.calls.any() && called(session) {
+            return Next::Close;
+        }
         if session.inbox.overflowed() || !self.refresh(session, now) || !deliver_messages(session, now, out) {
             return Next::Close;
         }
@@ -21,7 +24,7 @@ impl Engine {
                 return Next::Blocked(Some(stalled.until_us));
             }
             session.stalled = None;
-            out.ok();
+            answer(session, out, |out| out.ok());
             return Next::Again;
         }
         match &session.blocked {
@@ -44,18 +47,47 @@ impl Engine {
     }
 }
 
+/// Takes what was called for; whether the client is to be closed. What a blocked one is called for is taken there.
+#[cold]
+fn called(session: &Session) -> bool {
+    session.record.calls.take(Calls::LOOK);
+    if session.blocked.is_none() {
+        session.record.calls.take(Calls::TIME_UP);
+        session.record.calls.take(Calls::UNBLOCK);
+    }
+    session.record.calls.has(Calls::CLOSE)
+}
+
+/// Writes the reply to a command that waited, unless its client wants none.
+fn answer(session: &mut Session, out: &mut Out, write: impl FnOnce(&mut Out)) {
+    if session.replies == Replies::All {
+        write(out);
+    } else if session.replies == Replies::ButNext {
+        session.replies = Replies::All;
+    }
+}
+
 fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
     let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
     let deadline_us = blocked.deadline_us;
-    match blocked.waiter.outcome() {
+    let (calls, waiter) = (&session.record.calls, &blocked.waiter);
+    let is_over = || deadline_us.is_some_and(|at| now.mono_us >= at) || calls.take(Calls::TIME_UP);
+    let mark = out.mark();
+    match waiter.outcome() {
         Some(Woken::Served(reply)) => out.raw(&reply),
         Some(Woken::Denied(error)) => out.error(error.bytes()),
-        None if deadline_us.is_some_and(|at| now.mono_us >= at) && blocked.waiter.claim() => {
-            (blocked.waiter.serve.give_up)(out);
+        None if calls.take(Calls::UNBLOCK) && waiter.claim() => {
+            out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
         }
+        None if is_over() && waiter.claim() => (waiter.serve.give_up)(out),
         None => return Next::Blocked(deadline_us),
     }
     forget_waiter(session);
+    session.note(None);
+    if session.replies != Replies::All {
+        out.rollback(mark);
+        answer(session, out, |_| {});
+    }
     Next::Again
 }
 

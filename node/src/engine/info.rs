@@ -184,11 +184,10 @@ fn persistence(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn stats(cx: &Cx<'_>, text: &mut String) {
-    let metrics = &cx.engine.metrics;
-    let count = |text: &mut String, count: Count| put(text, count.name(), metrics.count(count));
+    let count = |text: &mut String, count: Count| put(text, count.name(), cx.engine.count_since_reset(count));
     let rates = cx.engine.samples.rates();
     count(text, Count::Connections);
-    put(text, "total_commands_processed", metrics.commands());
+    put(text, "total_commands_processed", cx.engine.commands_since_reset());
     put(text, "instantaneous_ops_per_sec", rates.commands);
     count(text, Count::BytesIn);
     count(text, Count::BytesOut);
@@ -196,7 +195,7 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     put(text, "instantaneous_input_kbps", format_args!("{:.2}", rates.input_kib));
     put(text, "instantaneous_output_kbps", format_args!("{:.2}", rates.output_kib));
     put_all(text, &["instantaneous_input_repl_kbps", "instantaneous_output_repl_kbps"], "0.00");
-    put(text, "rejected_connections", cx.engine.doors.rejected());
+    put(text, "rejected_connections", cx.engine.rejected_since_reset());
     put_all(text, &["sync_full", "sync_partial_ok", "sync_partial_err"], "0");
     count(text, Count::Expired);
     put(text, "expired_stale_perc", "0.00");

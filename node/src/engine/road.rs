@@ -7,14 +7,15 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::blocking::serve_ready;
+use super::clients::Pause;
 use super::cx::{Cx, Outcome};
-use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
+use crate::commands::{self, Beyond, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
 use crate::meter::Paid;
 use crate::metrics::Count;
 use crate::resp::Args;
-use crate::session::Session;
+use crate::session::{Replies, Session};
 use crate::time::Now;
 
 impl Engine {
@@ -35,14 +36,49 @@ impl Engine {
     fn readmit(&self, session: &mut Session) -> bool {
         let Some(identity) = session.identity.take() else { return true };
         let (caller, source) = (identity.inside.caller().clone(), session.source.clone());
-        session.identity =
-            self.access.load().admit(caller, source, self.name()).ok().map(|inside| self.identify(inside));
+        session.act_for(self.access.load().admit(caller, source, self.name()).ok().map(|inside| self.identify(inside)));
         session.identity.is_some()
     }
 }
 
 /// The whole life of one command of a connection.
 pub(super) fn command(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    if cx.session.replies == Replies::All { answered(cx, args) } else { unanswered(cx, args) }
+}
+
+/// A command whose client wants no reply to it.
+#[cold]
+fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (before, mark) = (cx.session.replies, cx.out.mark());
+    let outcome = answered(cx, args);
+    // One that blocks is answered, or not, when it is served.
+    if matches!(outcome, Outcome::Busy | Outcome::Blocked(_)) || cx.session.replies != before {
+        return outcome;
+    }
+    cx.out.rollback(mark);
+    if before == Replies::ButNext {
+        cx.session.replies = Replies::All;
+    }
+    outcome
+}
+
+/// Whether a pause holds this request back.
+#[cold]
+pub(super) fn is_paused(cx: &Cx<'_>, pause: Pause, args: Args<'_>) -> bool {
+    // Redis's flag "may replicate": what is no write, and leaves the cache other than it was or somebody told.
+    let changes = |spec: &Spec| {
+        spec.is_write() || spec.beyond == Beyond::Publish || matches!(spec.locks, Locks::Script) && !spec.is_read()
+    };
+    let queued = || cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
+    match commands::resolve(args) {
+        _ if pause.reads_too => true,
+        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, _)| changes(spec)),
+        Ok(spec) => changes(spec),
+        Err(_) => false,
+    }
+}
+
+fn answered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     match commands::resolve(args) {
         Ok(spec) => resolved(cx, spec, args),
         Err(error) => refuse(cx, args, &error),
@@ -51,7 +87,7 @@ pub(super) fn command(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 
 /// As [`command`], for a row already found.
 pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outcome {
-    cx.session.last_command = spec.name;
+    cx.session.last_command = Some(spec);
     if spec.flags.has(Flags::NO_AUTH) {
         return unauthenticated(cx, spec, args);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, Next, Progress};
+use crate::engine::{Calls, Engine, Next, Progress};
 use crate::metrics::Count;
 use crate::pubsub::Inbox;
 use crate::resp::Out;
@@ -22,6 +22,18 @@ pub(crate) trait Client {
 
     /// Whether the client listens for good: no idle timeout applies.
     fn is_listening(&self) -> bool;
+
+    /// Milliseconds of silence after which the client is closed, where its listener says so many; 0 for never.
+    fn idle_timeout_ms(&self, opened_with: u64) -> u64;
+
+    /// What others want of this client, if they can.
+    fn calls(&self) -> Option<&Calls>;
+
+    /// From how many microseconds on a batch is to be told of; `u64::MAX` for never.
+    fn slow_us(&self) -> u64;
+
+    /// Takes note of a slow batch: the requests it ran and how long they took.
+    fn took(&self, run: &[u8], us: u64, now: Now);
 
     /// Counts bytes read and written.
     fn count(&self, read: usize, written: usize);
@@ -51,6 +63,25 @@ impl Client for SessionClient {
 
     fn is_listening(&self) -> bool {
         self.session.is_subscribed() || self.session.is_blocked()
+    }
+
+    #[inline]
+    fn idle_timeout_ms(&self, _: u64) -> u64 {
+        self.engine.doors.idle_timeout_ms()
+    }
+
+    #[inline]
+    fn calls(&self) -> Option<&Calls> {
+        Some(&self.session.record.calls)
+    }
+
+    #[inline]
+    fn slow_us(&self) -> u64 {
+        self.engine.slow.limit_us()
+    }
+
+    fn took(&self, run: &[u8], us: u64, now: Now) {
+        self.engine.slow.took(&self.session, run, us, now);
     }
 
     #[inline]

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::client::Client;
 use super::config::ConnectionLimits;
 use super::unsent::{Unsent, write_some};
-use crate::engine::Next;
+use crate::engine::{Calls, Next};
 use crate::pubsub::Inbox;
 use crate::resp::Out;
 use crate::workers::{Guest, Phase, PhaseWatch, Seat};
@@ -71,6 +71,8 @@ pub(super) struct Connection<C> {
     unsent: Unsent,
     /// The inbox rang, and what it holds has not been delivered.
     rung: bool,
+    /// The client's calls know this task.
+    is_registered: bool,
 }
 
 /// Why a wait ended.
@@ -111,6 +113,7 @@ impl<C: Client> Connection<C> {
             at: 0,
             unsent: Unsent::default(),
             rung: false,
+            is_registered: false,
         }
     }
 
@@ -243,6 +246,9 @@ impl<C: Client> Connection<C> {
         let inbox = inbox.as_deref();
         let mut rang = pin!(inbox.map(Inbox::rang));
         std::future::poll_fn(|cx| {
+            if self.poll_calls(cx) {
+                return Poll::Ready(Ok(Event::End));
+            }
             if !self.unsent.is_empty()
                 && let Poll::Ready(event) = self.poll_flush(cx, next)
             {
@@ -266,10 +272,11 @@ impl<C: Client> Connection<C> {
 
     /// The moment a wait is over: of a blocking command, or of a silent client.
     fn timer(&self, next: Next) -> Option<tokio::time::Sleep> {
+        let idle_ms = self.client.idle_timeout_ms(self.limits.idle_timeout_ms);
         let deadline = match next {
             Next::Blocked(deadline_us) => deadline_us.map(|us| self.seat.instant(us)),
-            _ if self.limits.idle_timeout_ms > 0 && !self.client.is_listening() => {
-                Some(std::time::Instant::now() + Duration::from_millis(self.limits.idle_timeout_ms))
+            _ if idle_ms > 0 && !self.client.is_listening() => {
+                Some(std::time::Instant::now() + Duration::from_millis(idle_ms))
             }
             _ => None,
         };
@@ -278,6 +285,22 @@ impl<C: Client> Connection<C> {
 }
 
 impl<C: Client> Connection<C> {
+    /// Whether the client is to be closed at once. Whatever else is called for is delivered as if the inbox rang.
+    #[inline]
+    fn poll_calls(&mut self, cx: &Context<'_>) -> bool {
+        let Some(calls) = self.client.calls() else { return false };
+        if !self.is_registered {
+            // A task is woken by the same waker to its end.
+            calls.register(cx.waker());
+            self.is_registered = true;
+        }
+        if calls.any() {
+            self.rung = true;
+            return calls.has(Calls::CLOSE);
+        }
+        false
+    }
+
     /// Replies that wait: written as the socket takes them, and worth an event when that lets the connection go on.
     fn poll_flush(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<io::Result<Event>> {
         while !self.unsent.is_empty() {
@@ -398,8 +421,16 @@ fn run<C: Client>(client: &mut C, seat: &Seat, input: &[u8], out: &mut Out) -> (
     let until_us = now.mono_us + TURN_US;
     let mut consumed = 0;
     loop {
-        let progress = client.batch(input.get(consumed..).unwrap_or_default(), now, out);
+        let rest = input.get(consumed..).unwrap_or_default();
+        let progress = client.batch(rest, now, out);
         consumed += progress.consumed;
+        let slow_us = client.slow_us();
+        if slow_us < u64::MAX {
+            let us = seat.mono_us().saturating_sub(now.mono_us);
+            if us >= slow_us {
+                client.took(rest.get(..progress.consumed).unwrap_or_default(), us, now);
+            }
+        }
         if !matches!(progress.next, Next::Again) || out.len() >= TURN_OUT_BYTES {
             return (consumed, progress.next);
         }

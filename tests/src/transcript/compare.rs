@@ -29,6 +29,16 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("INFO", "figures differ: same sections, fields and types, but for `info_exceptions`", info),
     ("CLIENT ID", "numbers of connections differ: an integer", integer),
     ("CLIENT INFO", "addresses, ages and buffers differ: same fields and types, the rest the same", client_info),
+    ("CLIENT LIST", "as CLIENT INFO: the same lines by the same rule", client_list),
+    ("SLOWLOG GET", "moments and microseconds differ: the same requests of the same names", slow_entries),
+    ("LATENCY LATEST", "moments and milliseconds differ: the same events", slow_entries),
+    ("LATENCY HISTORY", "moments and milliseconds differ: as many", slow_entries),
+    ("LATENCY HELP", "redis has more subcommands: lines of text", lines),
+    (
+        "CONFIG GET",
+        "redis has more parameters and another order: the same value, but for some, of each of ours",
+        config,
+    ),
     ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
     ("COMMAND COUNT", "redis has more commands: an integer", integer),
     ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),
@@ -343,6 +353,53 @@ fn client_info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
         fields.into_iter().map(|(name, text)| (value(&name, text), name)).collect::<Vec<_>>()
     };
     same("fields", shown(read(oracle)?), shown(read(ours)?))
+}
+
+fn client_list(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let (oracle, ours) = (text(oracle).ok_or("redis: no text")?, text(ours).ok_or("node: no text")?);
+    same("kind", oracle.0, ours.0)?;
+    let lines = |text: &str| text.split_inclusive('\n').map(|line| Reply::Bulk(line.into())).collect::<Vec<_>>();
+    let (oracle, ours) = (lines(&oracle.1), lines(&ours.1));
+    same("lines", oracle.len(), ours.len())?;
+    oracle.iter().zip(&ours).try_for_each(|(oracle, ours)| client_info(oracle, ours))
+}
+
+/// Lists of entries, where numbers and addresses differ.
+fn slow_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    fn steady(reply: &Reply) -> Reply {
+        match reply {
+            Reply::Int(_) => Reply::Int(0),
+            Reply::Bulk(text) if text.starts_with(b"127.0.0.1:") => Reply::Bulk(b"address".to_vec()),
+            Reply::Array(items) => Reply::Array(items.iter().map(steady).collect()),
+            other => other.clone(),
+        }
+    }
+    same("entries", shown(&steady(oracle)), shown(&steady(ours)))
+}
+
+/// Parameters whose values are the node's own, each for the reason beside it; an empty value of redis is none at all.
+pub const OWN_PARAMETERS: &[(&str, &str)] = &[
+    ("hash-max-listpack-entries", "Valkey 8's default: 128"),
+    ("hash-max-ziplist-entries", "Valkey 8's default: 128"),
+    ("set-max-listpack-entries", "redis 7.2's"),
+    ("set-max-listpack-value", "redis 7.2's"),
+    ("databases", "there is one"),
+    ("io-threads", "workers"),
+    ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
+];
+
+fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    let theirs = pairs(oracle);
+    let is_own = |name: &Reply| OWN_PARAMETERS.iter().any(|(own, _)| *name == Reply::Bulk((*own).into()));
+    for (name, value) in pairs(ours) {
+        match theirs.iter().find(|(one, _)| *one == name) {
+            _ if is_own(&name) => {}
+            Some((_, found)) => same(&shown(&name), shown(found), shown(&value))?,
+            None => return Err(format!("redis has no {}", shown(&name))),
+        }
+    }
+    Ok(())
 }
 
 /// Fields of INFO that only one side has, each for the reason beside it. `name*` stands for all that begin so.

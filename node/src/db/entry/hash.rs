@@ -33,7 +33,7 @@ impl Hash {
 
     /// Gives a field a value; whether the field is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], growth: &Growth) -> bool {
-        self.fields.set(field, value, growth.hash, &growth.key_hash)
+        self.fields.set(field, value, growth.hash.get(), &growth.key_hash)
     }
 
     /// Removes a field; whether it was there.

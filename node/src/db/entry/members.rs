@@ -3,6 +3,8 @@
 //! The table is the keyspace's: linear hashing grows it one bucket at a time, its scan keeps redis's promise, and an entry
 //! is one block, so a field costs what a key costs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::packed::Packed;
 use super::{Entry, EntryRef, Value, size_class};
 use crate::db::table::{KeyHash, Table};
@@ -16,27 +18,57 @@ pub struct Bounds {
     pub value_bytes_max: usize,
 }
 
+/// [`Bounds`] that may change while others read them.
+#[derive(Debug)]
+pub struct LiveBounds {
+    /// Most elements.
+    pub entries_max: AtomicUsize,
+    /// Longest name or value, in bytes.
+    pub value_bytes_max: AtomicUsize,
+}
+
+impl LiveBounds {
+    fn new(bounds: Bounds) -> Self {
+        Self {
+            entries_max: AtomicUsize::new(bounds.entries_max),
+            value_bytes_max: AtomicUsize::new(bounds.value_bytes_max),
+        }
+    }
+
+    /// What they are now.
+    #[inline]
+    pub fn get(&self) -> Bounds {
+        Bounds {
+            entries_max: self.entries_max.load(Ordering::Relaxed),
+            value_bytes_max: self.value_bytes_max.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// What collections need to grow: how to hash, and up to where each type is packed. Redis's settings of the same names,
 /// at Valkey 8's defaults.
-#[derive(Debug, Clone)]
+///
+/// Read with plain loads whenever something is added, and changed whenever CONFIG SET says so: what is packed already
+/// stays so until it grows.
+#[derive(Debug)]
 pub struct Growth {
     /// How names are hashed.
     pub key_hash: KeyHash,
     /// `hash-max-listpack-entries`, `hash-max-listpack-value`.
-    pub hash: Bounds,
+    pub hash: LiveBounds,
     /// `set-max-listpack-entries`, `set-max-listpack-value`.
-    pub set: Bounds,
+    pub set: LiveBounds,
     /// `set-max-intset-entries`.
-    pub set_ints_max: usize,
+    pub set_ints_max: AtomicUsize,
     /// `zset-max-listpack-entries`, `zset-max-listpack-value`.
-    pub sorted_set: Bounds,
+    pub sorted_set: LiveBounds,
 }
 
 impl Growth {
     /// The defaults.
     pub fn new(key_hash: KeyHash) -> Self {
-        let bounds = Bounds { entries_max: 128, value_bytes_max: 64 };
-        Self { key_hash, hash: bounds, set: bounds, set_ints_max: 512, sorted_set: bounds }
+        let bounds = || LiveBounds::new(Bounds { entries_max: 128, value_bytes_max: 64 });
+        Self { key_hash, hash: bounds(), set: bounds(), set_ints_max: AtomicUsize::new(512), sorted_set: bounds() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The set type: byte strings, each once.
 
+use std::sync::atomic::Ordering;
+
 use super::members::{Growth, Members};
 use super::size_class;
 use crate::resp::parse_i64;
@@ -74,7 +76,7 @@ impl Set {
             let place = parse_i64(member).map(|int| (int, ints.binary_search(&int)));
             match place {
                 Some((_, Ok(_))) => return false,
-                Some((int, Err(at))) if ints.len() < growth.set_ints_max => {
+                Some((int, Err(at))) if ints.len() < growth.set_ints_max.load(Ordering::Relaxed) => {
                     if ints.len() == ints.capacity() {
                         // By half: a set of integers is kept to be small.
                         ints.reserve_exact((ints.len() / 2).max(2));
@@ -86,7 +88,7 @@ impl Set {
             }
         }
         match &mut self.0 {
-            Kept::Members(members) => members.set(member, b"", growth.set, &growth.key_hash),
+            Kept::Members(members) => members.set(member, b"", growth.set.get(), &growth.key_hash),
             Kept::Ints(_) => unreachable!("it left the integers just now"),
         }
     }
@@ -95,7 +97,7 @@ impl Set {
         let Kept::Ints(ints) = &mut self.0 else { return };
         let mut members = Members::default();
         for int in std::mem::take(ints) {
-            members.set(itoa::Buffer::new().format(int).as_bytes(), b"", growth.set, &growth.key_hash);
+            members.set(itoa::Buffer::new().format(int).as_bytes(), b"", growth.set.get(), &growth.key_hash);
         }
         self.0 = Kept::Members(members);
     }

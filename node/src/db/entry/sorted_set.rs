@@ -75,7 +75,7 @@ impl SortedSet {
             return false;
         }
         if let Form::Packed(packed) = &self.0 {
-            let bounds = growth.sorted_set;
+            let bounds = growth.sorted_set.get();
             if member.len() > bounds.value_bytes_max || (old.is_none() && packed.len() >= bounds.entries_max) {
                 self.unpack(growth);
             }

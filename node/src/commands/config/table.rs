@@ -1,0 +1,233 @@
+//! The parameters: what each is called, what it may be, where it is read and what setting it does.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::engine::{Calls, Engine};
+
+/// One parameter.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Its value as CONFIG GET shows it.
+    pub(super) read: fn(&Engine) -> String,
+}
+
+/// What a parameter may be set to.
+pub(super) enum Kind {
+    /// A number within these bounds, inclusive.
+    Number {
+        least: i64,
+        most: i64,
+        /// What else forbids this value now.
+        refuses: fn(&Engine, i64) -> Option<String>,
+        set: fn(&Engine, i64),
+    },
+    /// Bytes, with redis's units.
+    Size(fn(&Engine, i64)),
+    /// What it is, for the life of the process.
+    Immutable,
+    /// What it is, as nothing else is built; the type tells what is no value at all.
+    Fixed(Type),
+}
+
+/// How the values of a fixed parameter look.
+pub(super) enum Type {
+    Number(i64, i64),
+    Memory(i64),
+    Flag,
+    OneOf(&'static [&'static str]),
+    Text,
+}
+
+const fn number(
+    name: &'static str,
+    bounds: (i64, i64),
+    read: fn(&Engine) -> String,
+    set: fn(&Engine, i64),
+) -> Parameter {
+    Parameter { name, kind: Kind::Number { least: bounds.0, most: bounds.1, refuses: |_, _| None, set }, read }
+}
+
+const fn size(name: &'static str, read: fn(&Engine) -> String, set: fn(&Engine, i64)) -> Parameter {
+    Parameter { name, kind: Kind::Size(set), read }
+}
+
+const fn fixed(name: &'static str, is: Type, read: fn(&Engine) -> String) -> Parameter {
+    Parameter { name, kind: Kind::Fixed(is), read }
+}
+
+const fn immutable(name: &'static str, read: fn(&Engine) -> String) -> Parameter {
+    Parameter { name, kind: Kind::Immutable, read }
+}
+
+const ANY: (i64, i64) = (0, i64::MAX);
+const INT: (i64, i64) = (0, i32::MAX as i64);
+/// Most connections of one listener, as `[node]` bounds them.
+const CONNECTIONS_MAX: i64 = 1_000_000;
+const POLICIES: &[&str] = &[
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+];
+
+fn shown(size: &AtomicUsize) -> String {
+    size.load(Ordering::Relaxed).to_string()
+}
+
+fn store(size: &AtomicUsize, value: i64) {
+    size.store(usize::try_from(value).unwrap_or(usize::MAX), Ordering::Relaxed);
+}
+
+fn yes(_: &Engine) -> String {
+    "yes".to_owned()
+}
+
+fn no(_: &Engine) -> String {
+    "no".to_owned()
+}
+
+fn empty(_: &Engine) -> String {
+    String::new()
+}
+
+fn hash_entries(engine: &Engine) -> String {
+    shown(&engine.db.growth.hash.entries_max)
+}
+
+fn set_hash_entries(engine: &Engine, value: i64) {
+    store(&engine.db.growth.hash.entries_max, value);
+}
+
+fn hash_value(engine: &Engine) -> String {
+    shown(&engine.db.growth.hash.value_bytes_max)
+}
+
+fn set_hash_value(engine: &Engine, value: i64) {
+    store(&engine.db.growth.hash.value_bytes_max, value);
+}
+
+fn zset_entries(engine: &Engine) -> String {
+    shown(&engine.db.growth.sorted_set.entries_max)
+}
+
+fn set_zset_entries(engine: &Engine, value: i64) {
+    store(&engine.db.growth.sorted_set.entries_max, value);
+}
+
+fn zset_value(engine: &Engine) -> String {
+    shown(&engine.db.growth.sorted_set.value_bytes_max)
+}
+
+fn set_zset_value(engine: &Engine, value: i64) {
+    store(&engine.db.growth.sorted_set.value_bytes_max, value);
+}
+
+/// All parameters; a second name of one is a row of its own.
+pub(super) static PARAMETERS: &[Parameter] = &[
+    number(
+        "slowlog-log-slower-than",
+        (-1, i64::MAX),
+        |engine| engine.slow.slower_than_us().to_string(),
+        |engine, us| {
+            engine.slow.set_slower_than_us(us);
+        },
+    ),
+    number(
+        "slowlog-max-len",
+        ANY,
+        |engine| engine.slow.entries_max().to_string(),
+        |engine, entries| {
+            engine.slow.set_entries_max(entries.unsigned_abs());
+        },
+    ),
+    number(
+        "latency-monitor-threshold",
+        ANY,
+        |engine| engine.slow.latency_ms().to_string(),
+        |engine, ms| {
+            engine.slow.set_latency_ms(ms.unsigned_abs());
+        },
+    ),
+    number("hash-max-listpack-entries", ANY, hash_entries, set_hash_entries),
+    number("hash-max-ziplist-entries", ANY, hash_entries, set_hash_entries),
+    size("hash-max-listpack-value", hash_value, set_hash_value),
+    size("hash-max-ziplist-value", hash_value, set_hash_value),
+    number("zset-max-listpack-entries", ANY, zset_entries, set_zset_entries),
+    number("zset-max-ziplist-entries", ANY, zset_entries, set_zset_entries),
+    size("zset-max-listpack-value", zset_value, set_zset_value),
+    size("zset-max-ziplist-value", zset_value, set_zset_value),
+    number(
+        "set-max-intset-entries",
+        ANY,
+        |engine| shown(&engine.db.growth.set_ints_max),
+        |engine, value| store(&engine.db.growth.set_ints_max, value),
+    ),
+    // Redis 7.2's.
+    number(
+        "set-max-listpack-entries",
+        ANY,
+        |engine| shown(&engine.db.growth.set.entries_max),
+        |engine, value| store(&engine.db.growth.set.entries_max, value),
+    ),
+    size(
+        "set-max-listpack-value",
+        |engine| shown(&engine.db.growth.set.value_bytes_max),
+        |engine, value| store(&engine.db.growth.set.value_bytes_max, value),
+    ),
+    Parameter {
+        name: "maxclients",
+        kind: Kind::Number {
+            least: 1,
+            most: u32::MAX as i64,
+            refuses: |engine, wanted| {
+                if wanted > CONNECTIONS_MAX {
+                    return Some(format!(
+                        "The operating system is not able to handle the specified number of clients, try with \
+                         {CONNECTIONS_MAX}"
+                    ));
+                }
+                (!engine.doors.is_one())
+                    .then(|| "each of this cache's listeners has a connections_max of its own".into())
+            },
+            set: |engine, wanted| engine.doors.set_connections_max(wanted.unsigned_abs()),
+        },
+        read: |engine| engine.doors.connections_max().to_string(),
+    },
+    number(
+        "timeout",
+        INT,
+        |engine| engine.doors.idle_timeout_ms().div_ceil(1000).to_string(),
+        |engine, seconds| {
+            engine.doors.set_idle_timeout_ms(seconds.unsigned_abs() * 1000);
+            // Who is silent already has to be timed anew.
+            engine.clients.call_all(Calls::LOOK);
+        },
+    ),
+    number(
+        "tcp-keepalive",
+        INT,
+        |engine| engine.doors.keepalive_s().to_string(),
+        |engine, seconds| {
+            engine.doors.set_keepalive_s(seconds.unsigned_abs());
+        },
+    ),
+    fixed("maxmemory", Type::Memory(0), |engine| engine.config.maxmemory_bytes.to_string()),
+    fixed("maxmemory-policy", Type::OneOf(POLICIES), |_| "noeviction".to_owned()),
+    fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
+    fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
+    fixed("appendonly", Type::Flag, no),
+    fixed("save", Type::Text, empty),
+    fixed("notify-keyspace-events", Type::Text, empty),
+    fixed("activedefrag", Type::Flag, no),
+    fixed("lazyfree-lazy-user-del", Type::Flag, yes),
+    fixed("list-compress-depth", Type::Number(0, i32::MAX as i64), |_| "0".to_owned()),
+    immutable("databases", |_| "1".to_owned()),
+    immutable("cluster-enabled", no),
+    immutable("enable-debug-command", yes),
+    immutable("io-threads", |engine| engine.config.workers.to_string()),
+];
