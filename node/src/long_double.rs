@@ -7,11 +7,13 @@ use num_bigint::{BigInt, BigUint, Sign};
 
 /// Longest text read as a number: bytes, as redis.
 const TEXT_BYTES_MAX: usize = 5 * 1024;
-/// Largest decimal exponent that can matter, and the largest binary one of the type.
+/// Largest exponents that can matter, of 10 and of 2; texts with as many digits may bring them back into range.
 const EXPONENT_MAX: i64 = 5000;
+const POWER_MAX: i64 = 20_000;
+/// Largest binary exponent of the type.
 const BINARY_EXPONENT_MAX: i64 = 16_384;
-/// The smallest binary exponent of a number that is not 0.
-const BINARY_EXPONENT_MIN: i64 = -16_444;
+/// The binary exponent of half the smallest number that is not 0.
+const BINARY_EXPONENT_MIN: i64 = -16_445;
 const MANTISSA_BITS: u64 = 64;
 /// Digits behind the point that are shown.
 const DECIMALS: u32 = 17;
@@ -31,7 +33,7 @@ pub(crate) enum Parsed {
 }
 
 impl LongDouble {
-    /// Reads a decimal number, with nothing before or after it.
+    /// Reads a number as C's `strtold` does, hexadecimal ones included, with nothing before or after it.
     pub(crate) fn parse(text: &[u8]) -> Option<Parsed> {
         let text = std::str::from_utf8(text).ok().filter(|text| text.len() < TEXT_BYTES_MAX)?;
         let (negative, digits) = match text.strip_prefix('-') {
@@ -41,33 +43,21 @@ impl LongDouble {
         if digits.eq_ignore_ascii_case("inf") || digits.eq_ignore_ascii_case("infinity") {
             return Some(Parsed::Infinite);
         }
-        let (number, exponent) = match digits.split_once(['e', 'E']) {
-            Some((number, exponent)) => (number, signed(exponent)?),
-            None => (digits, 0),
+        let (numerator, denominator) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+            Some(digits) => quotient(digits, 16, ['p', 'P'])?,
+            None => quotient(digits, 10, ['e', 'E'])?,
         };
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let all: String = [whole, fraction].concat();
-        if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let digits: BigUint = all.parse().ok()?;
-        let scale = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
-        if digits == BigUint::ZERO {
-            return Some(Parsed::Finite(Self { mantissa: BigInt::ZERO, exponent: 0 }));
-        }
-        // Before any power is taken of it.
-        if !(-2 * EXPONENT_MAX..=EXPONENT_MAX).contains(&scale) {
-            return None;
-        }
-        let power = BigUint::from(10u32).pow(u32::try_from(scale.unsigned_abs()).ok()?);
-        let value = match scale >= 0 {
-            true => Self::rounded(negative, digits * power, BigUint::from(1u32)),
-            false => Self::rounded(negative, digits, power),
-        };
-        // Too large or too small for the type: refused, as redis does.
-        let size = value.exponent + i64::try_from(value.mantissa.bits()).ok()?;
-        let fits = (BINARY_EXPONENT_MIN..=BINARY_EXPONENT_MAX).contains(&size);
-        fits.then_some(Parsed::Finite(value))
+        let value = Self::rounded(negative, numerator, denominator);
+        (value.mantissa == BigInt::ZERO || value.is_in_range()).then_some(Parsed::Finite(value))
+    }
+
+    /// Neither too large nor too small for the type: redis refuses what comes out infinite or 0.
+    fn is_in_range(&self) -> bool {
+        let mantissa = self.mantissa.magnitude();
+        let size = self.exponent.saturating_add_unsigned(mantissa.bits());
+        // Half of the smallest number is 0, what is more than half of it is that number.
+        let is_half = mantissa.trailing_zeros() == mantissa.bits().checked_sub(1);
+        size <= BINARY_EXPONENT_MAX && (size > BINARY_EXPONENT_MIN || size == BINARY_EXPONENT_MIN && !is_half)
     }
 
     /// The sum, rounded; `None` when it is infinite.
@@ -136,6 +126,35 @@ fn half_even(number: BigUint, bits: u64) -> BigUint {
     if up { quotient + 1u32 } else { quotient }
 }
 
+/// Digits in a base, with a point or without, and a decimal exponent behind one of two letters, as numerator and
+/// denominator. The exponent is one of 10, or of 2 where digits are hexadecimal.
+fn quotient(text: &str, base: u32, letters: [char; 2]) -> Option<(BigUint, BigUint)> {
+    let (number, exponent) = match text.split_once(letters) {
+        Some((number, exponent)) => (number, signed(exponent)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(base)) {
+        return None;
+    }
+    let digits = BigUint::parse_bytes(digits.as_bytes(), base)?;
+    let places = i64::try_from(fraction.len()).ok()?;
+    let (power_of, scale, most) = match base {
+        16 => (2u32, exponent - 4 * places, POWER_MAX),
+        _ => (10, exponent - places, EXPONENT_MAX),
+    };
+    if digits == BigUint::ZERO {
+        return Some((digits, BigUint::from(1u32)));
+    }
+    // Before any power is taken of it.
+    if !(-2 * most..=most).contains(&scale) {
+        return None;
+    }
+    let power = BigUint::from(power_of).pow(u32::try_from(scale.unsigned_abs()).ok()?);
+    Some(if scale >= 0 { (digits * power, BigUint::from(1u32)) } else { (digits, power) })
+}
+
 fn signed(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -180,7 +199,27 @@ mod tests {
     #[test]
     fn what_is_no_number() {
         for text in [
-            "", ".", "-", "e5", "1e", "1e+", "1x", " 1", "1 ", "0x10", "1e4933", "1e5000", "1e-9999", "nan", "--1",
+            "",
+            ".",
+            "-",
+            "e5",
+            "1e",
+            "1e+",
+            "1x",
+            " 1",
+            "1 ",
+            "0x",
+            "0x.",
+            "0xg",
+            "0x1p",
+            "-0x+1",
+            "0x1p16384",
+            "0x1p-16446",
+            "1e4933",
+            "1e5000",
+            "1e-9999",
+            "nan",
+            "--1",
             "1.2.3",
         ] {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
@@ -189,6 +228,10 @@ mod tests {
         assert_eq!(LongDouble::parse(b"+Infinity"), Some(Parsed::Infinite));
         assert_eq!(LongDouble::parse(&[b'1'; 6000]), None);
         assert_eq!(number("5.").text(), "5");
+        assert_eq!(number("-0X1.8p+1").text(), "-3");
+        assert_eq!(number("0x0p99999").text(), "0");
+        assert_eq!(number("0x.1").text(), "0.0625");
+        assert_eq!(number("3.6e-4951").plus(&number("0x3p-16447")).unwrap().text(), "0");
         assert_eq!(number(".5").text(), "0.5");
         assert_eq!(number("0e99999999999").text(), "0");
         assert_eq!(number("1e4932").plus(&number("1e4932")), None);
