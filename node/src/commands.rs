@@ -15,6 +15,7 @@ mod connection;
 mod floats;
 mod hashes;
 mod help;
+mod index;
 mod introspection;
 mod keyspace;
 mod listing;
@@ -22,6 +23,7 @@ mod lists;
 mod objects;
 mod parse;
 mod pubsub;
+mod scans;
 mod scripting;
 mod server;
 mod sets;
@@ -105,7 +107,7 @@ table! {
     transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,
 }
 
-static INDEX: spec::Index = spec::Index::build(&SPECS);
+static INDEX: index::Index = index::Index::build(&SPECS);
 
 /// Every row, subcommands included; a row's [`Spec::bit`] is its place here.
 pub fn table() -> &'static [Spec] {

@@ -217,16 +217,18 @@ impl Engine {
         now: Now,
     ) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let addresses = match kind {
-            Kind::Connection { address, local } => Some((address, local)),
-            _ => None,
+        let record = match kind {
+            Kind::Connection { address, local } => {
+                let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
+                Arc::new(Record::new(id, Some((address, local)), user, now))
+            }
+            _ => self.clients.nobody(),
         };
-        let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
         Session {
             engine: self.clone(),
             worker,
             id,
-            record: Arc::new(Record::new(id, addresses, user, now)),
+            record,
             kind,
             source,
             identity,

@@ -2,7 +2,7 @@
 
 use super::parse::{int, is};
 use super::strings::{copy, length};
-use super::substrings::{edit, window};
+use super::substrings::{are_backwards, clipped, edit};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::entry::Value;
 use crate::engine::Cx;
@@ -67,7 +67,12 @@ fn setbit(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     edit(cx, key, at / 8 + 1, |bytes| {
         before = bit(bytes, at);
         let mask = 0x80 >> (at % 8);
-        if on { bytes[at / 8] |= mask } else { bytes[at / 8] &= !mask }
+        if on {
+            bytes[at / 8] |= mask
+        } else {
+            bytes[at / 8] &= !mask
+        }
+        before != on
     })?;
     cx.out.int(before.into());
     Ok(())
@@ -113,8 +118,8 @@ impl Unit {
     /// The bits of a range of positions, both included, as first and last.
     fn bits(self, start: i64, end: i64, bytes: usize) -> Option<(usize, usize)> {
         match self {
-            Unit::Byte => window(start, end, bytes).map(|(from, to)| (from * 8, to * 8 + 7)),
-            Unit::Bit => window(start, end, bytes * 8),
+            Unit::Byte => clipped(start, end, bytes).map(|(from, to)| (from * 8, to * 8 + 7)),
+            Unit::Bit => clipped(start, end, bytes * 8),
         }
     }
 }
@@ -141,6 +146,11 @@ fn bitcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         2 => Unit::Byte.bits(0, -1, bytes),
         4 | 5 => {
             let (start, end) = (int(args.get(2))?, int(args.get(3))?);
+            if are_backwards(start, end) {
+                // As redis: before it reads the unit.
+                cx.out.int(0);
+                return Ok(());
+            }
             args.try_get(4).map_or(Ok(Unit::Byte), Unit::read)?.bits(start, end, bytes)
         }
         _ => return Err(CommandError::Syntax),

@@ -10,6 +10,8 @@ use crate::resp::Args;
 
 const COUNTS: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
 
+const NOT_FLOAT: CommandError = CommandError::Text("ERR value is not a valid float");
+
 /// The sum of what is there, or 0, and an increment, as text.
 fn sum(old: Option<Value<'_>>, increment: &Parsed, not_float: CommandError) -> Result<String, CommandError> {
     const INFINITE: CommandError = CommandError::Text("ERR increment would produce NaN or Infinity");
@@ -25,7 +27,7 @@ fn sum(old: Option<Value<'_>>, increment: &Parsed, not_float: CommandError) -> R
 }
 
 fn increment(text: &[u8]) -> Result<Parsed, CommandError> {
-    LongDouble::parse(text).ok_or(CommandError::Text("ERR value is not a valid float"))
+    LongDouble::parse(text).ok_or(NOT_FLOAT)
 }
 
 /// `INCRBYFLOAT key increment`
@@ -46,12 +48,7 @@ pub(super) const INCRBYFLOAT: Spec = Spec {
 fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let old = cx.keys.string(key)?;
-    // As redis: the increment is read after the type is known, and what is there before the increment.
-    let not_float = CommandError::Text("ERR value is not a valid float");
-    let text = match increment(args.get(2)) {
-        Ok(increment) => sum(old, &increment, not_float)?,
-        Err(error) => return Err(error),
-    };
+    let text = sum(old, &increment(args.get(2))?, NOT_FLOAT)?;
     let expire_at_ms = cx.keys.find(key).and_then(|entry| entry.expire_at_ms());
     cx.keys.set_string(key, text.as_bytes(), expire_at_ms);
     cx.keys.log_instead(&[b"SET", key.bytes, text.as_bytes(), b"KEEPTTL"]);

@@ -1,6 +1,7 @@
 //! Hashes.
 
-use super::parse::{ScanOptions, cursor, int, is, repeats, scan_steps};
+use super::parse::{int, is, repeats};
+use super::scans::scan;
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
@@ -306,34 +307,15 @@ pub(super) const HSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn hscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let start = cursor(args.get(2))?;
-    let key = cx.key(args.get(1));
-    let hash = cx.keys.collection::<Hash>(key)?;
-    // As redis: what is scanned is looked at before the options are.
-    let options = hash.map_or(Ok(ScanOptions::default()), |_| ScanOptions::of_collection(args.from(3)))?;
-    let mut found = Vec::new();
-    let next = hash.map_or(0, |hash| {
-        scan_steps(start, options.count, |cursor| {
-            let mut saw = 0;
-            let next = hash.scan(cursor, &mut |field, value| {
-                saw += 1;
-                if options.admits(field) {
-                    let mut text = Vec::new();
-                    copy(value, &mut text);
-                    found.push((field.to_vec(), text));
-                }
+    scan(cx, args, |hash: &Hash, cursor, page| {
+        hash.scan(cursor, &mut |field, value| {
+            page.add(field, |shown| {
+                let mut text = Vec::new();
+                copy(value, &mut text);
+                shown.push(text);
             });
-            (next, saw)
         })
-    });
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(next));
-    cx.out.array(found.len() * 2);
-    for (field, value) in found {
-        cx.out.bulk(field);
-        cx.out.bulk(value);
-    }
-    Ok(())
+    })
 }
 
 /// `HRANDFIELD key [count [WITHVALUES]]`

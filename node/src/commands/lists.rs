@@ -263,7 +263,8 @@ const SERVE_LEFT: Serve =
     Serve { kind: Kind::List, alone: alone_with_timeout, take: take_left, give_up: Out::null_array };
 const SERVE_RIGHT: Serve = Serve { take: take_right, ..SERVE_LEFT };
 
-fn blocking_pop(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
+/// Runs `NAME key [key …] timeout`.
+pub(super) fn blocking_pop(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let timeout_ms = timeout_ms(args.get(last))?;
     take_or_block(cx, args, serve, args.from(1).up_to(last - 1), timeout_ms)

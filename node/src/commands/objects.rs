@@ -40,13 +40,20 @@ pub(super) const OBJECT_ENCODING: Spec = Spec {
 fn encoding(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(2));
     match cx.keys.find(key).map(EntryRef::value) {
+        Some(value) => cx.out.bulk(encoding_of(value)),
         None => cx.out.null(),
-        Some(Value::Object(object)) => cx.out.bulk(object.encoding()),
-        Some(Value::Int(_)) => cx.out.bulk("int"),
-        Some(value) if length(value) <= EMBEDDED_BYTES_MAX => cx.out.bulk("embstr"),
-        Some(_) => cx.out.bulk("raw"),
     }
     Ok(())
+}
+
+/// How a value is kept, by redis's names.
+pub(super) fn encoding_of(value: Value<'_>) -> &'static str {
+    match value {
+        Value::Object(object) => object.encoding(),
+        Value::Int(_) => "int",
+        value if length(value) <= EMBEDDED_BYTES_MAX => "embstr",
+        _ => "raw",
+    }
 }
 
 /// `OBJECT REFCOUNT key`

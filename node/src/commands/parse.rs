@@ -19,14 +19,14 @@ pub(super) fn places(start: i64, stop: i64, len: usize) -> (usize, usize) {
 }
 
 /// Reads how many keys an argument announces, where `numkeys` is more than 0 and the keys are there.
-pub(super) fn numkeys(args: Args<'_>, at: usize) -> Result<usize, CommandError> {
+fn numkeys(args: Args<'_>, at: usize) -> Result<usize, CommandError> {
     let numkeys = int(args.get(at)).ok().filter(|n| *n > 0);
     let numkeys = numkeys.ok_or(CommandError::Text("ERR numkeys should be greater than 0"))?;
     usize::try_from(numkeys).ok().filter(|n| *n < args.len() - at).ok_or(CommandError::Syntax)
 }
 
 /// Reads `[COUNT count]`, all of the options there are; 1 without.
-pub(super) fn count_option(options: Args<'_>) -> Result<usize, CommandError> {
+fn count_option(options: Args<'_>) -> Result<usize, CommandError> {
     let mut wanted = None;
     let mut options = options.iter();
     while let Some(option) = options.next() {
@@ -39,6 +39,27 @@ pub(super) fn count_option(options: Args<'_>) -> Result<usize, CommandError> {
         }
     }
     Ok(wanted.unwrap_or(1))
+}
+
+/// What LMPOP, ZMPOP and their blocking forms ask for; an end is one of a list or of a sorted set.
+pub(super) struct Popping<'a, E> {
+    pub(super) keys: Args<'a>,
+    pub(super) end: E,
+    pub(super) wanted: usize,
+}
+
+impl<'a, E> Popping<'a, E> {
+    /// Reads `numkeys key [key …] <end> [COUNT count]` from the argument `first` on.
+    pub(super) fn read(
+        args: Args<'a>,
+        first: usize,
+        end: fn(&[u8]) -> Result<E, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let numkeys = numkeys(args, first)?;
+        let at = first + 1 + numkeys;
+        let end = end(args.try_get(at).unwrap_or_default())?;
+        Ok(Self { keys: args.from(first + 1).up_to(numkeys), end, wanted: count_option(args.from(at + 1))? })
+    }
 }
 
 /// A count of zero or more.
@@ -129,21 +150,6 @@ impl<'a> ScanOptions<'a> {
     pub(super) fn admits(&self, name: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
     }
-}
-
-/// Scans a collection from `cursor` by steps of `scan` until about `count` elements were seen; the next cursor. `scan`
-/// answers the next cursor and how many elements it saw.
-pub(super) fn scan_steps(cursor: u64, count: usize, mut scan: impl FnMut(u64) -> (u64, usize)) -> u64 {
-    let (mut next, mut seen) = (cursor, 0);
-    // As redis: so many steps at most, whatever they find.
-    for _ in 0..count.saturating_mul(10) {
-        let (after, saw) = scan(next);
-        (next, seen) = (after, seen + saw);
-        if next == 0 || seen >= count {
-            break;
-        }
-    }
-    next
 }
 
 /// The timeout of a blocking command, in milliseconds; `None` waits for ever.

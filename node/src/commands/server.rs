@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use larder_iam_policies::access::Actions;
 
 use super::help::{help, misused};
+use super::objects::encoding_of;
 use super::parse::is;
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Locks, Spec};
-use crate::db::entry::{EntryRef, Value};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -105,19 +105,9 @@ fn object(cx: &mut Cx<'_>, bytes: &[u8]) -> Result<(), CommandError> {
     let now_ms = cx.now.wall_ms;
     let said = cx.keys.visit(partition, |shard| {
         let entry = shard.table.find(key.hash, key.bytes).filter(|entry| !entry.is_due(now_ms))?;
-        Some(format!("Value at:{:p} refcount:1 encoding:{}", std::ptr::null::<u8>(), encoding(entry)))
+        Some(format!("Value at:0x0 refcount:1 encoding:{}", encoding_of(entry.value())))
     });
     let said = said.ok_or(CommandError::NoSuchKey)?;
     cx.out.simple(&said);
     Ok(())
-}
-
-/// The name OBJECT ENCODING answers.
-fn encoding(entry: EntryRef<'_>) -> &'static str {
-    match entry.value() {
-        Value::Object(object) => object.encoding(),
-        Value::Int(_) => "int",
-        Value::Bytes(bytes) if bytes.len() <= 44 => "embstr",
-        _ => "raw",
-    }
 }

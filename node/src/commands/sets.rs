@@ -1,6 +1,7 @@
 //! Sets.
 
-use super::parse::{ScanOptions, count, cursor, int, is, repeats, scan_steps};
+use super::parse::{count, int, is, repeats};
+use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Entry, Member, Set};
@@ -504,29 +505,7 @@ pub(super) const SSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn sscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let start = cursor(args.get(2))?;
-    let key = cx.key(args.get(1));
-    let set = cx.keys.collection::<Set>(key)?;
-    // As redis: what is scanned is looked at before the options are.
-    let options = set.map_or(Ok(ScanOptions::default()), |_| ScanOptions::of_collection(args.from(3)))?;
-    let mut found = Vec::new();
-    let next = set.map_or(0, |set| {
-        scan_steps(start, options.count, |cursor| {
-            let mut saw = 0;
-            let next = set.scan(cursor, &mut |member| {
-                saw += 1;
-                member.with(|bytes| {
-                    if options.admits(bytes) {
-                        found.push(bytes.to_vec());
-                    }
-                });
-            });
-            (next, saw)
-        })
-    });
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(next));
-    cx.out.array(found.len());
-    found.iter().for_each(|member| cx.out.bulk(member));
-    Ok(())
+    scan(cx, args, |set: &Set, cursor, page| {
+        set.scan(cursor, &mut |member| member.with(|bytes| page.add(bytes, |_| {})))
+    })
 }

@@ -11,7 +11,8 @@ pub(super) use ranges::{
     ZREMRANGEBYSCORE, ZREVRANGE, ZREVRANGEBYLEX, ZREVRANGEBYSCORE,
 };
 
-use super::parse::{ScanOptions, cursor, int, is, repeats, scan_steps, score};
+use super::parse::{int, is, repeats, score};
+use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Entry, Growth, SortedSet};
@@ -348,34 +349,15 @@ pub(super) const ZSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let start = cursor(args.get(2))?;
-    let key = cx.key(args.get(1));
-    let set = cx.keys.collection::<SortedSet>(key)?;
-    // As redis: what is scanned is looked at before the options are.
-    let options = set.map_or(Ok(ScanOptions::default()), |_| ScanOptions::of_collection(args.from(3)))?;
-    let mut found = Vec::new();
-    let next = set.map_or(0, |set| {
-        scan_steps(start, options.count, |cursor| {
-            let mut saw = 0;
-            let next = set.scan(cursor, &mut |member, score| {
-                saw += 1;
-                if options.admits(member) {
-                    found.push((member.to_vec(), score));
-                }
+    scan(cx, args, |set: &SortedSet, cursor, page| {
+        set.scan(cursor, &mut |member, score| {
+            page.add(member, |shown| {
+                let mut text = Vec::new();
+                write_double(score, &mut text);
+                shown.push(text);
             });
-            (next, saw)
         })
-    });
-    cx.out.array(2);
-    cx.out.bulk(itoa::Buffer::new().format(next));
-    cx.out.array(found.len() * 2);
-    for (member, score) in found {
-        let mut text = Vec::new();
-        write_double(score, &mut text);
-        cx.out.bulk(member);
-        cx.out.bulk(text);
-    }
-    Ok(())
+    })
 }
 
 /// `ZRANDMEMBER key [count [WITHSCORES]]`

@@ -199,7 +199,17 @@ pub(super) const SUBSTR: Spec = Spec { name: "SUBSTR", since: "1.0.0", ..GETRANG
 
 /// The positions from one to another, both included, within `len`: what lies outside is cut off.
 pub(super) fn window(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
-    if start < 0 && end < 0 && start > end || len == 0 {
+    if are_backwards(start, end) { None } else { clipped(start, end, len) }
+}
+
+/// Whether positions from the end are the wrong way round: redis does not cut these off first.
+pub(super) fn are_backwards(start: i64, end: i64) -> bool {
+    start < 0 && end < 0 && start > end
+}
+
+/// As [`window`], where positions before the beginning are the beginning, in whatever order.
+pub(super) fn clipped(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
+    if len == 0 {
         return None;
     }
     let len = len as i64;
@@ -238,27 +248,34 @@ fn setrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let end = offset.checked_add(patch.len()).filter(|end| *end <= cx.engine.config.limits.resp.bulk_bytes_max);
     let end = end.ok_or(CommandError::StringTooLong)?;
-    let len = edit(cx, key, end, |whole| whole[offset..end].copy_from_slice(patch))?;
+    let len = edit(cx, key, end, |whole| {
+        whole[offset..end].copy_from_slice(patch);
+        true
+    })?;
     cx.out.int(len as i64);
     Ok(())
 }
 
-/// Changes a string that is at least `least` bytes long for it, zeros at its end; its length. The TTL stays.
+/// Changes a string that is at least `least` bytes long for it, zeros at its end; its length. The TTL stays. `change`
+/// answers whether it did: a string that neither grows nor changes is left alone.
 pub(super) fn edit(
     cx: &mut Cx<'_>,
     key: Key<'_>,
     least: usize,
-    change: impl FnOnce(&mut [u8]),
+    change: impl FnOnce(&mut [u8]) -> bool,
 ) -> Result<usize, CommandError> {
     let mut whole = Vec::new();
     if let Some(value) = cx.keys.string(key)? {
         whole.reserve_exact(length(value).max(least));
         copy(value, &mut whole);
     }
-    if whole.len() < least {
+    let grows = whole.len() < least;
+    if grows {
         whole.resize(least, 0);
     }
-    change(&mut whole);
+    if !change(&mut whole) && !grows {
+        return Ok(whole.len());
+    }
     let expire_at_ms = cx.keys.find(key).and_then(|entry| entry.expire_at_ms());
     cx.keys.set_string(key, &whole, expire_at_ms);
     Ok(whole.len())

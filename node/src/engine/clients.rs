@@ -16,9 +16,11 @@ use crate::session::Library;
 use crate::time::Now;
 
 /// Every connection of an engine, and whether they may go on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
     records: Mutex<BTreeMap<u64, Arc<Record>>>,
+    /// The record of every session that is no connection: nobody sees it, and an HTTP call would pay for one of its own.
+    nobody: Arc<Record>,
     /// CLIENT PAUSE: twice the monotonic time in us that it ends at, and 1 more when it holds reads too. 0 is no pause.
     pause: AtomicU64,
 }
@@ -147,7 +149,18 @@ impl Calls {
     }
 }
 
+impl Default for Clients {
+    fn default() -> Self {
+        let nobody = Arc::new(Record::new(0, None, None, Now { wall_ms: 0, mono_us: 0 }));
+        Self { records: Mutex::default(), nobody, pause: AtomicU64::new(0) }
+    }
+}
+
 impl Clients {
+    pub(crate) fn nobody(&self) -> Arc<Record> {
+        self.nobody.clone()
+    }
+
     pub(crate) fn entered(&self, record: &Arc<Record>) {
         self.records.lock().insert(record.id, record.clone());
     }
@@ -156,13 +169,14 @@ impl Clients {
         self.records.lock().remove(&id);
     }
 
-    /// Everyone, by number.
+    /// Everyone, by number. Who was called to end is gone for everybody else at once, as in redis, though its own worker
+    /// may still have to close it.
     pub(crate) fn all(&self) -> Vec<Arc<Record>> {
-        self.records.lock().values().cloned().collect()
+        self.records.lock().values().filter(|record| !record.calls.has(Calls::CLOSE)).cloned().collect()
     }
 
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Record>> {
-        self.records.lock().get(&id).cloned()
+        self.records.lock().get(&id).filter(|record| !record.calls.has(Calls::CLOSE)).cloned()
     }
 
     /// Raises a call of everyone.
@@ -232,6 +246,16 @@ mod tests {
         assert!(clients.pause(at(1 << 60)).is_some_and(|pause| !pause.reads_too));
         clients.unpause();
         assert_eq!(clients.pause(at(0)), None);
+    }
+
+    #[test]
+    fn who_is_called_to_end_is_seen_no_more() {
+        let clients = Clients::default();
+        let record = |id| Arc::new(Record::new(id, None, None, at(0)));
+        (1..=2).for_each(|id| clients.entered(&record(id)));
+        clients.find(1).into_iter().for_each(|record| record.calls.raise(Calls::CLOSE));
+        assert!(clients.find(1).is_none());
+        assert_eq!(clients.all().iter().map(|record| record.id).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Engine;
 use super::blocking::serve_ready;
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
-use crate::commands::{self, Beyond, Call, Flags, Locks, Observed, Shape, Spec, keys};
+use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
 use crate::meter::Paid;
@@ -65,15 +65,11 @@ fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 /// Whether a pause holds this request back.
 #[cold]
 pub(super) fn is_paused(cx: &Cx<'_>, pause: Pause, args: Args<'_>) -> bool {
-    // Redis's flag "may replicate": what is no write, and leaves the cache other than it was or somebody told.
-    let changes = |spec: &Spec| {
-        spec.is_write() || spec.beyond == Beyond::Publish || matches!(spec.locks, Locks::Script) && !spec.is_read()
-    };
     let queued = || cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
     match commands::resolve(args) {
         _ if pause.reads_too => true,
-        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, _)| changes(spec)),
-        Ok(spec) => changes(spec),
+        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, _)| spec.may_replicate()),
+        Ok(spec) => spec.may_replicate(),
         Err(_) => false,
     }
 }

@@ -190,7 +190,7 @@ impl Script<'_, '_> {
         if spec.flags.has(Flags::NOSCRIPT) || spec.flags.has(Flags::SESSION) {
             return Err(CommandError::Text("ERR This Redis command is not allowed from script"));
         }
-        if self.read_only && spec.is_write() {
+        if self.read_only && spec.may_replicate() {
             return Err(CommandError::Text("ERR Write commands are not allowed from read-only scripts."));
         }
         let mut wanted = Partitions::default();

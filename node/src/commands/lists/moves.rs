@@ -1,7 +1,7 @@
 //! Elements that go from one list to another, or from the first list that has any.
 
 use super::{End, TAKES, WRITE, take};
-use crate::commands::parse::{count_option, numkeys, timeout_ms};
+use crate::commands::parse::{Popping, timeout_ms};
 use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Kind, List};
@@ -86,7 +86,7 @@ pub(in crate::commands) const LMPOP: Spec = Spec {
     ..Spec::ROW
 };
 fn lmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let asked = Popping::read(args, 1)?;
+    let asked = Popping::read(args, 1, End::read)?;
     for bytes in asked.keys.iter() {
         let key = cx.key(bytes);
         if cx.keys.collection::<List>(key)?.is_some() {
@@ -115,7 +115,7 @@ pub(in crate::commands) const BLMPOP: Spec = Spec {
 };
 fn blmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let timeout_ms = timeout_ms(args.get(1))?;
-    let asked = Popping::read(args, 2)?;
+    let asked = Popping::read(args, 2, End::read)?;
     take_or_block(cx, args, SERVE, asked.keys, timeout_ms)
 }
 
@@ -126,25 +126,10 @@ fn alone(request: Args<'_>, key: &[u8]) -> OwnedArgs {
 }
 
 fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
-    Popping::read(request, 2)?.take(cx, key)
+    Popping::read(request, 2, End::read)?.take(cx, key)
 }
 
-/// What LMPOP and BLMPOP ask for.
-struct Popping<'a> {
-    keys: Args<'a>,
-    end: End,
-    wanted: usize,
-}
-
-impl<'a> Popping<'a> {
-    /// Reads `numkeys key [key …] <LEFT | RIGHT> [COUNT count]` from the argument `first` on.
-    fn read(args: Args<'a>, first: usize) -> Result<Self, CommandError> {
-        let numkeys = numkeys(args, first)?;
-        let at = first + 1 + numkeys;
-        let end = End::read(args.try_get(at).unwrap_or_default())?;
-        Ok(Self { keys: args.from(first + 1).up_to(numkeys), end, wanted: count_option(args.from(at + 1))? })
-    }
-
+impl Popping<'_, End> {
     /// Takes from a list that is there, and writes the reply.
     fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
         let taking = cx.keys.collection(key)?.map_or(0, List::len).min(self.wanted);

@@ -1,8 +1,8 @@
 //! Taking the members at an end of a sorted set.
 
 use super::WRITE;
-use crate::commands::lists::alone_with_timeout;
-use crate::commands::parse::{count, count_option, is, numkeys, timeout_ms};
+use crate::commands::lists::{alone_with_timeout, blocking_pop};
+use crate::commands::parse::{Popping, count, is, timeout_ms};
 use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Kind, SortedSet};
@@ -20,6 +20,15 @@ enum End {
 }
 
 impl End {
+    /// Reads `MIN` or `MAX`.
+    fn read(text: &[u8]) -> Result<End, CommandError> {
+        match text {
+            text if is(text, "MIN") => Ok(End::Min),
+            text if is(text, "MAX") => Ok(End::Max),
+            _ => Err(CommandError::Syntax),
+        }
+    }
+
     /// The command that takes from it.
     fn pops(self) -> &'static [u8] {
         match self {
@@ -105,7 +114,7 @@ pub(in crate::commands) const ZMPOP: Spec = Spec {
     ..Spec::ROW
 };
 fn zmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let asked = Popping::read(args, 1)?;
+    let asked = Popping::read(args, 1, End::read)?;
     for bytes in asked.keys.iter() {
         let key = cx.key(bytes);
         if cx.keys.collection::<SortedSet>(key)?.is_some() {
@@ -134,7 +143,7 @@ pub(in crate::commands) const BZMPOP: Spec = Spec {
 };
 fn bzmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let timeout_ms = timeout_ms(args.get(1))?;
-    let asked = Popping::read(args, 2)?;
+    let asked = Popping::read(args, 2, End::read)?;
     take_or_block(cx, args, SERVE_MANY, asked.keys, timeout_ms)
 }
 
@@ -177,12 +186,6 @@ const SERVE_MIN: Serve =
 const SERVE_MAX: Serve = Serve { take: take_max, ..SERVE_MIN };
 const SERVE_MANY: Serve = Serve { alone: alone_counted, take: take_blocked, ..SERVE_MIN };
 
-fn blocking_pop(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
-    let last = args.len() - 1;
-    let timeout_ms = timeout_ms(args.get(last))?;
-    take_or_block(cx, args, serve, args.from(1).up_to(last - 1), timeout_ms)
-}
-
 fn alone_counted(request: Args<'_>, key: &[u8]) -> OwnedArgs {
     OwnedArgs::from_slices([request.get(0), b"0", b"1", key, b"MIN"])
 }
@@ -203,29 +206,10 @@ fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Effect, CommandEr
 }
 
 fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
-    Popping::read(request, 2)?.take(cx, key)
+    Popping::read(request, 2, End::read)?.take(cx, key)
 }
 
-/// What ZMPOP and BZMPOP ask for.
-struct Popping<'a> {
-    keys: Args<'a>,
-    end: End,
-    wanted: usize,
-}
-
-impl<'a> Popping<'a> {
-    /// Reads `numkeys key [key …] <MIN | MAX> [COUNT count]` from the argument `first` on.
-    fn read(args: Args<'a>, first: usize) -> Result<Self, CommandError> {
-        let numkeys = numkeys(args, first)?;
-        let at = first + 1 + numkeys;
-        let end = match args.try_get(at) {
-            Some(text) if is(text, "MIN") => End::Min,
-            Some(text) if is(text, "MAX") => End::Max,
-            _ => return Err(CommandError::Syntax),
-        };
-        Ok(Self { keys: args.from(first + 1).up_to(numkeys), end, wanted: count_option(args.from(at + 1))? })
-    }
-
+impl Popping<'_, End> {
     /// Takes from a sorted set that is there, and writes the reply.
     fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
         let taking = cx.keys.collection(key)?.map_or(0, SortedSet::len).min(self.wanted);

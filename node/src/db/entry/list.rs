@@ -87,9 +87,9 @@ impl List {
 
     /// Keeps the elements at positions `start..end` only.
     pub fn trim(&mut self, start: usize, end: usize) {
-        self.items.truncate(end);
-        self.items.drain(..start.min(self.items.len()));
-        self.item_bytes = self.items.iter().map(|item| item_bytes(item)).sum();
+        let behind: usize = self.items.drain(end.min(self.items.len())..).map(|item| item_bytes(&item)).sum();
+        let before: usize = self.items.drain(..start.min(self.items.len())).map(|item| item_bytes(&item)).sum();
+        self.item_bytes -= behind + before;
         self.items.shrink_to(self.items.len() * 2);
     }
 
@@ -160,6 +160,20 @@ mod tests {
         assert_eq!(&*list.pop_front().unwrap(), b"a");
         assert_eq!(&*list.pop_back().unwrap(), b"");
         assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn what_changes_in_the_middle_is_counted() {
+        let mut list = List::from_iter(["a", "b", "a", "c", "a", &"x".repeat(100)]);
+        assert_eq!(list.remove_equal(b"a", 2, true), 2);
+        list.insert(1, &[b'y'; 200]);
+        assert!(list.set(2, b"dd") && !list.set(9, b""));
+        list.trim(1, 4);
+        assert!(list.iter().eq([&[b'y'; 200][..], b"dd", b"c"]));
+        let items: usize = list.iter().map(item_bytes).sum();
+        assert_eq!(list.item_bytes, items);
+        list.trim(9, 3);
+        assert_eq!((list.len(), list.item_bytes), (0, 0));
     }
 
     #[test]

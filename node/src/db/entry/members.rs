@@ -67,8 +67,9 @@ pub struct Growth {
 impl Growth {
     /// The defaults.
     pub fn new(key_hash: KeyHash) -> Self {
-        let bounds = || LiveBounds::new(Bounds { entries_max: 128, value_bytes_max: 64 });
-        Self { key_hash, hash: bounds(), set: bounds(), set_ints_max: AtomicUsize::new(512), sorted_set: bounds() }
+        let bounds = |entries_max| LiveBounds::new(Bounds { entries_max, value_bytes_max: 64 });
+        let set_ints_max = AtomicUsize::new(512);
+        Self { key_hash, hash: bounds(512), set: bounds(128), set_ints_max, sorted_set: bounds(128) }
     }
 }
 
