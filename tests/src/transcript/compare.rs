@@ -379,8 +379,6 @@ fn slow_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
 
 /// Parameters whose values are the node's own, each for the reason beside it; an empty value of redis is none at all.
 pub const OWN_PARAMETERS: &[(&str, &str)] = &[
-    ("hash-max-listpack-entries", "Valkey 8's default: 128"),
-    ("hash-max-ziplist-entries", "Valkey 8's default: 128"),
     ("set-max-listpack-entries", "redis 7.2's"),
     ("set-max-listpack-value", "redis 7.2's"),
     ("databases", "there is one"),
