@@ -2,6 +2,7 @@
 //!
 //! May use every crate; nothing may use it.
 
+pub mod differential;
 pub mod docs;
 pub mod fuzz;
 pub mod larder;

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod crates;
+mod differential;
 mod docs;
 mod fuzz;
 mod peers;
@@ -59,6 +60,12 @@ const VERBS: &[Verb] = &[
         arguments: "[TARGET] [--seconds N] [--built-in]",
         what: "fuzz one target, or each in turn, for N seconds (60); replay of what it finds: tests/fuzz/corpus",
         run: fuzz::run_verb,
+    },
+    Verb {
+        name: "differential",
+        arguments: "[REQUESTS [SEED]]",
+        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state",
+        run: differential::run_verb,
     },
     Verb { name: "up", arguments: "[FLAGS]", what: "build the release binary and run `larder up`", run: test::up },
 ];

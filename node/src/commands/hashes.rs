@@ -1,6 +1,6 @@
 //! Hashes.
 
-use super::parse::{int, is, repeats};
+use super::parse::{int, picks};
 use super::scans::scan;
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -334,14 +334,7 @@ pub(super) const HRANDFIELD: Spec = Spec {
     ..Spec::ROW
 };
 fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let with_values = match args.len() {
-        2 => return one_field(cx, args),
-        3 => false,
-        4 if is(args.get(3), "WITHVALUES") => true,
-        _ => return Err(CommandError::Syntax),
-    };
-    let wanted = int(args.get(2))?;
-    repeats(wanted)?;
+    let Some((wanted, with_values)) = picks(args, "WITHVALUES")? else { return one_field(cx, args) };
     let key = cx.key(args.get(1));
     let mut generator = cx.engine.random();
     let Some(hash) = cx.keys.collection::<Hash>(key)? else {

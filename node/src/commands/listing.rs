@@ -152,7 +152,8 @@ pub(super) const KEYS: Spec = Spec {
     ..Spec::ROW
 };
 fn keys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = ScanOptions { pattern: Some(args.get(1)), ..ScanOptions::default() };
+    let options =
+        ScanOptions { pattern: Some(args.get(1)).filter(|pattern| *pattern != b"*"), ..ScanOptions::default() };
     let mut found = Found { keys: Vec::new(), now_ms: cx.now.wall_ms, options: &options };
     let mut cursor = 0;
     loop {

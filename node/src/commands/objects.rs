@@ -126,7 +126,7 @@ fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
     let copy = match entry.value() {
         Value::Object(Object::List(list)) => Entry::collection(key, list.clone(), expire_at_ms),
         Value::Object(Object::Hash(hash)) => {
-            let mut copy = Hash::new();
+            let mut copy = Hash::alike(hash, growth);
             let mut text = Vec::new();
             for (field, value) in hash.iter() {
                 text.clear();
@@ -136,14 +136,14 @@ fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
             Entry::collection(key, copy, expire_at_ms)
         }
         Value::Object(Object::Set(set)) => {
-            let mut copy = Set::new();
+            let mut copy = Set::alike(set, growth);
             for member in set.iter() {
                 member.with(|member| copy.add(member, growth));
             }
             Entry::collection(key, copy, expire_at_ms)
         }
         Value::Object(Object::SortedSet(set)) => {
-            let mut copy = SortedSet::new();
+            let mut copy = SortedSet::alike(set, growth);
             set.visit(0, set.len(), false, &mut |member, score| {
                 copy.set(member, score, growth);
             });

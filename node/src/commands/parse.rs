@@ -103,6 +103,25 @@ pub(super) fn repeats(wanted: i64) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// `[count [option]]` from the second argument on, of what picks at random: how many, and whether the option is there.
+/// `None` asks for a single one.
+pub(super) fn picks(args: Args<'_>, option: &str) -> Result<Option<(i64, bool)>, CommandError> {
+    let Some(wanted) = args.try_get(2) else { return Ok(None) };
+    let wanted = int(wanted)?;
+    match args.len() {
+        3 => {}
+        4 if is(args.get(3), option) => {}
+        _ => return Err(CommandError::Syntax),
+    }
+    repeats(wanted)?;
+    let with = args.len() == 4;
+    // Twice as many elements must be a number.
+    if with && wanted.unsigned_abs() > i64::MAX as u64 / 2 {
+        return Err(CommandError::Text("ERR value is out of range"));
+    }
+    Ok(Some((wanted, with)))
+}
+
 /// The options of the SCAN family.
 pub(super) struct ScanOptions<'a> {
     pub(super) pattern: Option<&'a [u8]>,
@@ -176,16 +195,20 @@ pub(super) fn score(text: &[u8]) -> Result<f64, CommandError> {
 }
 
 /// A number as C's `strtod` reads it: blanks may stand before it, nothing at all is 0, a NUL ends it. `None` for what is
-/// no number, NaN, and what no double holds.
-pub(super) fn weight(text: &[u8]) -> Option<f64> {
+/// no number, and NaN.
+pub(super) fn bound(text: &[u8]) -> Option<f64> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Some(0.0);
     }
     let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
-    let text = &text[blanks..];
+    float(&text[blanks..]).filter(|value| !value.is_nan())
+}
+
+/// As [`bound`], but `None` also for what no double holds.
+pub(super) fn weight(text: &[u8]) -> Option<f64> {
     let says_infinity = text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'n'));
-    float(text).filter(|value| !value.is_nan() && (value.is_finite() || says_infinity))
+    bound(text).filter(|value| value.is_finite() || says_infinity)
 }
 
 /// A number as C's `strtold` reads it, hexadecimal ones included, with nothing before or after it.

@@ -226,13 +226,10 @@ fn spop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let taken = cx.keys.change(key, |set: &mut Set, _| {
         let n = wanted.unwrap_or(1).min(set.len());
         let taken: Vec<Vec<u8>> = if n == set.len() {
-            set.iter().map(owned).collect()
+            std::mem::replace(set, Set::new()).iter().map(owned).collect()
         } else {
             (0..n).filter_map(|_| take_one(set, &mut || random.next())).collect()
         };
-        if n == set.len() {
-            *set = Set::new();
-        }
         let changed = !taken.is_empty();
         (taken, changed)
     })?;

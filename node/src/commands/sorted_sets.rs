@@ -11,7 +11,7 @@ pub(super) use ranges::{
     ZREMRANGEBYSCORE, ZREVRANGE, ZREVRANGEBYLEX, ZREVRANGEBYSCORE,
 };
 
-use super::parse::{int, is, repeats, score};
+use super::parse::{is, picks, score};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
@@ -51,11 +51,8 @@ impl<'o> Shower<'o> {
 }
 
 /// Makes a key hold just these members, whatever it held; how many they are.
-fn store(cx: &mut Cx<'_>, key: Key<'_>, members: impl IntoIterator<Item = (Vec<u8>, f64)>) -> usize {
-    let mut set = SortedSet::new();
-    for (member, score) in members {
-        set.set(&member, score, &cx.engine.db.growth);
-    }
+fn store(cx: &mut Cx<'_>, key: Key<'_>, members: Vec<(Vec<u8>, f64)>) -> usize {
+    let set = SortedSet::of(&members, &cx.engine.db.growth);
     let count = set.len();
     if count == 0 {
         cx.keys.delete(key);
@@ -371,14 +368,7 @@ pub(super) const ZRANDMEMBER: Spec = Spec {
     ..ZSCAN
 };
 fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let scores = match args.len() {
-        2 => return one_member(cx, args),
-        3 => false,
-        4 if is(args.get(3), "WITHSCORES") => true,
-        _ => return Err(CommandError::Syntax),
-    };
-    let wanted = int(args.get(2))?;
-    repeats(wanted)?;
+    let Some((wanted, scores)) = picks(args, "WITHSCORES")? else { return one_member(cx, args) };
     let key = cx.key(args.get(1));
     let mut generator = cx.engine.random();
     let Some(set) = cx.keys.collection::<SortedSet>(key)? else {

@@ -1,9 +1,10 @@
 //! Sorted sets made of several: unions, intersections, differences. Plain sets count as members with score 1.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::{READ, RO_ACCESS, Shower, WRITE, store};
-use crate::commands::parse::{float, int, is};
+use crate::commands::parse::{int, is, score};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec};
 use crate::db::entry::{EntryRef, Object, Set, SortedSet, Value};
 use crate::engine::Cx;
@@ -142,8 +143,8 @@ impl<'a> Asked<'a> {
             match option {
                 _ if weighs && is(option, "WEIGHTS") && left >= self.inputs.len() => {
                     for (input, text) in self.inputs.iter_mut().zip(options.from(at + 1).iter()) {
-                        let weight = float(text).filter(|weight| !weight.is_nan());
-                        input.weight = weight.ok_or(CommandError::Text("ERR weight value is not a float"))?;
+                        input.weight =
+                            score(text).map_err(|_| CommandError::Text("ERR weight value is not a float"))?;
                     }
                     at += self.inputs.len();
                 }
@@ -230,7 +231,8 @@ impl<'a> Asked<'a> {
 fn show(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
     let asked = Asked::read(cx, args, 1, merge, Form::Shows)?;
     let mut members = asked.merged(cx, merge)?;
-    members.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+    // No score is NaN, and -0 is 0.
+    members.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal).then_with(|| a.0.cmp(&b.0)));
     let mut shower = Shower::new(cx.out, members.len(), asked.scores);
     members.iter().for_each(|(member, score)| shower.show(member, *score));
     Ok(())

@@ -1,7 +1,7 @@
 //! Parts of sorted sets: by rank, by score, by the members' bytes.
 
 use super::{READ, RO_ACCESS, RW_DELETE, Shower, WRITE, store};
-use crate::commands::parse::{float, int, is, places};
+use crate::commands::parse::{self, int, is, places};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::entry::SortedSet;
 use crate::engine::Cx;
@@ -88,9 +88,7 @@ fn bound(text: &[u8]) -> Option<Bound<f64>> {
         [b'(', text @ ..] => (text, true),
         text => (text, false),
     };
-    // As `strtod`, which reads nothing as 0.
-    let at = if text.is_empty() { 0.0 } else { float(text)? };
-    (!at.is_nan()).then_some(Bound { at, excluded })
+    Some(Bound { at: parse::bound(text)?, excluded })
 }
 
 fn lex(text: &[u8]) -> Option<Lex<'_>> {
@@ -126,7 +124,7 @@ impl<'a> Asked<'a> {
                     limit = Some((int(args.get(at))?, int(args.get(at + 1))?));
                     at += 2;
                 }
-                _ if by.is_none() && is(option, "REV") => reversed = true,
+                _ if by.is_none() && !reversed && is(option, "REV") => reversed = true,
                 _ if asked_by.is_none() && is(option, "BYSCORE") => asked_by = Some(By::Score),
                 _ if asked_by.is_none() && is(option, "BYLEX") => asked_by = Some(By::Lex),
                 _ => return Err(CommandError::Syntax),

@@ -15,6 +15,11 @@ impl Hash {
         Hash::default()
     }
 
+    /// An empty hash, encoded as `other` is.
+    pub fn alike(other: &Hash, growth: &Growth) -> Hash {
+        Hash { fields: Members::alike(&other.fields, &growth.key_hash) }
+    }
+
     /// How many fields.
     #[inline]
     pub fn len(&self) -> usize {

@@ -101,6 +101,14 @@ impl Members {
         }
     }
 
+    /// None, kept as `other` keeps them.
+    pub(super) fn alike(other: &Self, key_hash: &KeyHash) -> Self {
+        match other {
+            Self::Packed(_) => Self::default(),
+            Self::Table(_) => Self::Table(Box::new(Table::new(key_hash.clone()))),
+        }
+    }
+
     pub(super) fn is_packed(&self) -> bool {
         matches!(self, Self::Packed(_))
     }

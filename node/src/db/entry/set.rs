@@ -48,6 +48,14 @@ impl Set {
         Set::default()
     }
 
+    /// An empty set, encoded as `other` is.
+    pub fn alike(other: &Set, growth: &Growth) -> Set {
+        match &other.0 {
+            Kept::Ints(_) => Set::new(),
+            Kept::Members(members) => Set(Kept::Members(Members::alike(members, &growth.key_hash))),
+        }
+    }
+
     /// How many members.
     #[inline]
     pub fn len(&self) -> usize {

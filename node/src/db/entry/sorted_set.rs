@@ -46,6 +46,27 @@ impl SortedSet {
         SortedSet::default()
     }
 
+    /// These members. Those too many or too long to be packed never are, so that a negative zero among them stays one.
+    pub fn of(members: &[(Vec<u8>, f64)], growth: &Growth) -> SortedSet {
+        let (mut set, bounds) = (SortedSet::new(), growth.sorted_set.get());
+        if members.len() > bounds.entries_max || members.iter().any(|(name, _)| name.len() > bounds.value_bytes_max) {
+            set.unpack(growth);
+        }
+        for (member, score) in members {
+            set.set(member, *score, growth);
+        }
+        set
+    }
+
+    /// An empty one, encoded as `other` is.
+    pub fn alike(other: &SortedSet, growth: &Growth) -> SortedSet {
+        let mut set = SortedSet::new();
+        if matches!(other.0, Form::Tree(_)) {
+            set.unpack(growth);
+        }
+        set
+    }
+
     /// How many members.
     #[inline]
     pub fn len(&self) -> usize {

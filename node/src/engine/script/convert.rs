@@ -63,11 +63,17 @@ pub(super) fn to_reply(value: &Value, depth: usize) -> Reply {
     match value {
         Value::String(text) => Reply::Bulk(text.as_bytes().to_vec()),
         Value::Integer(value) => Reply::Int(*value),
-        Value::Number(value) => Reply::Int(*value as i64),
+        Value::Number(value) => Reply::Int(truncated(*value)),
         Value::Boolean(true) => Reply::Int(1),
         Value::Table(table) => table_reply(table, depth),
         _ => Reply::Null,
     }
+}
+
+/// A number without its fraction; what no integer holds is the least one, as x86-64 says when redis asks it.
+fn truncated(value: f64) -> i64 {
+    // 2 to the 63rd is the first above.
+    if (i64::MIN as f64..-(i64::MIN as f64)).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 fn table_reply(table: &Table, depth: usize) -> Reply {

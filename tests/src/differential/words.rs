@@ -1,0 +1,197 @@
+//! What fills a form's places: keys that mostly exist and mostly hold the right type, values of every size and kind,
+//! numbers at their limits.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, RngExt};
+
+/// Keys of each type.
+const KEYS: usize = 10;
+/// The types by the letter of their keys, with what OBJECT ENCODING may call them.
+const TYPES: &[(&str, &[&str])] = &[
+    ("s", &["int", "embstr", "raw"]),
+    ("n", &["int", "embstr", "raw"]),
+    ("f", &["int", "embstr", "raw"]),
+    ("b", &["int", "embstr", "raw"]),
+    ("p", &["embstr", "raw"]),
+    ("l", &["listpack", "quicklist"]),
+    ("h", &["listpack", "hashtable"]),
+    ("t", &["intset", "listpack", "hashtable"]),
+    ("z", &["listpack", "skiplist"]),
+    ("g", &["listpack", "skiplist"]),
+    ("x", &["stream"]),
+    // Lists and sets of plain words, for SORT, which sorts other bytes by the locale.
+    ("c", &["listpack", "quicklist"]),
+    ("d", &["intset", "listpack", "hashtable"]),
+    // Sorted sets of one score, as ranges by name are undefined for others.
+    ("y", &["listpack", "skiplist"]),
+];
+/// So many of the first types may be taken for one another.
+const MIXED: usize = TYPES.len() - 3;
+const INTS: &[i64] = &[0, 1, -1, 2, 10, 255, 65_535, -129, 1 << 40, i64::MAX, i64::MIN, i64::MAX - 1];
+
+/// What is known of the keys, and the wall clock that absolute times are made from.
+#[derive(Debug, Default)]
+pub struct World {
+    /// The encoding of each key that existed when it was last looked at.
+    pub encodings: BTreeMap<Vec<u8>, String>,
+    /// Unix ms.
+    pub now_ms: u64,
+    /// Names already given in the form being filled, for `{same}`.
+    pub same: Vec<u8>,
+}
+
+/// Every key there may be.
+pub fn all_keys() -> impl Iterator<Item = Vec<u8>> {
+    TYPES.iter().flat_map(|(letter, _)| (0..KEYS).map(move |number| format!("{letter}{number}").into_bytes()))
+}
+
+/// Fills a place.
+///
+/// # Panics
+/// There is no such place: the file of forms is wrong.
+pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
+    // `{z!}`: never of another type.
+    let (place, is_strict) = place.strip_suffix('!').map_or((place, false), |place| (place, true));
+    if let Some((_, encodings)) = TYPES.iter().find(|(letter, _)| *letter == place) {
+        let key = key(place, encodings, is_strict || ["c", "d", "y"].contains(&place), world, random);
+        world.same.clone_from(&key);
+        return key;
+    }
+    match place {
+        "same" => world.same.clone(),
+        "k" => {
+            let (letter, encodings) = TYPES[random.random_range(0..MIXED)];
+            let key = key(letter, encodings, true, world, random);
+            world.same.clone_from(&key);
+            key
+        }
+        "v" => value(random),
+        "big" => vec![b'a' + random.random_range(0..26u8); random.random_range(60..300)],
+        "m" => member(random),
+        "sm" => random.random_range(0..30u8).to_string().into_bytes(),
+        "field" => format!("field{}", random.random_range(0..20u8)).into_bytes(),
+        "int" => int(random).to_string().into_bytes(),
+        "delta" => random.random_range(-1000..1000i64).to_string().into_bytes(),
+        "float" => float(random),
+        "score" => score(random),
+        "smin" | "smax" => bound(random),
+        "lexmin" | "lexmax" => lex(random),
+        "count" => random.random_range(1..12i64).to_string().into_bytes(),
+        "scount" => random.random_range(-12..12i64).to_string().into_bytes(),
+        "index" => random.random_range(-12..12i64).to_string().into_bytes(),
+        "bit" => random.random_range(0..2000u32).to_string().into_bytes(),
+        "01" => random.random_range(0..2u8).to_string().into_bytes(),
+        "offset" => random.random_range(0..300u32).to_string().into_bytes(),
+        "bitsize" => {
+            let signed = random.random_bool(0.5);
+            let bits = random.random_range(1..if signed { 65u8 } else { 64 });
+            format!("{}{bits}", if signed { 'i' } else { 'u' }).into_bytes()
+        }
+        "bitat" => {
+            let hash = if random.random_bool(0.3) { "#" } else { "" };
+            format!("{hash}{}", random.random_range(0..60u8)).into_bytes()
+        }
+        "pattern" => {
+            ["*", "?1", "[a-m]*", "*1*", "f*", "\\*", "[^a]*", "field1?"][random.random_range(0..8usize)].into()
+        }
+        // Multiples of ten seconds, so that two servers a few milliseconds apart agree on which is later.
+        "ttl" => (random.random_range(100..100_000u64) * 10).to_string().into_bytes(),
+        "ttl-ms" => (random.random_range(100..100_000u64) * 10_000).to_string().into_bytes(),
+        "at" => (world.now_ms / 1000 + random.random_range(100..100_000u64) * 10).to_string().into_bytes(),
+        "at-ms" => (world.now_ms + random.random_range(100..100_000u64) * 10_000).to_string().into_bytes(),
+        "past" => ["-1", "0", "1", "1000"][random.random_range(0..4usize)].into(),
+        "lon" => format!("{:.6}", random.random_range(-10.0..30.0)).into_bytes(),
+        "lat" => format!("{:.6}", random.random_range(35.0..60.0)).into_bytes(),
+        "radius" => format!("{:.3}", random.random_range(0.0..3000.0)).into_bytes(),
+        "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
+        "group" => format!("group{}", random.random_range(0..3u8)).into_bytes(),
+        "consumer" => format!("consumer{}", random.random_range(0..3u8)).into_bytes(),
+        other => panic!("no such place: {{{other}}}"),
+    }
+}
+
+/// A key of a type: one that exists in it if there is one, most of the time.
+fn key(letter: &str, encodings: &[&str], is_strict: bool, world: &World, random: &mut impl Rng) -> Vec<u8> {
+    if !is_strict && random.random_bool(0.03) {
+        let (letter, _) = TYPES[random.random_range(0..MIXED)];
+        return format!("{letter}{}", random.random_range(0..KEYS)).into_bytes();
+    }
+    let named = || (0..KEYS).map(|number| format!("{letter}{number}").into_bytes());
+    let good = |key: &Vec<u8>| world.encodings.get(key).is_some_and(|found| encodings.contains(&found.as_str()));
+    let there: Vec<_> = named().filter(good).collect();
+    if !there.is_empty() && random.random_bool(0.85) {
+        return there[random.random_range(0..there.len())].clone();
+    }
+    format!("{letter}{}", random.random_range(0..KEYS)).into_bytes()
+}
+
+fn int(random: &mut impl Rng) -> i64 {
+    match random.random_range(0..10u8) {
+        0 => INTS[random.random_range(0..INTS.len())],
+        1 => random.random(),
+        _ => random.random_range(-200..200),
+    }
+}
+
+fn float(random: &mut impl Rng) -> Vec<u8> {
+    match random.random_range(0..12u8) {
+        0 => b"1e10".to_vec(),
+        1 => b"-0.5".to_vec(),
+        2 => b"3.0e3".to_vec(),
+        3 => int(random).to_string().into_bytes(),
+        _ => format!("{:.*}", random.random_range(0..5), random.random_range(-1000.0..1000.0f64)).into_bytes(),
+    }
+}
+
+fn value(random: &mut impl Rng) -> Vec<u8> {
+    match random.random_range(0..12u8) {
+        0 => Vec::new(),
+        1..=3 => int(random).to_string().into_bytes(),
+        4 => float(random),
+        5 => (0..random.random_range(1..20)).map(|_| random.random()).collect(),
+        6 => vec![b'v'; random.random_range(40..50)],
+        7 => vec![b'w'; random.random_range(60..200)],
+        _ => member(random),
+    }
+}
+
+fn member(random: &mut impl Rng) -> Vec<u8> {
+    match random.random_range(0..20u8) {
+        0 => Vec::new(),
+        1 => vec![b'a' + random.random_range(0..26u8); random.random_range(60..90)],
+        2..=9 => random.random_range(-20..60i32).to_string().into_bytes(),
+        10 => int(random).to_string().into_bytes(),
+        11 => vec![random.random(), random.random()],
+        _ => vec![b'a' + random.random_range(0..26u8)],
+    }
+}
+
+fn score(random: &mut impl Rng) -> Vec<u8> {
+    match random.random_range(0..20u8) {
+        0 => b"inf".to_vec(),
+        1 => b"-inf".to_vec(),
+        2 => b"1e300".to_vec(),
+        3..=6 => format!("{:.3}", random.random_range(-50.0..50.0f64)).into_bytes(),
+        _ => random.random_range(-20..60i32).to_string().into_bytes(),
+    }
+}
+
+fn bound(random: &mut impl Rng) -> Vec<u8> {
+    let open: &[u8] = if random.random_bool(0.3) { b"(" } else { b"" };
+    let limit: &[u8] = match random.random_range(0..12u8) {
+        0 => b"-inf",
+        1 => b"+inf",
+        _ => return [open, &score(random)].concat(),
+    };
+    limit.to_vec()
+}
+
+fn lex(random: &mut impl Rng) -> Vec<u8> {
+    match random.random_range(0..8u8) {
+        0 | 1 => b"-".to_vec(),
+        2 | 3 => b"+".to_vec(),
+        4 => [b"(".to_vec(), member(random)].concat(),
+        _ => [b"[".to_vec(), member(random)].concat(),
+    }
+}

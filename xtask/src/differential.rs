@@ -1,0 +1,19 @@
+//! `cargo xtask differential`: random requests to redis-server and to the node, replies and state compared.
+
+use anyhow::Result;
+
+use crate::peers;
+use crate::run::{cargo, run, step};
+
+/// Installs redis-server if it is missing, and sends as many requests as asked for (5,000,000), from a seed if one is given.
+///
+/// # Errors
+/// A wrong argument, or a difference: each is printed with the requests that led to it.
+pub(crate) fn run_verb(arguments: &[String]) -> Result<()> {
+    step("peers and clients", peers::install)?;
+    let words: Vec<&str> = match arguments {
+        [] => vec!["5000000"],
+        some => some.iter().map(String::as_str).collect(),
+    };
+    run(cargo(["run", "--quiet", "-p", "larder-tests", "--bin", "differential", "--"]).args(words))
+}
