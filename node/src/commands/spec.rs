@@ -256,6 +256,8 @@ pub enum Family {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Streams.
+    Stream,
     /// Strings.
     String,
     /// MULTI, EXEC and WATCH.
@@ -276,6 +278,7 @@ impl Family {
             Self::Server => "server",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Stream => "stream",
             Self::String => "string",
             Self::Transactions => "transactions",
         }
@@ -423,6 +426,9 @@ pub enum Begin {
     Index(u16),
     /// After this keyword, searched forward from an argument (or backward from the end when negative).
     Keyword(&'static str, i16),
+    /// As a keyword, for whoever reads the table; but options before it may be given the same word, and this tells where
+    /// they end. Where it cannot, the first such word counts.
+    Option(&'static str, i16, fn(Args<'_>) -> Option<usize>),
     /// Where this finds it: for what redis itself calls unknown, as options may come in any order. It answers `None` also
     /// for keys that no argument names; the command must hold every partition then, and refuse whoever is limited.
     Unknown(fn(Args<'_>) -> Option<usize>),

@@ -215,7 +215,7 @@ impl<'e> Keyspace<'e> {
             Ok(Some((result, changed, before, it.len())))
         })?;
         let Some((result, changed, before, after)) = done else { return Ok(None) };
-        if after == 0 {
+        if after == 0 && !C::KEEPS_EMPTY {
             self.delete(key);
         } else if changed {
             self.changed(key, if after > before { Change::Elements } else { Change::Value });
@@ -223,7 +223,8 @@ impl<'e> Keyspace<'e> {
         Ok(Some(result))
     }
 
-    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty.
+    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty, or, where
+    /// empty ones are kept, unchanged.
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
@@ -245,8 +246,8 @@ impl<'e> Keyspace<'e> {
         }
         let mut it = C::default();
         let Some(act) = act else { unreachable!("it is taken only where the collection exists") };
-        let (result, _) = act(&mut it, &self.db.growth);
-        if !it.is_empty() {
+        let (result, changed) = act(&mut it, &self.db.growth);
+        if !it.is_empty() || C::KEEPS_EMPTY && changed {
             self.put(key, Entry::collection(key.bytes, it, None));
         }
         Ok(result)
@@ -317,6 +318,17 @@ impl<'e> Keyspace<'e> {
         if change == Change::Elements && !shard.waiters.is_empty() && shard.waiters.has(key.bytes) {
             self.ready.push(key.bytes.into());
         }
+    }
+
+    /// Notes a change that watchers and waiters are not told of: bookkeeping inside a value.
+    pub(crate) fn changed_within(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Whether records are asked for: spares making those of [`Keyspace::log_instead`] for nobody.
+    #[inline]
+    pub(crate) fn is_logging(&self) -> bool {
+        self.logging
     }
 
     /// Notes a change that is not one key's (FLUSHALL).
