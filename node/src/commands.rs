@@ -87,6 +87,7 @@ table! {
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
     lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BRPOP, lists::BLMPOP, lists::BLPOP,
+    lists::BLMOVE, lists::BRPOPLPUSH,
     hashes::HSET, hashes::HMSET, hashes::HSETNX, hashes::HGET, hashes::HMGET, hashes::HGETALL, hashes::HKEYS,
     hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, floats::HINCRBYFLOAT, hashes::HSCAN,
     hashes::HRANDFIELD,
