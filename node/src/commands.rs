@@ -31,6 +31,7 @@ mod slowlog;
 mod sort;
 mod sorted_sets;
 mod spec;
+mod streams;
 mod strings;
 mod substrings;
 mod transactions;
@@ -86,6 +87,7 @@ table! {
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
     lists::LMOVE, lists::RPOPLPUSH, lists::LMPOP, lists::BRPOP, lists::BLMPOP, lists::BLPOP,
+    lists::BLMOVE, lists::BRPOPLPUSH,
     hashes::HSET, hashes::HMSET, hashes::HSETNX, hashes::HGET, hashes::HMGET, hashes::HGETALL, hashes::HKEYS,
     hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, floats::HINCRBYFLOAT, hashes::HSCAN,
     hashes::HRANDFIELD,
@@ -100,6 +102,11 @@ table! {
     sorted_sets::ZMPOP, sorted_sets::ZRANDMEMBER, sorted_sets::ZSCAN, sorted_sets::ZUNION, sorted_sets::ZINTER,
     sorted_sets::ZDIFF, sorted_sets::ZINTERCARD, sorted_sets::ZUNIONSTORE, sorted_sets::ZINTERSTORE,
     sorted_sets::ZDIFFSTORE, sorted_sets::BZPOPMIN, sorted_sets::BZPOPMAX, sorted_sets::BZMPOP,
+    streams::XADD, streams::XLEN, streams::XRANGE, streams::XREVRANGE, streams::XDEL, streams::XTRIM, streams::XSETID,
+    streams::XREAD, streams::XREADGROUP, streams::XGROUP, streams::XGROUP_CREATE, streams::XGROUP_SETID, streams::XGROUP_DESTROY,
+    streams::XGROUP_CREATECONSUMER, streams::XGROUP_DELCONSUMER, streams::XGROUP_HELP, streams::XACK, streams::XPENDING,
+    streams::XCLAIM, streams::XAUTOCLAIM, streams::XINFO, streams::XINFO_STREAM, streams::XINFO_GROUPS, streams::XINFO_CONSUMERS,
+    streams::XINFO_HELP,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,

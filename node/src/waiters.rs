@@ -2,7 +2,12 @@
 //!
 //! A waiter has one atomic state. Who moves it from waiting to claimed owns it: a pusher, still holding the key's
 //! partition, who takes the element and leaves the reply; or the client itself, because its time is up or its connection
-//! is gone. The loser of that race does nothing. Queues are first in, first out per key.
+//! is gone. The loser of that race does nothing. Queues are first in, first out per key; a waiter that what came is not
+//! for keeps its place.
+//!
+//! Whom a pusher cannot serve at once, because what it waits for goes to another key whose partition someone has, is
+//! **owed**: the pusher tries again once it has given its own partitions back, and else rings the waiter, whose own worker
+//! serves the key. One that leaves while it is owed hands the debt to the next in line, so nobody is forgotten.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +29,8 @@ const CLAIMED: u8 = 1;
 pub(crate) struct Waiter {
     state: AtomicU8,
     outcome: Mutex<Option<Woken>>,
+    /// The key that it is to be served from by its own worker.
+    owed: Mutex<Option<Box<[u8]>>>,
     /// The command it waits in, to be asked about again when it wakes.
     pub(crate) request: OwnedArgs,
     pub(crate) inside: Admitted,
@@ -45,12 +52,38 @@ pub(crate) enum Woken {
 
 impl Waiter {
     pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, protocol: u8, inbox: Arc<Inbox>) -> Self {
-        Self { state: AtomicU8::new(WAITING), outcome: Mutex::new(None), request, inside, serve, protocol, inbox }
+        Self {
+            state: AtomicU8::new(WAITING),
+            outcome: Mutex::new(None),
+            owed: Mutex::new(None),
+            request,
+            inside,
+            serve,
+            protocol,
+            inbox,
+        }
     }
 
     /// Takes the waiter for oneself; true for exactly one caller.
     pub(crate) fn claim(&self) -> bool {
         self.state.compare_exchange(WAITING, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Lets it wait on: there was nothing for it. Only who claimed it may. It is rung, as its time may have been up.
+    pub(crate) fn unclaim(&self) {
+        self.state.store(WAITING, Ordering::Release);
+        self.inbox.ring();
+    }
+
+    /// Has its own worker serve `key`.
+    pub(crate) fn owe(&self, key: &[u8]) {
+        *self.owed.lock() = Some(key.into());
+        self.inbox.ring();
+    }
+
+    /// The key that its own worker is to serve; only once.
+    pub(crate) fn take_owed(&self) -> Option<Box<[u8]>> {
+        self.owed.lock().take()
     }
 
     /// Leaves the outcome and rings. Only who claimed it may.
@@ -72,8 +105,10 @@ impl Waiter {
 /// The waiters of one partition's keys.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    queues: HashMap<Box<[u8]>, VecDeque<Arc<Waiter>>>,
+    queues: HashMap<Box<[u8]>, Queue>,
 }
+
+type Queue = VecDeque<Arc<Waiter>>;
 
 impl Waiters {
     #[inline]
@@ -81,29 +116,65 @@ impl Waiters {
         self.queues.is_empty()
     }
 
-    pub(crate) fn has(&self, key: &[u8]) -> bool {
-        self.queues.contains_key(key)
+    /// Whether a change of `key` concerns anyone who waits at it: any change does those who mind that what they wait at
+    /// is gone.
+    #[cold]
+    pub(crate) fn mind(&self, key: &[u8], has_more: bool) -> bool {
+        let minds = |queue: &Queue| queue.iter().any(|waiter| waiter.serve.gone.is_some());
+        self.queues.get(key).is_some_and(|queue| has_more || minds(queue))
+    }
+
+    /// The keys at which somebody minds that they are gone.
+    pub(crate) fn losing(&self) -> impl Iterator<Item = &[u8]> {
+        self.queues.keys().map(|key| &**key).filter(|key| self.mind(key, false))
     }
 
     pub(crate) fn push(&mut self, key: &[u8], waiter: Arc<Waiter>) {
         self.queues.entry(key.into()).or_default().push_back(waiter);
     }
 
-    /// The client that has waited longest at `key` for what it holds now, claimed.
-    pub(crate) fn claim_next(&mut self, key: &[u8], kind: Kind) -> Option<Arc<Waiter>> {
-        let queue = self.queues.get_mut(key)?;
-        queue.retain(|waiter| waiter.is_waiting());
-        let mut claimed = None;
-        while let Some(at) = queue.iter().position(|waiter| waiter.serve.kind == kind) {
-            claimed = queue.remove(at).filter(|waiter| waiter.claim());
-            if claimed.is_some() {
-                break;
+    /// The client that has waited longest at `key` for what it holds now, among those from place `at` on, which is moved
+    /// to its place.
+    pub(crate) fn next(&mut self, key: &[u8], kind: Kind, at: &mut usize) -> Option<Arc<Waiter>> {
+        let queue = self.queues.get(key)?;
+        *at += queue.iter().skip(*at).position(|waiter| waiter.serve.kind == kind && waiter.is_waiting())?;
+        queue.get(*at).cloned()
+    }
+
+    /// Removes the waiter at place `at`.
+    pub(crate) fn remove(&mut self, key: &[u8], at: usize) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.remove(at);
+        }
+    }
+
+    /// Forgets those at `key` that no longer wait.
+    pub(crate) fn tidy(&mut self, key: &[u8]) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.retain(|waiter| waiter.is_waiting());
+            if queue.is_empty() {
+                self.queues.remove(key);
             }
         }
-        if queue.is_empty() {
-            self.queues.remove(key);
+    }
+
+    /// Wakes those who mind that `key` does not hold what they wait at, but `kind` or nothing.
+    pub(crate) fn lose(&mut self, key: &[u8], kind: Option<Kind>) {
+        let lost = |waiter: &Waiter| kind != Some(waiter.serve.kind);
+        for waiter in self.queues.get(key).into_iter().flatten().filter(|waiter| lost(waiter)) {
+            if let Some(why) = waiter.serve.gone
+                && waiter.claim()
+            {
+                waiter.wake(Woken::Denied(CommandError::Text(why)));
+            }
         }
-        claimed
+        self.tidy(key);
+    }
+
+    /// Has whoever waits longest at `key` serve it, in the place of one who leaves.
+    pub(crate) fn pass_on(&self, key: &[u8]) {
+        let queue = self.queues.get(key).into_iter().flatten();
+        queue.filter(|waiter| waiter.is_waiting()).take(1).for_each(|waiter| waiter.owe(key));
     }
 
     /// Forgets this waiter, and every one that no longer waits, at `key`.

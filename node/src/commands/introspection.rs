@@ -124,10 +124,14 @@ fn key_spec(out: &mut Out, spec: &KeySpec) {
     out.bulk("begin_search");
     let (kind, fields): (&str, Vec<(&str, i64)>) = match spec.begin {
         Begin::Index(index) => ("index", vec![("index", index.into())]),
-        Begin::Keyword(_, from) => ("keyword", vec![("startfrom", from.into())]),
+        Begin::Keyword(_, from) | Begin::Option(_, from, _) => ("keyword", vec![("startfrom", from.into())]),
         Begin::Unknown(_) => ("unknown", Vec::new()),
     };
-    typed(out, kind, &fields, if let Begin::Keyword(keyword, _) = spec.begin { Some(keyword) } else { None });
+    let keyword = match spec.begin {
+        Begin::Keyword(keyword, _) | Begin::Option(keyword, ..) => Some(keyword),
+        _ => None,
+    };
+    typed(out, kind, &fields, keyword);
     out.bulk("find_keys");
     let (kind, fields) = match spec.find {
         _ if matches!(spec.begin, Begin::Unknown(_)) => ("unknown", Vec::new()),

@@ -38,17 +38,21 @@ fn begin(begin: Begin, args: Args<'_>) -> Option<usize> {
     match begin {
         Begin::Index(index) => Some(usize::from(index)),
         Begin::Unknown(search) => search(args),
-        Begin::Keyword(keyword, from) => {
-            let is_it = |position: &usize| args.get(*position).eq_ignore_ascii_case(keyword.as_bytes());
-            let start = usize::from(from.unsigned_abs());
-            let found = if from >= 0 {
-                (start..args.len()).find(is_it)
-            } else {
-                (1..=args.len().checked_sub(start)?).rev().find(is_it)
-            };
-            found.map(|position| position + 1)
-        }
+        Begin::Option(keyword, from, search) => search(args).or_else(|| keyword_at(keyword, from, args)),
+        Begin::Keyword(keyword, from) => keyword_at(keyword, from, args),
     }
+}
+
+/// What follows the keyword.
+fn keyword_at(keyword: &str, from: i16, args: Args<'_>) -> Option<usize> {
+    let is_it = |position: &usize| args.get(*position).eq_ignore_ascii_case(keyword.as_bytes());
+    let start = usize::from(from.unsigned_abs());
+    let found = if from >= 0 {
+        (start..args.len()).find(is_it)
+    } else {
+        (1..=args.len().checked_sub(start)?).rev().find(is_it)
+    };
+    found.map(|position| position + 1)
 }
 
 fn range_end(first: usize, last: i16, limit: u16, count: usize) -> Result<usize, UnknownKeys> {

@@ -4,7 +4,7 @@ mod middle;
 mod moves;
 
 pub(super) use middle::{LINDEX, LINSERT, LPOS, LREM, LSET, LTRIM};
-pub(super) use moves::{BLMPOP, LMOVE, LMPOP, RPOPLPUSH};
+pub(super) use moves::{BLMOVE, BLMPOP, BRPOPLPUSH, LMOVE, LMPOP, RPOPLPUSH};
 
 use super::parse::{count, int, is, places, timeout_ms};
 use super::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
@@ -12,7 +12,7 @@ use crate::db::Key;
 use crate::db::entry::{Kind, List};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::{Args, Out, OwnedArgs};
+use crate::resp::{Args, OwnedArgs};
 
 const READ: Acl = Acl::READ.or(Acl::LIST);
 const WRITE: Acl = Acl::WRITE.or(Acl::LIST);
@@ -259,8 +259,7 @@ fn brpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     blocking_pop(cx, args, SERVE_RIGHT)
 }
 
-const SERVE_LEFT: Serve =
-    Serve { kind: Kind::List, alone: alone_with_timeout, take: take_left, give_up: Out::null_array };
+const SERVE_LEFT: Serve = Serve { kind: Kind::List, alone: alone_with_timeout, take: take_left, ..Serve::WAITING };
 const SERVE_RIGHT: Serve = Serve { take: take_right, ..SERVE_LEFT };
 
 /// Runs `NAME key [key …] timeout`.
@@ -275,17 +274,17 @@ pub(super) fn alone_with_timeout(request: Args<'_>, key: &[u8]) -> OwnedArgs {
     OwnedArgs::from_slices([request.get(0), key, b"0"])
 }
 
-fn take_left(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+fn take_left(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Option<Effect>, CommandError> {
     take_one(cx, key, End::Left)
 }
 
-fn take_right(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+fn take_right(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Option<Effect>, CommandError> {
     take_one(cx, key, End::Right)
 }
 
-fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Effect, CommandError> {
+fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Option<Effect>, CommandError> {
     cx.out.array(2);
     cx.out.bulk(key.bytes);
     take(cx, key, end, 1)?;
-    Ok(vec![end.pops().to_vec(), key.bytes.to_vec()])
+    Ok(Some(vec![end.pops().to_vec(), key.bytes.to_vec()]))
 }

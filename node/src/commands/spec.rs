@@ -63,15 +63,41 @@ pub struct Spec {
 pub struct Serve {
     /// What the key has to hold.
     pub kind: Kind,
-    /// The request as if for this key alone, to ask again whether it is allowed.
+    /// The request as if for this key alone (and the one beside it), to ask again whether it is allowed.
     pub alone: fn(Args<'_>, &[u8]) -> OwnedArgs,
-    /// Takes from the key what the request wants and writes the reply; answers the effect, as a request.
-    pub(crate) take: fn(&mut Cx<'_>, Key<'_>, Args<'_>) -> Result<Effect, CommandError>,
+    /// The argument that is a further key, which taking needs too.
+    pub beside: Option<u16>,
+    /// Takes from the key what the request wants and writes the reply; answers the effect, as a request. `None`, having
+    /// written nothing: what is there is not for this client, which waits on.
+    pub(crate) take: fn(&mut Cx<'_>, Key<'_>, Args<'_>) -> Result<Option<Effect>, CommandError>,
+    /// What the client is told when the key holds no such thing any more. Without it, it waits on.
+    pub gone: Option<&'static str>,
     /// Writes the reply when the time is up.
     pub give_up: fn(&mut Out),
 }
 
-/// A request that repeats what was done.
+impl Serve {
+    /// What a row says that says nothing: it waits for one key, whatever becomes of it, and answers a null array when its
+    /// time is up.
+    pub(crate) const WAITING: Self = Self {
+        kind: Kind::List,
+        alone: as_it_is,
+        beside: None,
+        take: nothing_to_take,
+        gone: None,
+        give_up: Out::null_array,
+    };
+}
+
+fn as_it_is(request: Args<'_>, _: &[u8]) -> OwnedArgs {
+    request.to_owned()
+}
+
+fn nothing_to_take(_: &mut Cx<'_>, _: Key<'_>, _: Args<'_>) -> Result<Option<Effect>, CommandError> {
+    Ok(None)
+}
+
+/// A request that repeats what was done; empty when nothing was that a log has to tell.
 pub type Effect = Vec<Vec<u8>>;
 
 /// How the executor has to treat a command; computed from the row once.
@@ -256,6 +282,8 @@ pub enum Family {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Streams.
+    Stream,
     /// Strings.
     String,
     /// MULTI, EXEC and WATCH.
@@ -276,6 +304,7 @@ impl Family {
             Self::Server => "server",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Stream => "stream",
             Self::String => "string",
             Self::Transactions => "transactions",
         }
@@ -423,6 +452,9 @@ pub enum Begin {
     Index(u16),
     /// After this keyword, searched forward from an argument (or backward from the end when negative).
     Keyword(&'static str, i16),
+    /// As a keyword, for whoever reads the table; but options before it may be given the same word, and this tells where
+    /// they end. Where it cannot, the first such word counts.
+    Option(&'static str, i16, fn(Args<'_>) -> Option<usize>),
     /// Where this finds it: for what redis itself calls unknown, as options may come in any order. It answers `None` also
     /// for keys that no argument names; the command must hold every partition then, and refuse whoever is limited.
     Unknown(fn(Args<'_>) -> Option<usize>),

@@ -25,6 +25,7 @@ mod ranked;
 mod set;
 mod size;
 mod sorted_set;
+pub mod stream;
 
 pub use hash::Hash;
 pub use list::List;
@@ -34,6 +35,7 @@ pub use packed::Packed;
 pub use set::{Member, Set};
 pub use size::size_class;
 pub use sorted_set::SortedSet;
+pub use stream::Stream;
 
 use crate::resp::parse_i64;
 use bytes::Bytes;
@@ -70,6 +72,8 @@ pub enum Kind {
     Set = 3,
     /// Byte strings, each once, with scores that order them.
     SortedSet = 4,
+    /// Entries in the order of their ids, and groups that read them.
+    Stream = 5,
 }
 
 impl Kind {
@@ -81,6 +85,7 @@ impl Kind {
             Kind::Hash => "hash",
             Kind::Set => "set",
             Kind::SortedSet => "zset",
+            Kind::Stream => "stream",
         }
     }
 }
@@ -598,6 +603,7 @@ fn kind(shape: u8) -> Kind {
         2 => Kind::Hash,
         3 => Kind::Set,
         4 => Kind::SortedSet,
+        5 => Kind::Stream,
         _ => unreachable!("no block is built with another kind"),
     }
 }

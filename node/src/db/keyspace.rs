@@ -36,6 +36,8 @@ pub(crate) struct Keyspace<'e> {
     record: Vec<u8>,
     /// Keys that waiters wait for and that may serve them now.
     pub(crate) ready: Vec<Box<[u8]>>,
+    /// Such keys whose waiters need a partition that someone else had.
+    pub(crate) owed: Vec<Box<[u8]>>,
     /// What is dropped once the partitions are given back.
     garbage: Garbage,
     /// The key whose hash was computed ahead: its address, length and hash.
@@ -64,6 +66,7 @@ impl<'e> Keyspace<'e> {
             rewritten: false,
             record: Vec::new(),
             ready: Vec::new(),
+            owed: Vec::new(),
             garbage: Garbage::default(),
             ahead: (0, 0, 0),
         }
@@ -215,7 +218,7 @@ impl<'e> Keyspace<'e> {
             Ok(Some((result, changed, before, it.len())))
         })?;
         let Some((result, changed, before, after)) = done else { return Ok(None) };
-        if after == 0 {
+        if after == 0 && !C::KEEPS_EMPTY {
             self.delete(key);
         } else if changed {
             self.changed(key, if after > before { Change::Elements } else { Change::Value });
@@ -223,7 +226,8 @@ impl<'e> Keyspace<'e> {
         Ok(Some(result))
     }
 
-    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty.
+    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty, or, where
+    /// empty ones are kept, unchanged.
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
@@ -245,8 +249,8 @@ impl<'e> Keyspace<'e> {
         }
         let mut it = C::default();
         let Some(act) = act else { unreachable!("it is taken only where the collection exists") };
-        let (result, _) = act(&mut it, &self.db.growth);
-        if !it.is_empty() {
+        let (result, changed) = act(&mut it, &self.db.growth);
+        if !it.is_empty() || C::KEEPS_EMPTY && changed {
             self.put(key, Entry::collection(key.bytes, it, None));
         }
         Ok(result)
@@ -314,9 +318,39 @@ impl<'e> Keyspace<'e> {
         if !shard.watched.is_empty() {
             shard.watched.touch(key.bytes);
         }
-        if change == Change::Elements && !shard.waiters.is_empty() && shard.waiters.has(key.bytes) {
+        if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, change == Change::Elements) {
             self.ready.push(key.bytes.into());
         }
+    }
+
+    /// Notes a change that watchers and waiters are not told of: bookkeeping inside a value.
+    pub(crate) fn changed_within(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Whether records are asked for: spares making those of [`Keyspace::log_instead`] for nobody.
+    #[inline]
+    pub(crate) fn is_logging(&self) -> bool {
+        self.logging
+    }
+
+    /// Has those asked who wait at `key`: there may be something for them, though its watchers need not know.
+    pub(crate) fn wake(&mut self, key: Key<'_>) {
+        let shard = self.shard(key.hash);
+        if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, true) {
+            self.ready.push(key.bytes.into());
+        }
+    }
+
+    /// Takes the partition of one more key, if that can be had at once.
+    pub(crate) fn reach(&mut self, key: Key<'_>) -> bool {
+        self.held.reach(self.db, self.db.partition_of(key.hash))
+    }
+
+    /// Tells those who wait for `key` to go on holding what it does not hold any more.
+    pub(crate) fn tell_gone(&mut self, key: Key<'_>) {
+        let Shard { table, waiters, .. } = self.shard(key.hash);
+        waiters.lose(key.bytes, table.find(key.hash, key.bytes).map(EntryRef::kind));
     }
 
     /// Notes a change that is not one key's (FLUSHALL).
@@ -346,6 +380,9 @@ impl<'e> Keyspace<'e> {
         if !shard.watched.is_empty() {
             shard.watched.touch(key);
         }
+        if !shard.waiters.is_empty() && shard.waiters.mind(key, false) {
+            self.ready.push(key.into());
+        }
         if self.logging {
             encode_request(OwnedArgs::from_slices([&b"DEL"[..], key]).as_args(), &mut self.record);
         }
@@ -364,6 +401,9 @@ impl<'e> Keyspace<'e> {
         for entry in &dead {
             self.note_expired(entry.key(), self.db.hash(entry.key()));
         }
+        for bytes in std::mem::take(&mut self.ready) {
+            self.tell_gone(self.key(&bytes));
+        }
         (swept.expired, swept.examined.max(1), swept.more)
     }
 
@@ -381,6 +421,7 @@ impl<'e> Keyspace<'e> {
         let mut keys = 0;
         for shard in self.held.shards() {
             raise_existing(shard, self.db);
+            self.ready.extend(shard.waiters.losing().map(Into::into));
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
             self.garbage.table(shard.table.clear());

@@ -180,6 +180,11 @@ pub(crate) enum Held<'e> {
         partitions: usize,
     },
     All(Vec<Guard<'e>>),
+    /// Those of a command, and what it reached for while it ran.
+    More {
+        first: Box<Held<'e>>,
+        more: Several<'e>,
+    },
 }
 
 impl<'e> Held<'e> {
@@ -198,6 +203,10 @@ impl<'e> Held<'e> {
                 &mut guards[place].1
             }
             Self::All(guards) => &mut guards[partition],
+            Self::More { first, more } => match more.iter_mut().find(|(at, _)| usize::from(*at) == partition) {
+                Some((_, guard)) => guard,
+                None => first.shard(partition),
+            },
             Self::None => panic!("a command touched a key without a lock"),
         }
     }
@@ -211,6 +220,9 @@ impl<'e> Held<'e> {
                 Box::new(guards.iter_mut().map(|(_, guard)| &mut **guard))
             }
             Self::All(guards) => Box::new(guards.iter_mut().map(|guard| &mut **guard)),
+            Self::More { first, more } => {
+                Box::new(first.shards().chain(more.iter_mut().map(|(_, guard)| &mut **guard)))
+            }
         }
     }
 
@@ -220,6 +232,41 @@ impl<'e> Held<'e> {
             Self::Gated { guards, partitions, .. } => guards.len() == *partitions,
             _ => false,
         }
+    }
+
+    fn has(&self, partition: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(at, _) => *at == partition,
+            Self::Many(guards) | Self::Gated { guards, .. } => {
+                guards.binary_search_by_key(&partition, |(at, _)| usize::from(*at)).is_ok()
+            }
+            Self::All(_) => true,
+            Self::More { first, more } => {
+                first.has(partition) || more.iter().any(|(at, _)| usize::from(*at) == partition)
+            }
+        }
+    }
+
+    /// Takes one more partition unless it is held already. Only the gate's holder waits for it; for everybody else false
+    /// says that someone has it now.
+    pub(crate) fn reach(&mut self, db: &'e Db, partition: usize) -> bool {
+        if self.has(partition) {
+            return true;
+        }
+        if let Self::Gated { .. } = self {
+            self.extend(db, [partition as u16]);
+            return true;
+        }
+        let Some(guard) = db.try_lock(partition) else { return false };
+        if !matches!(self, Self::More { .. }) {
+            let first = Box::new(std::mem::replace(self, Self::None));
+            *self = Self::More { first, more: SmallVec::new() };
+        }
+        if let Self::More { more, .. } = self {
+            more.push((partition as u16, guard));
+        }
+        true
     }
 
     /// Locks more partitions, waiting for each: only the gate's holder may, and only it does.

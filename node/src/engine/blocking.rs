@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::cx::{Cx, Outcome};
-use super::road;
+use super::{Engine, road};
 use crate::commands::{self, Call, Serve};
-use crate::db::Key;
 use crate::db::entry::EntryRef;
+use crate::db::{Busy, Key};
 use crate::error::CommandError;
 use crate::metrics::Gauge;
 use crate::resp::{Args, Out};
 use crate::session::{Blocked, Identity, Session};
+use crate::time::Now;
 use crate::waiters::{Waiter, Woken};
 
 /// Serves a blocking command from the first of its keys that holds something, or makes the client wait at all of them.
@@ -29,27 +30,31 @@ pub(crate) fn take_or_block(
             Some(kind) if kind != serve.kind => return Err(CommandError::WrongType),
             Some(_) => {}
         }
-        let effect = (serve.take)(cx, key, request)?;
+        let Some(effect) = (serve.take)(cx, key, request)? else { continue };
         let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
-        cx.keys.log_instead(&effect);
+        if effect.is_empty() {
+            cx.keys.log_nothing();
+        } else {
+            cx.keys.log_instead(&effect);
+        }
         return Ok(());
     }
-    if cx.nested {
-        (serve.give_up)(cx.out);
-    } else {
-        block(cx, request, serve, keys.iter(), timeout_ms);
-    }
+    block(cx, request, serve, keys.iter(), timeout_ms);
     Ok(())
 }
 
-/// Makes the client wait at `keys`, whose partitions are held, for `timeout_ms` or for ever.
-fn block<'k>(
+/// Makes the client wait at `keys`, whose partitions are held, for `timeout_ms` or for ever. Where nobody can wait, its
+/// time is up at once. `request` is what it will be served by: it may say more than what was asked, and names the keys.
+pub(crate) fn block<'k>(
     cx: &mut Cx<'_>,
     request: Args<'_>,
     serve: Serve,
     keys: impl Iterator<Item = &'k [u8]>,
     timeout_ms: Option<u64>,
 ) {
+    if cx.nested {
+        return (serve.give_up)(cx.out);
+    }
     let Some(identity) = &cx.session.identity else { return };
     let waiter =
         Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session.protocol, cx.session.inbox.clone());
@@ -64,39 +69,107 @@ fn block<'k>(
     cx.outcome = Outcome::Blocked(deadline_us);
 }
 
-/// Serves the clients that wait for what a command, an EXEC or a replay just pushed. The partitions are still held, so
-/// nobody takes the element in between; what each takes is logged behind the push.
+/// Ends a command, an EXEC or a replay: serves the clients that wait for what it pushed, and gives the partitions back.
+/// They are held until then, so nobody takes the element in between; what each takes is logged behind the push.
 #[inline]
-pub(super) fn serve_ready(cx: &mut Cx<'_>) {
+pub(super) fn serve_and_release(cx: &mut Cx<'_>) {
+    if cx.keys.ready.is_empty() {
+        cx.keys.release();
+    } else {
+        serve_all(cx);
+    }
+}
+
+#[cold]
+fn serve_all(cx: &mut Cx<'_>) {
+    serve_ready(cx);
+    cx.keys.release();
+    for bytes in std::mem::take(&mut cx.keys.owed) {
+        if serve_owed(cx, &bytes).is_err() {
+            let partition = cx.engine.db.partition_of(cx.key(&bytes).hash);
+            cx.engine.db.lock_patiently(partition).shard(partition).waiters.pass_on(&bytes);
+        }
+    }
+}
+
+fn serve_ready(cx: &mut Cx<'_>) {
     while !cx.keys.ready.is_empty() {
         // In the order they were pushed to: a client that waits for several gets the first.
         std::mem::take(&mut cx.keys.ready).into_iter().for_each(|bytes| serve_key(cx, &bytes));
     }
 }
 
-#[cold]
-fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
-    let key = cx.key(bytes);
-    while let Some(kind) = cx.keys.find(key).map(EntryRef::kind) {
-        let Some(waiter) = cx.keys.shard(key.hash).waiters.claim_next(bytes, kind) else { return };
-        let served = still_allowed(cx, &waiter, bytes).and_then(|()| take_for(cx, &waiter, key));
-        waiter.wake(match served {
-            Ok(reply) => Woken::Served(reply),
-            Err(why) => Woken::Denied(why),
-        });
-    }
+/// Serves those who wait at a key, with the gate: whatever else they need can be waited for. No partition is held.
+fn serve_owed(cx: &mut Cx<'_>, bytes: &[u8]) -> Result<(), Busy> {
+    let db = &cx.engine.db;
+    let held = db.lock_gated(&[db.partition_of(cx.key(bytes).hash) as u16])?;
+    cx.keys.hold(held);
+    serve_key(cx, bytes);
+    serve_ready(cx);
+    cx.keys.release();
+    Ok(())
 }
 
-/// Takes what a waiting client wants; its reply, in its own protocol.
-fn take_for(cx: &mut Cx<'_>, waiter: &Waiter, key: Key<'_>) -> Result<Vec<u8>, CommandError> {
+/// Serves what a session's own waiter is owed. False: that has to be tried again soon.
+pub(super) fn serve_own(engine: &Engine, session: &mut Session, now: Now) -> bool {
+    let Some(waiter) = session.blocked.as_ref().map(|blocked| blocked.waiter.clone()) else { return true };
+    let Some(bytes) = waiter.take_owed() else { return true };
+    let mut nothing = Out::new(2);
+    let mut cx = Cx::new(engine, session, now, &mut nothing);
+    let served = serve_owed(&mut cx, &bytes);
+    if served.is_err() {
+        waiter.owe(&bytes);
+    }
+    served.is_ok()
+}
+
+fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
+    let key = cx.key(bytes);
+    let mut at = 0;
+    cx.keys.expire_if_due(key);
+    cx.keys.tell_gone(key);
+    while let Some(kind) = cx.keys.find(key).map(EntryRef::kind) {
+        let Some(waiter) = cx.keys.shard(key.hash).waiters.next(bytes, kind, &mut at) else { break };
+        let beside = waiter.serve.beside.and_then(|at| waiter.request.as_args().try_get(at.into()));
+        if beside.is_some_and(|beside| !cx.keys.reach(cx.key(beside))) {
+            // Whoever waits behind it has to wait for it.
+            cx.keys.owed.push(bytes.into());
+            break;
+        }
+        if !waiter.claim() {
+            at += 1;
+            continue;
+        }
+        match still_allowed(cx, &waiter, bytes).and_then(|()| take_for(cx, &waiter, key)) {
+            Ok(None) => {
+                waiter.unclaim();
+                at += 1;
+            }
+            Ok(Some(reply)) => leave(cx, key, at, &waiter, Woken::Served(reply)),
+            Err(why) => leave(cx, key, at, &waiter, Woken::Denied(why)),
+        }
+    }
+    cx.keys.shard(key.hash).waiters.tidy(bytes);
+}
+
+/// Takes a claimed waiter out of its place in the queue and wakes it.
+fn leave(cx: &mut Cx<'_>, key: Key<'_>, at: usize, waiter: &Waiter, woken: Woken) {
+    cx.keys.shard(key.hash).waiters.remove(key.bytes, at);
+    waiter.wake(woken);
+}
+
+/// Takes what a waiting client wants; its reply, in its own protocol. `None`: nothing of it is for this client.
+fn take_for(cx: &mut Cx<'_>, waiter: &Waiter, key: Key<'_>) -> Result<Option<Vec<u8>>, CommandError> {
     let mut reply = Out::new(waiter.protocol);
     std::mem::swap(cx.out, &mut reply);
     let effect = (waiter.serve.take)(cx, key, waiter.request.as_args());
     std::mem::swap(cx.out, &mut reply);
-    let effect = effect?;
+    let Some(effect) = effect? else { return Ok(None) };
     let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
-    cx.keys.log_also(&effect);
-    Ok(reply.to_vec())
+    if !effect.is_empty() {
+        cx.keys.log_also(&effect);
+    }
+    Ok(Some(reply.to_vec()))
 }
 
 /// Asks the waiting client's grant once more, by the newest snapshot, about taking from this key, which is held.
@@ -124,6 +197,10 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     for key in waiter.request.as_args().iter().skip(1) {
         let partition = engine.db.partition_of(engine.db.hash(key));
         engine.db.lock_patiently(partition).shard(partition).waiters.forget(key, &waiter);
+    }
+    if let Some(key) = waiter.take_owed() {
+        let partition = engine.db.partition_of(engine.db.hash(&key));
+        engine.db.lock_patiently(partition).shard(partition).waiters.pass_on(&key);
     }
     engine.metrics.of(session.worker).shift(Gauge::Blocked, -1);
     Some(waiter)

@@ -66,6 +66,11 @@ impl<'a> Cx<'a> {
         self.out.error(error.bytes());
     }
 
+    /// Whether the command comes from a log: what it says was decided already, and the clock stands still.
+    pub(crate) fn replays(&self) -> bool {
+        self.session.kind == crate::session::Kind::Replay
+    }
+
     /// Makes the client wait for so long before its `OK` and everything it asks after.
     pub(crate) fn stall(&mut self, us: u64) {
         let until_us = self.now.mono_us.saturating_add(us);

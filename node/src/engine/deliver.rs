@@ -1,6 +1,6 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
-use super::blocking::forget_waiter;
+use super::blocking::{forget_waiter, serve_own};
 use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
@@ -8,6 +8,9 @@ use crate::resp::{Out, OwnedArgs};
 use crate::session::{Replies, Session};
 use crate::time::Now;
 use crate::waiters::Woken;
+
+/// Microseconds after which a waiter that could not be served what it is owed tries again.
+const OWED_US: u64 = 500;
 
 impl Engine {
     /// Writes what waits for `session`: call it when its inbox rang, and when the time of a blocking command is up.
@@ -29,7 +32,16 @@ impl Engine {
         }
         match &session.blocked {
             None => Next::Read { missing: 0 },
-            Some(_) => deliver_outcome(session, now, out),
+            Some(_) => {
+                let served = serve_own(self, session, now);
+                match deliver_outcome(session, now, out) {
+                    Next::Blocked(deadline_us) if !served => {
+                        let soon_us = now.mono_us.saturating_add(OWED_US);
+                        Next::Blocked(Some(deadline_us.map_or(soon_us, |at| at.min(soon_us))))
+                    }
+                    next => next,
+                }
+            }
         }
     }
 
@@ -71,17 +83,20 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
     let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
     let deadline_us = blocked.deadline_us;
     let (calls, waiter) = (&session.record.calls, &blocked.waiter);
-    let is_over = || deadline_us.is_some_and(|at| now.mono_us >= at) || calls.take(Calls::TIME_UP);
+    let is_over = || deadline_us.is_some_and(|at| now.mono_us >= at) || calls.has(Calls::TIME_UP);
     let mark = out.mark();
     match waiter.outcome() {
         Some(Woken::Served(reply)) => out.raw(&reply),
         Some(Woken::Denied(error)) => out.error(error.bytes()),
-        None if calls.take(Calls::UNBLOCK) && waiter.claim() => {
+        // Who just looks whether there is something for it may let it go again: what it is called for stays until then.
+        None if calls.has(Calls::UNBLOCK) && waiter.claim() => {
             out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
         }
         None if is_over() && waiter.claim() => (waiter.serve.give_up)(out),
         None => return Next::Blocked(deadline_us),
     }
+    calls.take(Calls::TIME_UP);
+    calls.take(Calls::UNBLOCK);
     forget_waiter(session);
     session.note(None);
     if session.replies != Replies::All {

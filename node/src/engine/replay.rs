@@ -100,8 +100,7 @@ impl Engine {
         }
         cx.out.clear();
         cx.now = now;
-        super::blocking::serve_ready(&mut cx);
-        cx.keys.release();
+        super::blocking::serve_and_release(&mut cx);
         debug_assert!(matches!(cx.keys.held, Held::None));
         Ok(())
     }

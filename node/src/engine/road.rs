@@ -6,7 +6,7 @@ use larder_iam_policies::access::Permit;
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::blocking::serve_ready;
+use super::blocking::serve_and_release;
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
@@ -153,10 +153,11 @@ fn permit<'c>(session: &Session, call: Call<'c>, now: Now) -> Result<Permit<Call
 }
 
 /// Tells a call the TTL its key has, under the key's lock. A command that takes from whichever of its keys has something
-/// is judged by the longest TTL among them, and none is the longest.
+/// is judged by the longest TTL among them, and none is the longest. One that waits at one key and has another beside it
+/// says itself whose TTL counts.
 pub(super) fn observe<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Call<'c> {
     let Some(bytes) = call.inherits_from() else { return call };
-    let expire_at_ms = if call.spec().flags.has(Flags::BLOCKING) {
+    let expire_at_ms = if call.spec().serve.is_some_and(|serve| serve.beside.is_none()) {
         let mut expiries: SmallVec<[Option<u64>; 4]> = SmallVec::new();
         // Key specs of a resolved call fit its arguments; one that did not would leave the TTL unknown, which denies.
         let known = keys::each(call.spec(), call.args(), &mut |position, _| {
@@ -201,8 +202,7 @@ pub(super) fn locked(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
         return Outcome::Busy;
     }
     act(cx, call.spec(), call.args());
-    serve_ready(cx);
-    cx.keys.release();
+    serve_and_release(cx);
     cx.take_outcome()
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod linear;
 mod model;
 mod soak;
+mod streams;
 
 use super::*;
 use crate::commands::Call;

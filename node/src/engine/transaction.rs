@@ -1,7 +1,7 @@
 //! Several commands as one step: EXEC, and the HTTP dialect's `/multi-exec`.
 
 use super::Engine;
-use super::blocking::serve_ready;
+use super::blocking::serve_and_release;
 use super::cx::{Cx, Outcome};
 use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Http};
@@ -60,8 +60,7 @@ impl Engine {
             act(&mut cx, call.spec(), call.args());
         }
         cx.keys.end_record(begun);
-        serve_ready(&mut cx);
-        cx.keys.release();
+        serve_and_release(&mut cx);
         Ok(())
     }
 }

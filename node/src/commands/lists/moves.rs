@@ -7,7 +7,7 @@ use crate::db::Key;
 use crate::db::entry::{Kind, List};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::{Args, Out, OwnedArgs};
+use crate::resp::{Args, OwnedArgs};
 
 /// `LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>`
 pub(in crate::commands) const LMOVE: Spec = Spec {
@@ -70,6 +70,65 @@ fn move_element(cx: &mut Cx<'_>, args: Args<'_>, from: End, to: End) -> Result<(
     Ok(())
 }
 
+/// `BLMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout`
+pub(in crate::commands) const BLMOVE: Spec = Spec {
+    name: "BLMOVE",
+    arity: Arity::Exactly(6),
+    flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::NOSCRIPT).or(Flags::BLOCKING),
+    acl: WRITE.or(Acl::SLOW).or(Acl::BLOCKING),
+    http: Http::Refused("would hold the HTTP request open; poll with LMOVE"),
+    serve: Some(SERVE_MOVE),
+    summary: "Moves an element from an end of one list to an end of another, or of the same, or waits for one.",
+    reply: "bulk string: the element; null when the time is up",
+    run: blmove,
+    ..LMOVE
+};
+fn blmove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    End::read(args.get(3)).and(End::read(args.get(4)))?;
+    move_or_block(cx, args, SERVE_MOVE)
+}
+
+/// `BRPOPLPUSH source destination timeout`
+pub(in crate::commands) const BRPOPLPUSH: Spec = Spec {
+    name: "BRPOPLPUSH",
+    since: "2.2.0",
+    arity: Arity::Exactly(4),
+    http: Http::Refused("would hold the HTTP request open; poll with RPOPLPUSH"),
+    serve: Some(SERVE_RPOPLPUSH),
+    summary: "Moves the last element of one list before the first of another, or waits for one.",
+    run: brpoplpush,
+    ..BLMOVE
+};
+fn brpoplpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    move_or_block(cx, args, SERVE_RPOPLPUSH)
+}
+
+const SERVE_MOVE: Serve = Serve { kind: Kind::List, beside: Some(2), take: take_moving, ..Serve::WAITING };
+const SERVE_RPOPLPUSH: Serve = Serve { take: take_rpoplpush, ..SERVE_MOVE };
+
+/// Runs `NAME source destination … timeout`.
+fn move_or_block(cx: &mut Cx<'_>, args: Args<'_>, serve: Serve) -> Result<(), CommandError> {
+    let timeout_ms = timeout_ms(args.get(args.len() - 1))?;
+    let source = cx.key(args.get(1));
+    // Where nobody can wait it answers as LMOVE does, and not as if its time were up.
+    if cx.nested && cx.keys.find(source).is_none() {
+        cx.out.null();
+        return Ok(());
+    }
+    take_or_block(cx, args, serve, args.from(1).up_to(1), timeout_ms)
+}
+
+fn take_moving(cx: &mut Cx<'_>, _: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
+    lmove(cx, request)?;
+    let effect = [b"LMOVE", request.get(1), request.get(2), request.get(3), request.get(4)];
+    Ok(Some(effect.map(<[u8]>::to_vec).to_vec()))
+}
+
+fn take_rpoplpush(cx: &mut Cx<'_>, _: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
+    rpoplpush(cx, request)?;
+    Ok(Some([b"RPOPLPUSH", request.get(1), request.get(2)].map(<[u8]>::to_vec).to_vec()))
+}
+
 /// `LMPOP numkeys key [key …] <LEFT | RIGHT> [COUNT count]`
 pub(in crate::commands) const LMPOP: Spec = Spec {
     name: "LMPOP",
@@ -119,24 +178,24 @@ fn blmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     take_or_block(cx, args, SERVE, asked.keys, timeout_ms)
 }
 
-const SERVE: Serve = Serve { kind: Kind::List, alone, take: take_blocked, give_up: Out::null_array };
+const SERVE: Serve = Serve { kind: Kind::List, alone, take: take_blocked, ..Serve::WAITING };
 
 fn alone(request: Args<'_>, key: &[u8]) -> OwnedArgs {
     OwnedArgs::from_slices([request.get(0), b"0", b"1", key, b"LEFT"])
 }
 
-fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
+fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
     Popping::read(request, 2, End::read)?.take(cx, key)
 }
 
 impl Popping<'_, End> {
     /// Takes from a list that is there, and writes the reply.
-    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
+    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Option<Effect>, CommandError> {
         let taking = cx.keys.collection(key)?.map_or(0, List::len).min(self.wanted);
         cx.out.array(2);
         cx.out.bulk(key.bytes);
         cx.out.array(taking);
         take(cx, key, self.end, taking)?;
-        Ok(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()])
+        Ok(Some(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()]))
     }
 }

@@ -8,7 +8,7 @@ use crate::db::Key;
 use crate::db::entry::{Kind, SortedSet};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
-use crate::resp::{Args, Out, OwnedArgs};
+use crate::resp::{Args, OwnedArgs};
 
 const TAKES: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
@@ -181,8 +181,7 @@ fn bzpopmax(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     blocking_pop(cx, args, SERVE_MAX)
 }
 
-const SERVE_MIN: Serve =
-    Serve { kind: Kind::SortedSet, alone: alone_with_timeout, take: take_min, give_up: Out::null_array };
+const SERVE_MIN: Serve = Serve { kind: Kind::SortedSet, alone: alone_with_timeout, take: take_min, ..Serve::WAITING };
 const SERVE_MAX: Serve = Serve { take: take_max, ..SERVE_MIN };
 const SERVE_MANY: Serve = Serve { alone: alone_counted, take: take_blocked, ..SERVE_MIN };
 
@@ -190,33 +189,33 @@ fn alone_counted(request: Args<'_>, key: &[u8]) -> OwnedArgs {
     OwnedArgs::from_slices([request.get(0), b"0", b"1", key, b"MIN"])
 }
 
-fn take_min(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+fn take_min(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Option<Effect>, CommandError> {
     take_one(cx, key, End::Min)
 }
 
-fn take_max(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Effect, CommandError> {
+fn take_max(cx: &mut Cx<'_>, key: Key<'_>, _: Args<'_>) -> Result<Option<Effect>, CommandError> {
     take_one(cx, key, End::Max)
 }
 
-fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Effect, CommandError> {
+fn take_one(cx: &mut Cx<'_>, key: Key<'_>, end: End) -> Result<Option<Effect>, CommandError> {
     cx.out.array(3);
     cx.out.bulk(key.bytes);
     take(cx, key, end, 1, false)?;
-    Ok(vec![end.pops().to_vec(), key.bytes.to_vec()])
+    Ok(Some(vec![end.pops().to_vec(), key.bytes.to_vec()]))
 }
 
-fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Effect, CommandError> {
+fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
     Popping::read(request, 2, End::read)?.take(cx, key)
 }
 
 impl Popping<'_, End> {
     /// Takes from a sorted set that is there, and writes the reply.
-    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Effect, CommandError> {
+    fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Option<Effect>, CommandError> {
         let taking = cx.keys.collection(key)?.map_or(0, SortedSet::len).min(self.wanted);
         cx.out.array(2);
         cx.out.bulk(key.bytes);
         cx.out.array(taking);
         take(cx, key, self.end, taking, true)?;
-        Ok(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()])
+        Ok(Some(vec![self.end.pops().to_vec(), key.bytes.to_vec(), taking.to_string().into_bytes()]))
     }
 }

@@ -1,6 +1,6 @@
 //! What an entry points to when its value is a collection.
 
-use super::{Hash, Kind, List, Set, SortedSet};
+use super::{Hash, Kind, List, Set, SortedSet, Stream};
 
 /// A collection, boxed; an entry holds one pointer to it.
 #[derive(Debug)]
@@ -13,12 +13,17 @@ pub enum Object {
     Set(Set),
     /// See [`SortedSet`].
     SortedSet(SortedSet),
+    /// See [`Stream`].
+    Stream(Stream),
 }
 
-/// A type of collection. A key never holds an empty one: whoever takes the last element removes the key.
+/// A type of collection. A key holds an empty one only where [`Collection::KEEPS_EMPTY`] says so: elsewhere, whoever takes
+/// the last element removes the key.
 pub trait Collection: Sized {
     /// Its kind.
     const KIND: Kind;
+    /// Whether there is more to it than its elements, so that its key stays when they are gone.
+    const KEEPS_EMPTY: bool = matches!(Self::KIND, Kind::Stream);
     /// Takes it in.
     fn into_object(self) -> Object;
     /// It, if the object is one.
@@ -94,4 +99,4 @@ macro_rules! collections {
     };
 }
 
-collections!(List, Hash, Set, SortedSet);
+collections!(List, Hash, Set, SortedSet, Stream);

@@ -1,0 +1,106 @@
+//! The stream type: entries in the order of their ids, and the groups that read them.
+
+mod block;
+mod entries;
+mod group;
+mod id;
+mod listpack;
+#[cfg(test)]
+mod tests;
+
+pub use block::Item;
+pub use entries::{Entries, Keep, Refused, Trim, Wanted};
+pub use group::{Consumer, Group, Number, Pending};
+pub use id::Id;
+
+use super::size_class;
+use std::collections::BTreeMap;
+
+/// What a group takes beside its name and what is in it.
+const GROUP_BYTES: usize = 320;
+
+/// A stream. It may be empty: its last id and its groups outlive its entries. Behind a pointer, so that other types of
+/// collection do not pay for its size.
+#[derive(Debug, Clone, Default)]
+pub struct Stream(Box<Parts>);
+
+#[derive(Debug, Clone, Default)]
+struct Parts {
+    entries: Entries,
+    groups: BTreeMap<Box<[u8]>, Group>,
+    /// Heap bytes of the groups.
+    group_bytes: usize,
+}
+
+impl Stream {
+    /// How many entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Heap bytes behind it; those of groups are estimated.
+    pub fn heap_bytes(&self) -> usize {
+        size_class(size_of::<Parts>()) + self.0.entries.heap_bytes() + self.0.group_bytes
+    }
+
+    /// `stream`: redis has no other.
+    pub fn encoding(&self) -> &'static str {
+        "stream"
+    }
+
+    /// Its entries.
+    #[inline]
+    pub fn entries(&self) -> &Entries {
+        &self.0.entries
+    }
+
+    /// Its entries, to be changed.
+    #[inline]
+    pub fn entries_mut(&mut self) -> &mut Entries {
+        &mut self.0.entries
+    }
+
+    /// Its groups, by name.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
+        self.0.groups.iter().map(|(name, group)| (&**name, group))
+    }
+
+    /// A group.
+    pub fn group(&self, name: &[u8]) -> Option<&Group> {
+        self.0.groups.get(name)
+    }
+
+    /// Changes a group, with the entries at hand.
+    pub fn with_group<R>(&mut self, name: &[u8], act: impl FnOnce(&mut Group, &Entries) -> R) -> Option<R> {
+        let Parts { entries, groups, group_bytes } = &mut *self.0;
+        let group = groups.get_mut(name)?;
+        *group_bytes -= group.heap_bytes();
+        let result = act(group, entries);
+        *group_bytes += group.heap_bytes();
+        Some(result)
+    }
+
+    /// Makes a group that has read up to an id; false when there is one of this name.
+    pub fn create_group(&mut self, name: &[u8], last_id: Id, entries_read: Option<u64>) -> bool {
+        if self.0.groups.contains_key(name) {
+            return false;
+        }
+        let group = Group::new(last_id, entries_read);
+        self.0.group_bytes += GROUP_BYTES + size_class(name.len()) + group.heap_bytes();
+        self.0.groups.insert(name.into(), group);
+        true
+    }
+
+    /// Removes a group; whether it was there.
+    pub fn remove_group(&mut self, name: &[u8]) -> bool {
+        let Some(group) = self.0.groups.remove(name) else { return false };
+        self.0.group_bytes -= GROUP_BYTES + size_class(name.len()) + group.heap_bytes();
+        true
+    }
+}

@@ -1,0 +1,279 @@
+//! A run of entries in one buffer.
+//!
+//! ```text
+//! fields: count, names…      those of the first entry, which entries with the same fields leave out
+//! entry:  flags, body bytes, [ms and seq from the first id, (count,) strings…]
+//! ```
+//!
+//! Numbers are LEB128, a string is its length and its bytes. A deleted entry is flagged and stays until its block goes.
+
+use super::id::Id;
+use super::listpack;
+use crate::db::entry::size_class;
+use crate::resp::Args;
+
+const DELETED: u8 = 1;
+const SAME_FIELDS: u8 = 2;
+
+/// Some entries that follow each other; the first one's id names the block.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) first: Id,
+    /// The id of the last entry, deleted or not.
+    pub(super) last: Id,
+    /// Entries that are not deleted.
+    pub(super) live: u32,
+    /// Entries that are.
+    pub(super) dead: u32,
+    /// See [`listpack`].
+    pub(super) listpack_bytes: usize,
+    /// Where the first entry is.
+    entries_at: u32,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    /// A block with no entry yet, for one of this id and of these fields.
+    pub(super) fn new(first: Id, pairs: Args<'_>) -> Block {
+        let mut bytes = Vec::new();
+        let size = number_len(pairs.len() as u64 / 2) + pairs.iter().step_by(2).map(string_len).sum::<usize>();
+        bytes.reserve_exact(size_class(size));
+        put_number(&mut bytes, pairs.len() as u64 / 2);
+        pairs.iter().step_by(2).for_each(|name| put_string(&mut bytes, name));
+        let entries_at = bytes.len() as u32;
+        Block { first, last: first, live: 0, dead: 0, listpack_bytes: listpack::head(pairs), entries_at, bytes }
+    }
+
+    /// Heap bytes of the buffer.
+    #[inline]
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_class(self.bytes.capacity())
+    }
+
+    /// Adds an entry; its id is above all there are.
+    pub(super) fn push(&mut self, id: Id, pairs: Args<'_>) {
+        let (ms, seq) = (id.ms.wrapping_sub(self.first.ms), id.seq.wrapping_sub(self.first.seq));
+        let same = self.has_fields(pairs);
+        self.listpack_bytes += listpack::entry(ms, seq, pairs, same);
+        let seq = zigzag(seq);
+        let ids = number_len(ms) + number_len(seq);
+        let body = ids
+            + if same {
+                pairs.iter().skip(1).step_by(2).map(string_len).sum()
+            } else {
+                number_len(pairs.len() as u64 / 2) + pairs.iter().map(string_len).sum::<usize>()
+            };
+        self.reserve(1 + number_len(body as u64) + body);
+        let bytes = &mut self.bytes;
+        bytes.push(if same { SAME_FIELDS } else { 0 });
+        put_number(bytes, body as u64);
+        put_number(bytes, ms);
+        put_number(bytes, seq);
+        if same {
+            pairs.iter().skip(1).step_by(2).for_each(|value| put_string(bytes, value));
+        } else {
+            put_number(bytes, pairs.len() as u64 / 2);
+            pairs.iter().for_each(|string| put_string(bytes, string));
+        }
+        self.live += 1;
+        self.last = id;
+    }
+
+    /// Makes room by the allocator's steps, a quarter more at a time at least.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let wanted = size_class(needed.max(self.bytes.capacity() + self.bytes.capacity() / 4));
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
+    }
+
+    /// Gives the room for more entries back.
+    pub(super) fn seal(&mut self) {
+        self.bytes.shrink_to(size_class(self.bytes.len()));
+    }
+
+    fn fields(&self) -> Reader<'_> {
+        Reader { rest: self.bytes.get(..self.entries_at as usize).unwrap_or_default() }
+    }
+
+    fn has_fields(&self, pairs: Args<'_>) -> bool {
+        let mut fields = self.fields();
+        fields.number() == Some(pairs.len() as u64 / 2)
+            && pairs.iter().step_by(2).all(|name| fields.string() == Some(name))
+    }
+
+    /// The entries, deleted ones included.
+    fn all(&self) -> All<'_> {
+        let mut fields = self.fields();
+        let count = fields.number().unwrap_or(0);
+        All { block: self, fields, count, at: self.entries_at as usize }
+    }
+
+    /// The entries that are not deleted.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+        self.all().filter(|one| !one.deleted).map(|one| one.item)
+    }
+
+    /// The last entry that is not deleted.
+    pub(super) fn last_live(&self) -> Option<Item<'_>> {
+        self.iter().last()
+    }
+
+    /// Flags the first entries that are not deleted, as long as `goes` says so of their id; how many.
+    pub(super) fn delete_while(&mut self, mut goes: impl FnMut(Id) -> bool) -> u32 {
+        let places: Vec<usize> = self
+            .all()
+            .take_while(|one| one.deleted || goes(one.item.id))
+            .filter(|one| !one.deleted)
+            .map(|one| one.at)
+            .collect();
+        places.iter().for_each(|at| self.flag(*at));
+        places.len() as u32
+    }
+
+    /// Flags the entry of this id; whether it was there.
+    pub(super) fn delete(&mut self, id: Id) -> bool {
+        let found = self.all().find(|one| one.item.id >= id).filter(|one| one.item.id == id && !one.deleted);
+        let Some(at) = found.map(|one| one.at) else { return false };
+        self.flag(at);
+        true
+    }
+
+    fn flag(&mut self, at: usize) {
+        if let Some(flags) = self.bytes.get_mut(at) {
+            *flags |= DELETED;
+            self.live -= 1;
+            self.dead += 1;
+        }
+    }
+}
+
+/// An entry: its id, its fields with their values.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// Its id.
+    pub id: Id,
+    /// How many fields.
+    pub len: usize,
+    /// The names, when they are the block's.
+    names: Option<Reader<'a>>,
+    /// The values, each behind its name when `names` has none.
+    values: Reader<'a>,
+}
+
+impl<'a> Item<'a> {
+    /// The fields with their values, in the order they were given.
+    pub fn pairs(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let Item { len, mut names, mut values, .. } = self;
+        (0..len).map_while(move |_| {
+            let name = names.as_mut().unwrap_or(&mut values).string()?;
+            Some((name, values.string()?))
+        })
+    }
+}
+
+/// A place in a block.
+struct Placed<'a> {
+    at: usize,
+    deleted: bool,
+    item: Item<'a>,
+}
+
+struct All<'a> {
+    block: &'a Block,
+    fields: Reader<'a>,
+    count: u64,
+    at: usize,
+}
+
+impl<'a> Iterator for All<'a> {
+    type Item = Placed<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Placed<'a>> {
+        let at = self.at;
+        let mut reader = Reader { rest: self.block.bytes.get(at..)? };
+        let flags = reader.byte()?;
+        let body = reader.string()?;
+        self.at = self.block.bytes.len() - reader.rest.len();
+        let mut values = Reader { rest: body };
+        let (ms, seq) = (values.number()?, unzigzag(values.number()?));
+        let first = self.block.first;
+        let id = Id { ms: first.ms.wrapping_add(ms), seq: first.seq.wrapping_add(seq) };
+        let same = flags & SAME_FIELDS != 0;
+        let len = if same { self.count } else { values.number()? } as usize;
+        let item = Item { id, len, names: same.then_some(self.fields), values };
+        Some(Placed { at, deleted: flags & DELETED != 0, item })
+    }
+}
+
+/// Reads numbers and strings off the front of a buffer.
+#[derive(Debug, Clone, Copy)]
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.number()?).ok()?;
+        let (string, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(string)
+    }
+}
+
+#[inline]
+fn number_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+#[inline]
+fn string_len(string: &[u8]) -> usize {
+    number_len(string.len() as u64) + string.len()
+}
+
+#[inline]
+fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+#[inline]
+fn put_string(bytes: &mut Vec<u8>, string: &[u8]) {
+    put_number(bytes, string.len() as u64);
+    bytes.extend_from_slice(string);
+}
+
+/// A number near 2^64 counts down from it: makes it small.
+fn zigzag(value: u64) -> u64 {
+    (value << 1) ^ ((value as i64 >> 63) as u64)
+}
+
+fn unzigzag(value: u64) -> u64 {
+    (value >> 1) ^ (value & 1).wrapping_neg()
+}
