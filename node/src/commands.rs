@@ -7,14 +7,17 @@
 
 pub mod keys;
 
+mod bitfields;
 mod bitmaps;
 mod client;
 mod clients;
+mod common_subsequence;
 mod config;
 mod connection;
 mod floats;
 mod hashes;
 mod help;
+mod hyper_log_logs;
 mod index;
 mod introspection;
 mod keyspace;
@@ -77,6 +80,8 @@ table! {
     substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,
     substrings::SUBSTR, substrings::SETRANGE,
     bitmaps::SETBIT, bitmaps::GETBIT, bitmaps::BITCOUNT, bitmaps::BITPOS, bitmaps::BITOP,
+    bitfields::BITFIELD, bitfields::BITFIELD_RO, common_subsequence::LCS,
+    hyper_log_logs::PFADD, hyper_log_logs::PFCOUNT, hyper_log_logs::PFMERGE,
     keyspace::DEL, keyspace::UNLINK, keyspace::EXISTS, keyspace::TYPE, keyspace::EXPIRE, keyspace::PEXPIRE,
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,

@@ -14,6 +14,7 @@ mod echo;
 pub mod engine;
 pub mod error;
 pub mod glob;
+mod hyper_log_log;
 pub mod log;
 mod long_double;
 pub mod meter;
