@@ -13,6 +13,7 @@ pub mod db;
 mod echo;
 pub mod engine;
 pub mod error;
+mod geo;
 pub mod glob;
 mod hyper_log_log;
 pub mod log;
