@@ -7,14 +7,18 @@
 
 pub mod keys;
 
+mod bitfields;
 mod bitmaps;
 mod client;
 mod clients;
+mod common_subsequence;
 mod config;
 mod connection;
 mod floats;
+mod geo;
 mod hashes;
 mod help;
+mod hyper_log_logs;
 mod index;
 mod introspection;
 mod keyspace;
@@ -78,6 +82,8 @@ table! {
     substrings::SETNX, substrings::MSETNX, substrings::SETEX, substrings::PSETEX, substrings::GETSET, substrings::GETRANGE,
     substrings::SUBSTR, substrings::SETRANGE,
     bitmaps::SETBIT, bitmaps::GETBIT, bitmaps::BITCOUNT, bitmaps::BITPOS, bitmaps::BITOP,
+    bitfields::BITFIELD, bitfields::BITFIELD_RO, common_subsequence::LCS,
+    hyper_log_logs::PFADD, hyper_log_logs::PFCOUNT, hyper_log_logs::PFMERGE,
     keyspace::DEL, keyspace::UNLINK, keyspace::EXISTS, keyspace::TYPE, keyspace::EXPIRE, keyspace::PEXPIRE,
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
@@ -107,6 +113,8 @@ table! {
     streams::XGROUP_CREATECONSUMER, streams::XGROUP_DELCONSUMER, streams::XGROUP_HELP, streams::XACK, streams::XPENDING,
     streams::XCLAIM, streams::XAUTOCLAIM, streams::XINFO, streams::XINFO_STREAM, streams::XINFO_GROUPS, streams::XINFO_CONSUMERS,
     streams::XINFO_HELP,
+    geo::GEOADD, geo::GEOPOS, geo::GEOHASH, geo::GEODIST, geo::GEORADIUS, geo::GEORADIUS_RO, geo::GEORADIUSBYMEMBER,
+    geo::GEORADIUSBYMEMBER_RO, geo::GEOSEARCH, geo::GEOSEARCHSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,

@@ -21,7 +21,7 @@ fn offset(cx: &Cx<'_>, text: &[u8]) -> Result<usize, CommandError> {
 }
 
 /// Shows the bytes of the string at a key, those of an absent one being none.
-fn with_bytes<R>(cx: &mut Cx<'_>, key: &[u8], show: impl FnOnce(&[u8]) -> R) -> Result<R, CommandError> {
+pub(super) fn with_bytes<R>(cx: &mut Cx<'_>, key: &[u8], show: impl FnOnce(&[u8]) -> R) -> Result<R, CommandError> {
     let key = cx.key(key);
     Ok(match cx.keys.string(key)? {
         None => show(&[]),

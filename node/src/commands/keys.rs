@@ -63,6 +63,10 @@ fn range_end(first: usize, last: i16, limit: u16, count: usize) -> Result<usize,
     if last == -1 && limit > 1 {
         return (first + rest / usize::from(limit)).checked_sub(1).ok_or(UnknownKeys);
     }
+    if rest == 0 && last == -1 {
+        // None, where some may follow (PFMERGE of one key).
+        return first.checked_sub(1).ok_or(UnknownKeys);
+    }
     count.checked_sub(usize::from(last.unsigned_abs())).filter(|end| *end >= first).ok_or(UnknownKeys)
 }
 

@@ -51,7 +51,7 @@ impl<'o> Shower<'o> {
 }
 
 /// Makes a key hold just these members, whatever it held; how many they are.
-fn store(cx: &mut Cx<'_>, key: Key<'_>, members: Vec<(Vec<u8>, f64)>) -> usize {
+pub(super) fn store(cx: &mut Cx<'_>, key: Key<'_>, members: Vec<(Vec<u8>, f64)>) -> usize {
     let set = SortedSet::of(&members, &cx.engine.db.growth);
     let count = set.len();
     if count == 0 {
@@ -177,7 +177,7 @@ pub(super) const ZADD: Spec = Spec {
     run: zadd,
     ..Spec::ROW
 };
-fn zadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn zadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (options, first) = Adding::read(args)?;
     let pairs = (first..args.len()).step_by(2).map(|at| Ok((score(args.get(at))?, args.get(at + 1))));
     let pairs = pairs.collect::<Result<Vec<_>, CommandError>>()?;

@@ -160,7 +160,10 @@ impl Spec {
 
     /// Redis's flag "may replicate", and writes: whether the command may leave data other than it was, or somebody told.
     pub(crate) fn may_replicate(&self) -> bool {
-        self.is_write() || self.beyond == Beyond::Publish || matches!(self.locks, Locks::Script) && !self.is_read()
+        self.is_write()
+            || self.flags.has(Flags::MAY_REPLICATE)
+            || self.beyond == Beyond::Publish
+            || matches!(self.locks, Locks::Script) && !self.is_read()
     }
 
     #[inline]
@@ -268,8 +271,12 @@ pub enum Family {
     Connection,
     /// Any type of key.
     Generic,
+    /// Positions on earth.
+    Geo,
     /// Hashes.
     Hash,
+    /// Counts of different elements.
+    HyperLogLog,
     /// Lists.
     List,
     /// Publish and subscribe.
@@ -297,7 +304,9 @@ impl Family {
             Self::Bitmap => "bitmap",
             Self::Connection => "connection",
             Self::Generic => "generic",
+            Self::Geo => "geo",
             Self::Hash => "hash",
+            Self::HyperLogLog => "hyperloglog",
             Self::List => "list",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",
@@ -345,7 +354,7 @@ macro_rules! bits {
 }
 
 bits! {
-    /// Redis' command flags, and three of our own that `COMMAND INFO` does not show.
+    /// Redis' command flags, and some of our own that `COMMAND INFO` does not show.
     Flags: u32 {
         WRITE = 0 "write";
         READONLY = 1 "readonly";
@@ -371,6 +380,8 @@ bits! {
         UNQUEUED = 15 "";
         /// Allowed while a RESP2 connection is subscribed.
         IN_SUBSCRIPTION = 16 "";
+        /// Redis's `may_replicate`: reads, and may still leave data other than it was.
+        MAY_REPLICATE = 20 "";
     }
 }
 
