@@ -16,6 +16,7 @@ use crate::db::entry::Kind;
 use crate::error::CommandError;
 use crate::pubsub::Inbox;
 use crate::resp::OwnedArgs;
+use crate::session::Session;
 
 const WAITING: u8 = 0;
 const CLAIMED: u8 = 1;
@@ -31,6 +32,8 @@ pub(crate) struct Waiter {
     pub(crate) serve: Serve,
     /// The protocol its reply is written in.
     pub(crate) protocol: u8,
+    /// The database its keys are in.
+    pub(crate) database: u8,
     inbox: Arc<Inbox>,
 }
 
@@ -44,8 +47,17 @@ pub(crate) enum Woken {
 }
 
 impl Waiter {
-    pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, protocol: u8, inbox: Arc<Inbox>) -> Self {
-        Self { state: AtomicU8::new(WAITING), outcome: Mutex::new(None), request, inside, serve, protocol, inbox }
+    pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, client: &Session, database: u8) -> Self {
+        Self {
+            state: AtomicU8::new(WAITING),
+            outcome: Mutex::new(None),
+            request,
+            inside,
+            serve,
+            protocol: client.protocol,
+            database,
+            inbox: client.inbox.clone(),
+        }
     }
 
     /// Takes the waiter for oneself; true for exactly one caller.
@@ -83,6 +95,11 @@ impl Waiters {
 
     pub(crate) fn has(&self, key: &[u8]) -> bool {
         self.queues.contains_key(key)
+    }
+
+    /// The keys somebody waits for.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.queues.keys().map(|key| &**key)
     }
 
     pub(crate) fn push(&mut self, key: &[u8], waiter: Arc<Waiter>) {

@@ -51,8 +51,7 @@ fn block<'k>(
     timeout_ms: Option<u64>,
 ) {
     let Some(identity) = &cx.session.identity else { return };
-    let waiter =
-        Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session.protocol, cx.session.inbox.clone());
+    let waiter = Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session, cx.keys.database);
     let waiter = Arc::new(waiter);
     for bytes in keys {
         let key = cx.key(bytes);
@@ -70,10 +69,15 @@ fn block<'k>(
 pub(super) fn serve_ready(cx: &mut Cx<'_>) {
     while !cx.keys.ready.is_empty() {
         // In the order they were pushed to: a client that waits for several gets the first.
-        std::mem::take(&mut cx.keys.ready).into_iter().for_each(|bytes| serve_key(cx, &bytes));
+        for (database, bytes) in std::mem::take(&mut cx.keys.ready) {
+            let before = std::mem::replace(&mut cx.keys.database, database);
+            serve_key(cx, &bytes);
+            cx.keys.database = before;
+        }
     }
 }
 
+/// Serves who waits at a key of the database that is meant.
 #[cold]
 fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
     let key = cx.key(bytes);
@@ -123,7 +127,7 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     // Its keys are among its arguments; at the others nobody waits.
     for key in waiter.request.as_args().iter().skip(1) {
         let partition = engine.db.partition_of(engine.db.hash(key));
-        engine.db.lock_patiently(partition).shard(partition).waiters.forget(key, &waiter);
+        engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.forget(key, &waiter);
     }
     engine.metrics.of(session.worker).shift(Gauge::Blocked, -1);
     Some(waiter)
