@@ -9,6 +9,8 @@ pub struct EngineConfig {
     pub name: String,
     /// Partitions of the keyspace: a power of two, 64 to 4096.
     pub partitions: usize,
+    /// Databases that clients may SELECT, 1 to 256. HTTP knows only the first.
+    pub databases: usize,
     /// Worker threads that will call the engine, 1 to 1024; each has statistics cells of its own.
     pub workers: usize,
     /// Most bytes of keys, values and tables; 0 for no limit. Over it, commands that may grow data answer `OOM`.
@@ -27,6 +29,7 @@ impl EngineConfig {
         Self {
             name: name.to_owned(),
             partitions: 1024,
+            databases: 16,
             workers: 1,
             maxmemory_bytes: 0,
             requests_per_second: 0,
@@ -40,6 +43,9 @@ impl EngineConfig {
         let mut mistakes = Vec::new();
         if !self.partitions.is_power_of_two() || !(64..=4096).contains(&self.partitions) {
             mistakes.push(format!("partitions = {}: must be a power of two from 64 to 4096", self.partitions));
+        }
+        if !(1..=256).contains(&self.databases) {
+            mistakes.push(format!("databases = {}: must be from 1 to 256", self.databases));
         }
         if !(1..=1024).contains(&self.workers) {
             mistakes.push(format!("workers = {}: must be from 1 to 1024", self.workers));
@@ -110,8 +116,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_listed() {
-        let config = EngineConfig { partitions: 100, workers: 0, burst: 5, ..EngineConfig::new("c") };
-        assert_eq!(config.mistakes().len(), 3);
+        let config = EngineConfig { partitions: 100, databases: 0, workers: 0, burst: 5, ..EngineConfig::new("c") };
+        assert_eq!(config.mistakes().len(), 4);
         for partitions in [32, 8192] {
             assert_eq!(EngineConfig { partitions, ..EngineConfig::new("c") }.mistakes().len(), 1);
         }

@@ -25,7 +25,7 @@ mod transaction;
 mod update;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
@@ -77,6 +77,8 @@ pub struct Engine {
     seed: u64,
     /// Generators handed out so far.
     drawn: AtomicU64,
+    /// The database in which the log that was replayed so far leaves off.
+    replayed_to: AtomicU8,
 }
 
 /// What happened to one call.
@@ -130,7 +132,7 @@ impl Engine {
             access,
             meters: Arc::new(Meters::new(config.requests_per_second, config.burst_or_default())),
             metrics: Metrics::new(config.workers, commands::table().len()),
-            db: Db::new(partitions, seed),
+            db: Db::new(partitions, config.databases.clamp(1, 256), seed),
             log: EffectLog::new(config.limits.log_bytes_max),
             pubsub: PubSub::default(),
             started: now,
@@ -145,6 +147,7 @@ impl Engine {
             next_session: AtomicU64::new(1),
             seed,
             drawn: AtomicU64::new(0),
+            replayed_to: AtomicU8::new(0),
             config,
         })
     }
@@ -233,6 +236,7 @@ impl Engine {
             source,
             identity,
             protocol: 2,
+            database: 0,
             replies: session::Replies::All,
             last_command: None,
             resume: crate::resp::Resume::default(),
@@ -247,13 +251,13 @@ impl Engine {
     }
 
     /// Tells a call the TTL its key has, where the command keeps that TTL: to be done before it is authorised by a grant
-    /// that uses TTLs. `None`: the key's partition was held too long; yield and ask again.
+    /// that uses TTLs. An HTTP call is about database 0. `None`: the key's partition was held too long; yield and ask again.
     pub fn observe<'c>(&self, call: Call<'c>, now: Now) -> Option<Call<'c>> {
         let Some(key) = call.inherits_from() else { return Some(call) };
         let hash = self.db.hash(key);
         let partition = self.db.partition_of(hash);
         let mut held = self.db.lock_one(partition).ok()?;
-        let entry = held.shard(partition).table.find(hash, key).filter(|entry| !entry.is_due(now.wall_ms));
+        let entry = held.shard(partition, 0).table.find(hash, key).filter(|entry| !entry.is_due(now.wall_ms));
         Some(call.with_observed_ttl(entry.and_then(|entry| entry.expire_at_ms())))
     }
 

@@ -3,7 +3,8 @@
 //! A record is appended while the partition locks of its command are held, so two commands that touch the same key
 //! appear in the order they ran; others commute. That makes the log a valid serial history: replaying it into an empty
 //! engine gives the same state. Effects are logged, never questions: a relative TTL becomes `PXAT`, a served BLPOP
-//! becomes `LPOP`, an expiry becomes `DEL`, a transaction is one `MULTI … EXEC`.
+//! becomes `LPOP`, an expiry becomes `DEL`, a transaction is one `MULTI … EXEC`. The log begins
+//! in database 0, and a `SELECT` says where another begins.
 //!
 //! Off until someone reads it; then every append copies its bytes under one mutex, a leaf in the lock order: nothing is
 //! waited for under it.
@@ -14,6 +15,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::resp::{OwnedArgs, encode_request};
 
 /// The log of one engine.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct EffectLog {
 struct State {
     /// Bytes appended since the first reader came.
     end: u64,
+    /// The database that the last record was about: a record of another begins with a `SELECT`.
+    database: u8,
     readers: Vec<Weak<Shared>>,
 }
 
@@ -70,9 +75,11 @@ impl EffectLog {
         self.state.lock().end
     }
 
-    /// Adds a reader. The caller holds every partition, so the reader begins between two commands.
+    /// Adds a reader, for which the log begins in database 0. The caller holds every partition, so it begins between two
+    /// commands.
     pub(crate) fn subscribe(&self) -> LogReader {
         let mut state = self.state.lock();
+        state.select(0, self.bytes_max);
         let queue = Queue { bytes: VecDeque::new(), offset: state.end, lagged: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), grown: Notify::new() });
         state.readers.push(Arc::downgrade(&shared));
@@ -80,15 +87,39 @@ impl EffectLog {
         LogReader { shared }
     }
 
-    /// Appends one record. The caller holds the partition locks of what the record changed.
-    pub(crate) fn append(&self, record: &[u8]) {
+    /// Appends one record that begins in one database and leaves off in another. The caller holds the partition locks of
+    /// what the record changed.
+    pub(crate) fn append(&self, record: &[u8], from: u8, to: u8) {
         let mut state = self.state.lock();
-        state.end += record.len() as u64;
-        state.readers.retain(|reader| reader.upgrade().is_some_and(|shared| shared.push(record, self.bytes_max)));
+        state.select(from, self.bytes_max);
+        state.push(record, self.bytes_max);
+        state.database = to;
         if state.readers.is_empty() {
             self.on.store(false, Ordering::Relaxed);
         }
     }
+}
+
+impl State {
+    fn select(&mut self, database: u8, bytes_max: usize) {
+        if self.database != database {
+            let mut select = Vec::new();
+            write_select(database, &mut select);
+            self.push(&select, bytes_max);
+            self.database = database;
+        }
+    }
+
+    fn push(&mut self, record: &[u8], bytes_max: usize) {
+        self.end += record.len() as u64;
+        self.readers.retain(|reader| reader.upgrade().is_some_and(|shared| shared.push(record, bytes_max)));
+    }
+}
+
+/// The record that says which database what follows is about.
+pub(crate) fn write_select(database: u8, to: &mut Vec<u8>) {
+    let database = database.to_string();
+    encode_request(OwnedArgs::from_slices(["SELECT", &database]).as_args(), to);
 }
 
 impl Shared {
@@ -138,9 +169,9 @@ mod tests {
         let log = EffectLog::new(100);
         assert!(!log.is_on());
         let early = log.subscribe();
-        log.append(b"abc");
+        log.append(b"abc", 0, 0);
         let late = log.subscribe();
-        log.append(b"de");
+        log.append(b"de", 0, 0);
         assert_eq!(early.read(), Ok((0, b"abcde".to_vec())));
         assert_eq!(late.read(), Ok((3, b"de".to_vec())));
         assert_eq!(early.read(), Ok((5, Vec::new())));
@@ -150,8 +181,8 @@ mod tests {
     fn a_slow_reader_is_told_and_the_log_goes_off() {
         let log = EffectLog::new(4);
         let reader = log.subscribe();
-        log.append(b"1234");
-        log.append(b"5");
+        log.append(b"1234", 0, 0);
+        log.append(b"5", 0, 0);
         assert!(!log.is_on());
         assert_eq!(reader.read(), Ok((0, b"1234".to_vec())));
         assert_eq!(reader.read(), Err(Lagged));
@@ -161,7 +192,25 @@ mod tests {
     fn the_log_goes_off_when_the_last_reader_is_gone() {
         let log = EffectLog::new(4);
         drop(log.subscribe());
-        log.append(b"1");
+        log.append(b"1", 0, 0);
         assert!(!log.is_on());
+    }
+
+    #[test]
+    fn a_select_tells_where_another_database_begins() {
+        let select = |database| {
+            let mut text = Vec::new();
+            write_select(database, &mut text);
+            text
+        };
+        let log = EffectLog::new(1000);
+        let early = log.subscribe();
+        log.append(b"a", 0, 0);
+        log.append(b"b", 2, 3);
+        log.append(b"c", 3, 3);
+        let late = log.subscribe();
+        log.append(b"d", 0, 0);
+        assert_eq!(early.read().unwrap().1, [&b"a"[..], &select(2), b"bc", &select(0), b"d"].concat());
+        assert_eq!(late.read().unwrap().1, b"d");
     }
 }

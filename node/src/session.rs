@@ -40,6 +40,8 @@ pub struct Session {
     /// What others see of it.
     pub(crate) record: Arc<Record>,
     pub(crate) protocol: u8,
+    /// The database it chose.
+    pub(crate) database: u8,
     pub(crate) replies: Replies,
     pub(crate) last_command: Option<&'static Spec>,
     pub(crate) resume: Resume,
@@ -109,7 +111,8 @@ impl Transaction {
 /// The keys a session watches, and the flag that writers raise.
 #[derive(Default)]
 pub(crate) struct Watch {
-    pub(crate) keys: Vec<Box<[u8]>>,
+    /// Each with its database.
+    pub(crate) keys: Vec<(u8, Box<[u8]>)>,
     pub(crate) touched: Arc<AtomicBool>,
 }
 
@@ -201,6 +204,10 @@ impl Session {
         let blocked = if self.is_blocked() { State::BLOCKED } else { 0 };
         let dirty = if self.watch.is_touched() { State::DIRTY } else { 0 };
         state.flags.store(kept | blocked | dirty, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        matches!(self.kind, Kind::Detached)
     }
 
     pub(crate) fn is_connection(&self) -> bool {

@@ -140,13 +140,19 @@ impl Client {
     }
 }
 
-/// Every live key of an engine with its type, value, expiry: equal for equal states.
+/// Every live key of an engine with its type, value, expiry: equal for equal states. A key of a database other than 0
+/// is shown with its number.
 pub(crate) fn dump(engine: &Engine, now: Now) -> std::collections::BTreeMap<Vec<u8>, String> {
     let mut all = std::collections::BTreeMap::new();
     for partition in 0..engine.db.partitions() {
         let mut held = engine.db.lock_patiently(partition);
-        for entry in held.shard(partition).table.iter().filter(|entry| !entry.is_due(now.wall_ms)) {
-            all.insert(entry.key().to_vec(), format!("{:?} until {:?}", entry.value(), entry.expire_at_ms()));
+        for database in std::iter::once(0).chain(held.slice(partition).others()) {
+            let shard = held.shard(partition, database);
+            for entry in shard.table.iter().filter(|entry| !entry.is_due(now.wall_ms)) {
+                let prefix = if database == 0 { String::new() } else { format!("[{database}]") };
+                let key = [prefix.as_bytes(), entry.key()].concat();
+                all.insert(key, format!("{:?} until {:?}", entry.value(), entry.expire_at_ms()));
+            }
         }
     }
     all

@@ -21,6 +21,7 @@ use crate::db::entry::Kind;
 use crate::error::CommandError;
 use crate::pubsub::Inbox;
 use crate::resp::OwnedArgs;
+use crate::session::Session;
 
 const WAITING: u8 = 0;
 const CLAIMED: u8 = 1;
@@ -38,6 +39,8 @@ pub(crate) struct Waiter {
     pub(crate) serve: Serve,
     /// The protocol its reply is written in.
     pub(crate) protocol: u8,
+    /// The database its keys are in.
+    pub(crate) database: u8,
     inbox: Arc<Inbox>,
 }
 
@@ -51,7 +54,7 @@ pub(crate) enum Woken {
 }
 
 impl Waiter {
-    pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, protocol: u8, inbox: Arc<Inbox>) -> Self {
+    pub(crate) fn new(request: OwnedArgs, inside: Admitted, serve: Serve, client: &Session, database: u8) -> Self {
         Self {
             state: AtomicU8::new(WAITING),
             outcome: Mutex::new(None),
@@ -59,8 +62,9 @@ impl Waiter {
             request,
             inside,
             serve,
-            protocol,
-            inbox,
+            protocol: client.protocol,
+            database,
+            inbox: client.inbox.clone(),
         }
     }
 
@@ -127,6 +131,11 @@ impl Waiters {
     /// The keys at which somebody minds that they are gone.
     pub(crate) fn losing(&self) -> impl Iterator<Item = &[u8]> {
         self.queues.keys().map(|key| &**key).filter(|key| self.mind(key, false))
+    }
+
+    /// The keys somebody waits for.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.queues.keys().map(|key| &**key)
     }
 
     pub(crate) fn push(&mut self, key: &[u8], waiter: Arc<Waiter>) {

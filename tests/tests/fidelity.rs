@@ -79,7 +79,15 @@ fn what_a_client_cannot_do_is_refused_by_name() {
         assert!(status == 400 && named, "{name}: {status} {body}");
     }
     let mut redis = Resp::connect(HERE, larder.resp("default")).unwrap();
-    assert_eq!(redis.ask(&["SELECT", "1"]).unwrap(), "-ERR DB index is out of range");
+    // HTTP is about database 0, whatever RESP clients select.
+    assert_eq!(redis.ask(&["SELECT", "1"]).unwrap(), "OK");
+    assert_eq!(redis.ask(&["SET", "elsewhere", "1"]).unwrap(), "OK");
+    for words in [r#"["SELECT","1"]"#, r#"["MOVE","k","1"]"#, r#"["COPY","k","k","DB","1"]"#, r#"["SWAPDB","0","1"]"#] {
+        let (status, body) = ask(&larder, "POST", "/", words);
+        assert!(status == 400 && body.contains("DB index is out of range"), "{words}: {status} {body}");
+    }
+    let (_, body) = ask(&larder, "POST", "/", r#"["GET","elsewhere"]"#);
+    assert_eq!(body, r#"{"result":null}"#);
     let absent = |words: &&[&str]| larder_node::commands::find(words[0].as_bytes()).is_none();
     let asked = [&["FCALL", "f", "0"][..], &["MONITOR"], &["SAVE"], &["CLUSTER", "INFO"], &["REPLICAOF", "h", "1"]];
     for words in asked.into_iter().filter(absent) {

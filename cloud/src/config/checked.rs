@@ -218,6 +218,7 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
         (_, None) => {
             let listen = raw.listen.as_deref().map(|text| address(&format!("{path}.listen"), text, mistakes));
             let engine = EngineConfig {
+                databases: raw.databases,
                 maxmemory_bytes: raw.maxmemory_bytes,
                 requests_per_second: raw.requests_per_second,
                 burst: raw.burst,

@@ -67,6 +67,7 @@ pub(super) struct RawCache {
     pub(super) anonymous: bool,
     pub(super) data_policy: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
+    pub(super) databases: usize,
     pub(super) maxmemory_bytes: u64,
     pub(super) requests_per_second: u32,
     pub(super) burst: u32,

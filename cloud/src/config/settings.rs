@@ -91,6 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     row("cache[].anonymous", Flag, "false", RELOADS, "Whether RESP connections need no login, and may then do everything."),
     row("cache[].data_policy", Word(&["optional", "required"]), "\"optional\"", RELOADS, "Whether ElastiCache IAM logins need a `cache:` Allow too; `required` is not built yet."),
     row("cache[].tags", Tags, "{}", RELOADS, "Tags, for `aws:ResourceTag/…`."),
+    row("cache[].databases", Number(1, 256), "16", START, "How many databases RESP clients of an embedded cache may SELECT, redis's `databases`; 1 for what behaves as in cluster mode. HTTP is always about database 0."),
     row("cache[].maxmemory_bytes", Number(0, i64::MAX), "0", START, "Most bytes an embedded cache holds, 0 for no limit; above it writes are refused (eviction is not built yet)."),
     row("cache[].requests_per_second", Number(0, u32::MAX as i64), "0", START, "Rate above which calls are throttled; 0 for no limit."),
     row("cache[].burst", Number(0, u32::MAX as i64), "0", START, "Calls that may come at once above the rate; 0 means one second's worth."),

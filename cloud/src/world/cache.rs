@@ -57,7 +57,7 @@ impl Cache {
             (Backend::Embedded { engine: old, .. }, Backend::Embedded { engine, .. }) => {
                 engine.workers = old.workers;
                 if *old != *engine {
-                    left.push(format!("the budgets of the cache {:?} changed, which needs a restart", new.name));
+                    left.push(format!("the budgets or databases of the cache {:?} changed, which needs a restart", new.name));
                 }
                 *engine = old.clone();
                 self.config = new;

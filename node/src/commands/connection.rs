@@ -216,28 +216,33 @@ fn prove(cx: &Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<Identity, 
     Ok(cx.engine.identify(inside))
 }
 
-/// `SELECT 0`
+/// `SELECT number`
 pub(super) const SELECT: Spec = Spec {
     name: "SELECT",
     family: Family::Connection,
     arity: Arity::Exactly(2),
     flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST),
     acl: ACL,
-    summary: "Chooses the database; there is one, 0.",
+    summary: "Chooses the database.",
     reply: "OK",
     run: select,
     ..Spec::ROW
 };
 fn select(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match i32::try_from(int(args.get(1))?) {
-        Ok(0) => {
-            cx.out.ok();
-            Ok(())
-        }
-        Ok(_) => Err(CommandError::Text("ERR DB index is out of range")),
-        Err(_) => Err(CommandError::Text("ERR value is out of range, value must between -2147483648 and 2147483647")),
-    }
+    let database = database(cx, args.get(1))?;
+    cx.select(database);
+    cx.out.ok();
+    Ok(())
 }
+
+/// The database that an argument names.
+pub(super) fn database(cx: &Cx<'_>, number: &[u8]) -> Result<u8, CommandError> {
+    let number = i32::try_from(int(number)?)
+        .map_err(|_| CommandError::Text("ERR value is out of range, value must between -2147483648 and 2147483647"))?;
+    cx.database(number.into()).ok_or(NO_SUCH_DATABASE)
+}
+
+pub(super) const NO_SUCH_DATABASE: CommandError = CommandError::Text("ERR DB index is out of range");
 
 /// `QUIT`
 pub(super) const QUIT: Spec = Spec {
@@ -279,6 +284,7 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     cx.session.record.who.lock().name.clear();
     cx.session.replies = Replies::All;
     speak(cx, 2);
+    cx.select(0);
     cx.session.act_for(cx.engine.anonymous(cx.session.source.clone(), cx.now));
     cx.out.simple("RESET");
     Ok(())

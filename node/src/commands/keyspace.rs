@@ -442,7 +442,7 @@ pub(super) const DBSIZE: Spec = Spec {
     tips: &["request_policy:all_shards", "response_policy:agg_sum"],
     beyond: Beyond::Cache(Actions::LIST),
     locks: Locks::Walks,
-    summary: "How many keys there are.",
+    summary: "How many keys the database holds.",
     reply: "integer",
     run: dbsize,
     ..Spec::ROW
@@ -464,21 +464,34 @@ pub(super) const FLUSHDB: Spec = Spec {
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     beyond: Beyond::Cache(Actions::ADMIN),
     locks: Locks::All,
-    summary: "Removes every key.",
+    summary: "Removes every key of the database.",
     reply: "OK",
-    run: flush,
+    run: flushdb,
     ..Spec::ROW
 };
+fn flushdb(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    flush_options(args)?;
+    cx.keys.clear();
+    cx.keys.log_instead(&[b"FLUSHDB"]);
+    cx.out.ok();
+    Ok(())
+}
 
 /// `FLUSHALL [ASYNC | SYNC]`
-pub(super) const FLUSHALL: Spec = Spec { name: "FLUSHALL", ..FLUSHDB };
-fn flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) const FLUSHALL: Spec =
+    Spec { name: "FLUSHALL", summary: "Removes every key of all databases.", run: flushall, ..FLUSHDB };
+fn flushall(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    flush_options(args)?;
+    cx.keys.clear_all();
+    cx.keys.log_instead(&[b"FLUSHALL"]);
+    cx.out.ok();
+    Ok(())
+}
+
+fn flush_options(args: Args<'_>) -> Result<(), CommandError> {
     let option_ok = args.try_get(1).is_none_or(|option| is(option, "SYNC") || is(option, "ASYNC"));
     if args.len() > 2 || !option_ok {
         return Err(CommandError::Syntax);
     }
-    cx.keys.clear();
-    cx.keys.log_instead(&[b"FLUSHALL"]);
-    cx.out.ok();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a value is made of, and copies of it.
 
-use super::parse::{int, is};
+use super::connection::database;
+use super::parse::is;
 use super::strings::{copy as copy_text, length};
 use super::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::entry::{Entry, EntryRef, Growth, Hash, Object, Set, SortedSet, Value};
@@ -85,34 +86,31 @@ pub(super) const COPY: Spec = Spec {
         KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
     ttl: Ttl::Inherited(1),
-    summary: "Copies a value with its expiry to another key.",
+    summary: "Copies a value with its expiry to another key, or into another database.",
     reply: "integer: 1 when it was copied, 0 when not",
     run: copy,
     ..Spec::ROW
 };
 fn copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let mut replace = false;
+    let (mut replace, mut target) = (false, cx.keys.database);
     let mut options = args.from(3).iter();
     while let Some(option) = options.next() {
         match option {
             _ if is(option, "REPLACE") => replace = true,
-            _ if is(option, "DB") => match int(options.next().ok_or(CommandError::Syntax)?)? {
-                0 => {}
-                _ => return Err(CommandError::Text("ERR DB index is out of range")),
-            },
+            _ if is(option, "DB") => target = database(cx, options.next().ok_or(CommandError::Syntax)?)?,
             _ => return Err(CommandError::Syntax),
         }
     }
     let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
-    if from.bytes == to.bytes {
+    if from.bytes == to.bytes && target == cx.keys.database {
         return Err(CommandError::Text("ERR source and destination objects are the same"));
     }
     let growth = &cx.engine.db.growth;
     let copied = cx.keys.read(from).map(|entry| copy_of(entry, to.bytes, growth));
-    let free = replace || cx.keys.find(to).is_none();
+    let free = replace || cx.keys.within(target, |keys| keys.find(to).is_none());
     match copied.filter(|_| free) {
         Some(entry) => {
-            cx.keys.put(to, entry);
+            cx.keys.within(target, |keys| keys.put(to, entry));
             cx.out.int(1);
         }
         None => cx.out.int(0),

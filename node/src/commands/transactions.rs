@@ -129,7 +129,7 @@ fn watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         cx.keys.expire_if_due(key);
         let touched = cx.session.watch.touched.clone();
         if cx.keys.shard(key.hash).watched.add(bytes, &touched) {
-            cx.session.watch.keys.push(bytes.into());
+            cx.session.watch.keys.push((cx.keys.database, bytes.into()));
         }
     }
     cx.out.ok();
@@ -159,9 +159,9 @@ fn unwatch_command(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 /// Forgets every watched key. Inside EXEC there are none left; everywhere else the caller holds no partition.
 pub(crate) fn unwatch(session: &mut Session) {
     let watch = std::mem::take(&mut session.watch);
-    for key in &watch.keys {
+    for (database, key) in &watch.keys {
         let db = &session.engine.db;
         let partition = db.partition_of(db.hash(key));
-        db.lock_patiently(partition).shard(partition).watched.forget(key, &watch.touched);
+        db.lock_patiently(partition).shard(partition, *database).watched.forget(key, &watch.touched);
     }
 }

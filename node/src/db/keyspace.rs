@@ -3,12 +3,14 @@
 //! Everything that must happen whenever a key changes happens here and nowhere else: watchers are raised, waiters are
 //! noted, gauges move, the effect log gets its record, expired keys vanish.
 
+use std::sync::atomic::Ordering;
+
 use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
 use crate::error::CommandError;
-use crate::log::EffectLog;
+use crate::log::{EffectLog, write_select};
 use crate::metrics::{Cells, Count, Gauge};
 use crate::resp::{Args, OwnedArgs, encode_request};
 
@@ -24,6 +26,8 @@ pub(crate) struct Keyspace<'e> {
     pub(crate) db: &'e Db,
     pub(crate) held: Held<'e>,
     pub(crate) now_ms: u64,
+    /// The database whose keys are meant. [`crate::engine::Cx::select`] changes it for good.
+    pub(crate) database: u8,
     cells: &'e Cells,
     log: &'e EffectLog,
     /// The log has a reader. Stays true to the log while partitions are held.
@@ -33,11 +37,11 @@ pub(crate) struct Keyspace<'e> {
     /// The command wrote its own record.
     rewritten: bool,
     /// Effects not yet appended to the log.
-    record: Vec<u8>,
-    /// Keys that waiters wait for and that may serve them now.
-    pub(crate) ready: Vec<Box<[u8]>>,
+    record: Record,
+    /// Keys that waiters wait for and that may serve them now, each with its database.
+    pub(crate) ready: Vec<(u8, Box<[u8]>)>,
     /// Such keys whose waiters need a partition that someone else had.
-    pub(crate) owed: Vec<Box<[u8]>>,
+    pub(crate) owed: Vec<(u8, Box<[u8]>)>,
     /// What is dropped once the partitions are given back.
     garbage: Garbage,
     /// The key whose hash was computed ahead: its address, length and hash.
@@ -54,17 +58,18 @@ pub(crate) enum Change {
 }
 
 impl<'e> Keyspace<'e> {
-    pub(crate) fn new(db: &'e Db, log: &'e EffectLog, cells: &'e Cells, now_ms: u64) -> Self {
+    pub(crate) fn new(db: &'e Db, log: &'e EffectLog, cells: &'e Cells, database: u8, now_ms: u64) -> Self {
         Self {
             db,
             held: Held::None,
             now_ms,
+            database,
             cells,
             log,
             logging: false,
             changes: 0,
             rewritten: false,
-            record: Vec::new(),
+            record: Record::default(),
             ready: Vec::new(),
             owed: Vec::new(),
             garbage: Garbage::default(),
@@ -82,9 +87,9 @@ impl<'e> Keyspace<'e> {
     /// Appends what changed to the log and gives the partitions back.
     #[inline]
     pub(crate) fn release(&mut self) {
-        if !self.record.is_empty() {
-            self.log.append(&self.record);
-            self.record.clear();
+        if !self.record.bytes.is_empty() {
+            self.log.append(&self.record.bytes, self.record.from, self.record.to);
+            self.record.bytes.clear();
         }
         self.held = Held::None;
         if !self.garbage.is_empty() {
@@ -107,7 +112,19 @@ impl<'e> Keyspace<'e> {
 
     #[inline]
     pub(crate) fn shard(&mut self, hash: u64) -> &mut Shard {
-        self.held.shard(self.db.partition_of(hash))
+        self.held.shard(self.db.partition_of(hash), self.database)
+    }
+
+    /// Does something in another database; what is held holds there too.
+    pub(crate) fn within<R>(&mut self, database: u8, act: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.database, database);
+        let result = act(self);
+        self.database = before;
+        result
+    }
+
+    fn place(&self) -> Place<'e> {
+        Place { db: self.db, database: self.database }
     }
 
     /// The entry at `key`, unless its time has come; such a key is removed on the way.
@@ -129,7 +146,7 @@ impl<'e> Keyspace<'e> {
         show: impl FnOnce(Option<Value<'_>>),
     ) -> Result<(), CommandError> {
         let now_ms = self.now_ms;
-        let shard = self.held.shard(self.db.partition_of(key.hash));
+        let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         match shard.table.find(key.hash, key.bytes) {
             Some(entry) if entry.is_due(now_ms) => self.expire(key),
             Some(entry) => {
@@ -150,8 +167,8 @@ impl<'e> Keyspace<'e> {
     /// Makes `key` a string, whatever it was: SET. One search when it exists.
     #[inline]
     pub(crate) fn set_string(&mut self, key: Key<'_>, value: &[u8], expire_at_ms: Option<u64>) {
-        let cells = self.cells;
-        let shard = self.held.shard(self.db.partition_of(key.hash));
+        let (cells, place) = (self.cells, self.place());
+        let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         let before = Weight::of(shard);
         match shard.table.find_mut(key.hash, key.bytes) {
             Some(mut entry) => {
@@ -162,7 +179,7 @@ impl<'e> Keyspace<'e> {
             }
             None => shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms)),
         }
-        before.settle(shard, cells);
+        before.settle(shard, cells, place);
         self.changed(key, Change::Value);
     }
 
@@ -260,22 +277,22 @@ impl<'e> Keyspace<'e> {
     /// with [`Keyspace::changed`].
     pub(crate) fn edit<R>(&mut self, key: Key<'_>, act: impl FnOnce(Option<Occupied<'_>>) -> R) -> R {
         self.expire_if_due(key);
-        let cells = self.cells;
+        let (cells, place) = (self.cells, self.place());
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
         let result = act(shard.table.find_mut(key.hash, key.bytes));
-        before.settle(shard, cells);
+        before.settle(shard, cells, place);
         result
     }
 
     /// Puts an entry, replacing what is there.
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
-        let cells = self.cells;
+        let (cells, place) = (self.cells, self.place());
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
         let old = shard.table.upsert(key.hash, entry);
-        before.settle(shard, cells);
+        before.settle(shard, cells, place);
         self.changed(key, change);
         if let Some(old) = old {
             self.garbage.entry(old);
@@ -302,11 +319,11 @@ impl<'e> Keyspace<'e> {
     }
 
     fn remove(&mut self, key: Key<'_>) -> Option<Entry> {
-        let cells = self.cells;
+        let (cells, place) = (self.cells, self.place());
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
         let removed = shard.table.remove(key.hash, key.bytes);
-        before.settle(shard, cells);
+        before.settle(shard, cells, place);
         removed
     }
 
@@ -314,12 +331,12 @@ impl<'e> Keyspace<'e> {
     #[inline]
     pub(crate) fn changed(&mut self, key: Key<'_>, change: Change) {
         self.changes += 1;
-        let shard = self.held.shard(self.db.partition_of(key.hash));
+        let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         if !shard.watched.is_empty() {
             shard.watched.touch(key.bytes);
         }
         if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, change == Change::Elements) {
-            self.ready.push(key.bytes.into());
+            self.ready.push((self.database, key.bytes.into()));
         }
     }
 
@@ -338,7 +355,7 @@ impl<'e> Keyspace<'e> {
     pub(crate) fn wake(&mut self, key: Key<'_>) {
         let shard = self.shard(key.hash);
         if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, true) {
-            self.ready.push(key.bytes.into());
+            self.ready.push((self.database, key.bytes.into()));
         }
     }
 
@@ -381,27 +398,38 @@ impl<'e> Keyspace<'e> {
             shard.watched.touch(key);
         }
         if !shard.waiters.is_empty() && shard.waiters.mind(key, false) {
-            self.ready.push(key.into());
+            self.ready.push((self.database, key.into()));
         }
-        if self.logging {
-            encode_request(OwnedArgs::from_slices([&b"DEL"[..], key]).as_args(), &mut self.record);
-        }
+        self.log_also(&[b"DEL", key]);
     }
 
     /// Takes due entries out of a partition that is held: how many, how many buckets it looked at, whether there is more.
     pub(crate) fn sweep(&mut self, partition: usize, budget: usize) -> (usize, usize, bool) {
-        let shard = self.held.shard(partition);
+        let (mut expired, mut examined, mut more) = self.sweep_database(partition, budget);
+        for database in self.held.slice(partition).others() {
+            let left = budget.saturating_sub(examined);
+            let swept = self.within(database, |keys| keys.sweep_database(partition, left));
+            expired += swept.0;
+            examined += swept.1;
+            more |= swept.2;
+        }
+        (expired, examined, more)
+    }
+
+    fn sweep_database(&mut self, partition: usize, budget: usize) -> (usize, usize, bool) {
+        let place = self.place();
+        let shard = self.held.shard(partition, self.database);
         if u64::from(shard.table.next_due_s()) > self.now_ms / 1000 {
             return (0, 1, false);
         }
         let before = Weight::of(shard);
         let mut dead = Vec::new();
         let swept = shard.table.sweep_due(self.now_ms, budget, &mut |entry| dead.push(entry));
-        before.settle(shard, self.cells);
+        before.settle(shard, self.cells, place);
         for entry in &dead {
             self.note_expired(entry.key(), self.db.hash(entry.key()));
         }
-        for bytes in std::mem::take(&mut self.ready) {
+        for (_, bytes) in std::mem::take(&mut self.ready) {
             self.tell_gone(self.key(&bytes));
         }
         (swept.expired, swept.examined.max(1), swept.more)
@@ -410,25 +438,71 @@ impl<'e> Keyspace<'e> {
     /// Runs `visit` on a partition's shard, whether it is held or has to be locked for it.
     pub(crate) fn visit<R>(&mut self, partition: usize, visit: impl FnOnce(&mut Shard) -> R) -> R {
         if self.held.is_all() {
-            return visit(self.held.shard(partition));
+            return visit(self.held.shard(partition, self.database));
         }
-        visit(self.db.lock_patiently(partition).shard(partition))
+        visit(self.db.lock_patiently(partition).shard(partition, self.database))
     }
 
-    /// Empties every held partition; how many keys there were. Watchers of keys that existed are raised.
+    /// Empties the database, every partition of which is held; how many keys there were. Watchers of keys that existed are
+    /// raised.
     pub(crate) fn clear(&mut self) -> u64 {
-        let cells = self.cells;
+        let (cells, place, db, database) = (self.cells, self.place(), self.db, self.database);
         let mut keys = 0;
-        for shard in self.held.shards() {
-            raise_existing(shard, self.db);
-            self.ready.extend(shard.waiters.losing().map(Into::into));
+        for slice in self.held.slices() {
+            if database > 0 && !slice.others().any(|used| used == database) {
+                continue;
+            }
+            let shard = slice.of(database);
+            raise_existing(shard, db);
+            self.ready.extend(shard.waiters.losing().map(|key| (database, key.into())));
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
             self.garbage.table(shard.table.clear());
-            before.settle(shard, cells);
+            before.settle(shard, cells, place);
         }
         self.changed_all();
         keys
+    }
+
+    /// Empties every database.
+    pub(crate) fn clear_all(&mut self) {
+        for database in 0..self.db.databases() {
+            self.within(database as u8, Self::clear);
+        }
+    }
+
+    /// Exchanges what two databases hold; every partition is held. Clients stay where they are: watchers of keys that are
+    /// in either are raised, and waiters find what came.
+    pub(crate) fn swap(&mut self, one: u8, other: u8) {
+        let (before_one, before_other) = (self.sizes(one), self.sizes(other));
+        let (db, ready) = (self.db, &mut self.ready);
+        for slice in self.held.slices() {
+            for database in [one, other] {
+                raise_existing(slice.of(database), db);
+            }
+            slice.swap(one, other);
+            for database in [one, other] {
+                let shard = slice.of(database);
+                raise_existing(shard, db);
+                let came = shard.waiters.keys().filter(|key| shard.table.find(db.hash(key), key).is_some());
+                ready.extend(came.chain(shard.waiters.losing()).map(|key| (database, key.into())));
+            }
+        }
+        for (database, (keys, volatile)) in [(one, before_other), (other, before_one)] {
+            if let Some(tally) = db.tally(database) {
+                tally.keys.store(keys as i64, Ordering::Relaxed);
+                tally.volatile.store(volatile as i64, Ordering::Relaxed);
+            }
+        }
+        self.changed_all();
+    }
+
+    /// Keys of a database, and how many of them will expire; every partition is held.
+    fn sizes(&mut self, database: u8) -> (usize, usize) {
+        self.held.slices().fold((0, 0), |(keys, volatile), slice| {
+            let table = &slice.of(database).table;
+            (keys + table.len(), volatile + table.volatile_len())
+        })
     }
 
     /// Begins a command: what changes from here on is its effect.
@@ -442,7 +516,7 @@ impl<'e> Keyspace<'e> {
     #[inline]
     pub(crate) fn seal(&mut self, args: Args<'_>) {
         if self.logging && self.changes > 0 && !self.rewritten {
-            encode_request(args, &mut self.record);
+            self.record.add(args, self.database);
         }
     }
 
@@ -450,7 +524,7 @@ impl<'e> Keyspace<'e> {
     pub(crate) fn log_instead(&mut self, request: &[&[u8]]) {
         self.rewritten = true;
         if self.logging {
-            encode_request(OwnedArgs::from_slices(request).as_args(), &mut self.record);
+            self.record.add(OwnedArgs::from_slices(request).as_args(), self.database);
         }
     }
 
@@ -462,24 +536,53 @@ impl<'e> Keyspace<'e> {
     /// Logs one more request, besides the command's own.
     pub(crate) fn log_also(&mut self, request: &[&[u8]]) {
         if self.logging {
-            encode_request(OwnedArgs::from_slices(request).as_args(), &mut self.record);
+            self.record.add(OwnedArgs::from_slices(request).as_args(), self.database);
         }
     }
 
     /// Opens a transaction's record; hand the answer to [`Keyspace::end_record`].
     pub(crate) fn begin_record(&mut self) -> usize {
         self.log_also(&[b"MULTI"]);
-        self.record.len()
+        self.record.bytes.len()
     }
 
     /// Closes a transaction's record; one that says nothing is dropped.
     pub(crate) fn end_record(&mut self, begun: usize) {
-        if self.record.len() == begun {
-            self.record.truncate(0);
-        } else {
-            self.log_also(&[b"EXEC"]);
+        if self.record.bytes.len() == begun {
+            self.record.bytes.clear();
+        } else if self.logging {
+            encode_request(OwnedArgs::from_slices([b"EXEC"]).as_args(), &mut self.record.bytes);
         }
     }
+}
+
+/// Requests on their way to the log.
+#[derive(Default)]
+struct Record {
+    bytes: Vec<u8>,
+    /// The database that the first of them is about.
+    from: u8,
+    /// That the last is about.
+    to: u8,
+}
+
+impl Record {
+    fn add(&mut self, args: Args<'_>, database: u8) {
+        if self.bytes.is_empty() {
+            self.from = database;
+        } else if self.to != database {
+            write_select(database, &mut self.bytes);
+        }
+        self.to = database;
+        encode_request(args, &mut self.bytes);
+    }
+}
+
+/// Which database, of all.
+#[derive(Clone, Copy)]
+struct Place<'e> {
+    db: &'e Db,
+    database: u8,
 }
 
 /// Raises the watchers of those keys of a shard that exist.
@@ -510,7 +613,7 @@ impl Weight {
     }
 
     #[inline]
-    fn settle(self, shard: &Shard, cells: &Cells) {
+    fn settle(self, shard: &Shard, cells: &Cells, place: Place<'_>) {
         let after = Self::of(shard);
         if after.bytes != self.bytes {
             cells.shift(Gauge::UsedBytes, after.bytes as i64 - self.bytes as i64);
@@ -521,5 +624,15 @@ impl Weight {
         if after.volatile != self.volatile {
             cells.shift(Gauge::Volatile, after.volatile as i64 - self.volatile as i64);
         }
+        if place.database != 0 {
+            self.tell(after, place);
+        }
+    }
+
+    #[cold]
+    fn tell(self, after: Self, place: Place<'_>) {
+        let Some(tally) = place.db.tally(place.database) else { return };
+        tally.keys.fetch_add(after.keys as i64 - self.keys as i64, Ordering::Relaxed);
+        tally.volatile.fetch_add(after.volatile as i64 - self.volatile as i64, Ordering::Relaxed);
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -30,9 +30,12 @@ const TRIES_MAX: u32 = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
 
-/// All partitions of one engine.
+/// All partitions of one engine. Each holds its share of every database: a key's partition is the same in all of them,
+/// so whoever holds the partitions of a command's keys may touch them in any database.
 pub(crate) struct Db {
     partitions: Box<[Partition]>,
+    /// What each database holds; that of the first is not kept, it is what the others leave of the gauges.
+    tallies: Box<[Tally]>,
     /// Bits to shift a hash right by to get its partition.
     shift: u32,
     gate: Mutex<()>,
@@ -40,28 +43,88 @@ pub(crate) struct Db {
     pub(crate) growth: Growth,
 }
 
-#[repr(align(64))]
-struct Partition {
-    shard: Mutex<Shard>,
+/// How many keys a database holds, those that are due included.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) keys: AtomicI64,
+    pub(crate) volatile: AtomicI64,
 }
 
-/// What one partition's lock guards.
+#[repr(align(64))]
+struct Partition {
+    slice: Mutex<Slice>,
+}
+
+/// What one partition's lock guards: its share of every database.
+pub(crate) struct Slice {
+    /// Of database 0, which most clients never leave.
+    first: Shard,
+    /// Of the others, from 1 on, made when they are first used.
+    others: Vec<Option<Box<Shard>>>,
+}
+
+impl Slice {
+    fn new(key_hash: &KeyHash) -> Self {
+        Self { first: Shard::new(key_hash), others: Vec::new() }
+    }
+
+    /// The share of a database.
+    #[inline]
+    pub(crate) fn of(&mut self, database: u8) -> &mut Shard {
+        if database == 0 { &mut self.first } else { self.of_other(database) }
+    }
+
+    #[cold]
+    fn of_other(&mut self, database: u8) -> &mut Shard {
+        let place = usize::from(database) - 1;
+        if place >= self.others.len() {
+            self.others.resize_with(place + 1, || None);
+        }
+        let Self { first, others } = self;
+        others[place].get_or_insert_with(|| Box::new(Shard::new(first.table.key_hash())))
+    }
+
+    /// The databases other than 0 that have a share here.
+    pub(crate) fn others(&self) -> impl Iterator<Item = u8> + use<> {
+        let used: SmallVec<[u8; 16]> = (1..=u8::MAX)
+            .zip(&self.others)
+            .filter(|(_, shard)| shard.is_some())
+            .map(|(database, _)| database)
+            .collect();
+        used.into_iter()
+    }
+
+    /// Exchanges what two databases hold. Who watches and who waits stays.
+    pub(crate) fn swap(&mut self, one: u8, other: u8) {
+        let empty = Table::new(self.first.table.key_hash().clone());
+        let mut table = std::mem::replace(&mut self.of(one).table, empty);
+        std::mem::swap(&mut self.of(other).table, &mut table);
+        self.of(one).table = table;
+    }
+}
+
+/// One partition's share of one database.
 pub(crate) struct Shard {
     pub(crate) table: Table,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
 }
 
-type Guard<'e> = MutexGuard<'e, Shard>;
+impl Shard {
+    fn new(key_hash: &KeyHash) -> Self {
+        Self { table: Table::new(key_hash.clone()), watched: Watched::default(), waiters: Waiters::default() }
+    }
+}
+
+type Guard<'e> = MutexGuard<'e, Slice>;
 
 impl Db {
-    /// `partitions` must be a power of two.
-    pub(crate) fn new(partitions: usize, seed: u64) -> Self {
+    /// `partitions` must be a power of two, `databases` from 1 to 256.
+    pub(crate) fn new(partitions: usize, databases: usize, seed: u64) -> Self {
         let key_hash = KeyHash::new(seed);
-        let shard =
-            || Shard { table: Table::new(key_hash.clone()), watched: Watched::default(), waiters: Waiters::default() };
         Self {
-            partitions: (0..partitions).map(|_| Partition { shard: Mutex::new(shard()) }).collect(),
+            partitions: (0..partitions).map(|_| Partition { slice: Mutex::new(Slice::new(&key_hash)) }).collect(),
+            tallies: (0..databases).map(|_| Tally::default()).collect(),
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
             growth: Growth::new(key_hash),
@@ -84,10 +147,20 @@ impl Db {
         self.partitions.len()
     }
 
+    /// How many databases there are.
+    pub(crate) fn databases(&self) -> usize {
+        self.tallies.len()
+    }
+
+    /// What is kept of a database's size; nothing of the first's.
+    pub(crate) fn tally(&self, database: u8) -> Option<&Tally> {
+        self.tallies.get(usize::from(database)).filter(|_| database > 0)
+    }
+
     /// One partition; the caller holds none.
     #[inline]
     pub(crate) fn lock_one(&self, partition: usize) -> Result<Held<'_>, Busy> {
-        match self.partitions[partition].shard.try_lock() {
+        match self.partitions[partition].slice.try_lock() {
             Some(guard) => Ok(Held::One(partition, guard)),
             None => self.wait_for_one(partition),
         }
@@ -95,19 +168,19 @@ impl Db {
 
     #[cold]
     fn wait_for_one(&self, partition: usize) -> Result<Held<'_>, Busy> {
-        let guard = self.partitions[partition].shard.try_lock_for(WAIT_MAX).ok_or(Busy)?;
+        let guard = self.partitions[partition].slice.try_lock_for(WAIT_MAX).ok_or(Busy)?;
         Ok(Held::One(partition, guard))
     }
 
     /// One partition without waiting; allowed whatever the caller holds.
     #[inline]
     pub(crate) fn try_lock(&self, partition: usize) -> Option<Guard<'_>> {
-        self.partitions[partition].shard.try_lock()
+        self.partitions[partition].slice.try_lock()
     }
 
     /// One partition, waiting as long as it takes; the caller holds none. For work that is not a client's command.
     pub(crate) fn lock_patiently(&self, partition: usize) -> Held<'_> {
-        Held::One(partition, self.partitions[partition].shard.lock())
+        Held::One(partition, self.partitions[partition].slice.lock())
     }
 
     /// These partitions, ascending and without repeats; the caller holds none. `gated` is told when the gate was needed.
@@ -123,19 +196,19 @@ impl Db {
         }
         *gated = true;
         let gate = self.gate.try_lock_for(WAIT_MAX).ok_or(Busy)?;
-        let guards = partitions.iter().map(|at| (*at, self.partitions[usize::from(*at)].shard.lock())).collect();
+        let guards = partitions.iter().map(|at| (*at, self.partitions[usize::from(*at)].slice.lock())).collect();
         drop(gate);
         Ok(Held::Many(guards))
     }
 
     fn try_all(&self, partitions: &[u16]) -> Option<Several<'_>> {
-        partitions.iter().map(|at| Some((*at, self.partitions[usize::from(*at)].shard.try_lock()?))).collect()
+        partitions.iter().map(|at| Some((*at, self.partitions[usize::from(*at)].slice.try_lock()?))).collect()
     }
 
     /// Every partition, through the gate; the caller holds none.
     pub(crate) fn lock_all(&self) -> Result<Held<'_>, Busy> {
         let gate = self.gate.try_lock_for(WAIT_MAX).ok_or(Busy)?;
-        let guards = self.partitions.iter().map(|partition| partition.shard.lock()).collect();
+        let guards = self.partitions.iter().map(|partition| partition.slice.lock()).collect();
         drop(gate);
         Ok(Held::All(guards))
     }
@@ -143,14 +216,14 @@ impl Db {
     /// The gate, kept, and these partitions, ascending and without repeats: for a script, which may need more later.
     pub(crate) fn lock_gated(&self, partitions: &[u16]) -> Result<Held<'_>, Busy> {
         let gate = self.gate.try_lock_for(WAIT_MAX).ok_or(Busy)?;
-        let guards = partitions.iter().map(|at| (*at, self.partitions[usize::from(*at)].shard.lock())).collect();
+        let guards = partitions.iter().map(|at| (*at, self.partitions[usize::from(*at)].slice.lock())).collect();
         Ok(Held::Gated { _gate: gate, guards, partitions: self.partitions.len() })
     }
 
     /// Every partition, waiting as long as it takes.
     pub(crate) fn lock_all_patiently(&self) -> Held<'_> {
         let gate = self.gate.lock();
-        let guards = self.partitions.iter().map(|partition| partition.shard.lock()).collect();
+        let guards = self.partitions.iter().map(|partition| partition.slice.lock()).collect();
         drop(gate);
         Held::All(guards)
     }
@@ -188,9 +261,15 @@ pub(crate) enum Held<'e> {
 }
 
 impl<'e> Held<'e> {
-    /// The shard of `partition`. The executor holds every partition a command's keys name, so a miss is a bug here.
+    /// The share of `database` in `partition`.
     #[inline]
-    pub(crate) fn shard(&mut self, partition: usize) -> &mut Shard {
+    pub(crate) fn shard(&mut self, partition: usize, database: u8) -> &mut Shard {
+        self.slice(partition).of(database)
+    }
+
+    /// What `partition` holds. The executor holds every partition a command's keys name, so a miss is a bug here.
+    #[inline]
+    pub(crate) fn slice(&mut self, partition: usize) -> &mut Slice {
         match self {
             Self::One(at, guard) => {
                 assert!(*at == partition, "a command touched a partition it does not hold");
@@ -205,14 +284,14 @@ impl<'e> Held<'e> {
             Self::All(guards) => &mut guards[partition],
             Self::More { first, more } => match more.iter_mut().find(|(at, _)| usize::from(*at) == partition) {
                 Some((_, guard)) => guard,
-                None => first.shard(partition),
+                None => first.slice(partition),
             },
             Self::None => panic!("a command touched a key without a lock"),
         }
     }
 
-    /// Every shard that is held.
-    pub(crate) fn shards(&mut self) -> Box<dyn Iterator<Item = &mut Shard> + '_> {
+    /// What every partition that is held holds.
+    pub(crate) fn slices(&mut self) -> Box<dyn Iterator<Item = &mut Slice> + '_> {
         match self {
             Self::None => Box::new(std::iter::empty()),
             Self::One(_, guard) => Box::new(std::iter::once(&mut **guard)),
@@ -221,7 +300,7 @@ impl<'e> Held<'e> {
             }
             Self::All(guards) => Box::new(guards.iter_mut().map(|guard| &mut **guard)),
             Self::More { first, more } => {
-                Box::new(first.shards().chain(more.iter_mut().map(|(_, guard)| &mut **guard)))
+                Box::new(first.slices().chain(more.iter_mut().map(|(_, guard)| &mut **guard)))
             }
         }
     }
@@ -274,7 +353,7 @@ impl<'e> Held<'e> {
         let Self::Gated { guards, .. } = self else { return };
         for at in partitions {
             if let Err(place) = guards.binary_search_by_key(&at, |(held, _)| *held) {
-                guards.insert(place, (at, db.partitions[usize::from(at)].shard.lock()));
+                guards.insert(place, (at, db.partitions[usize::from(at)].slice.lock()));
             }
         }
     }

@@ -131,6 +131,11 @@ impl Table {
         }
     }
 
+    /// How its keys are hashed.
+    pub(crate) fn key_hash(&self) -> &KeyHash {
+        &self.hash
+    }
+
     /// How many entries, those that are due and not yet swept included.
     #[inline]
     pub fn len(&self) -> usize {

@@ -208,15 +208,15 @@ fn prefetch(cx: &Cx<'_>, items: &[Item]) {
     if hashes().count() < 2 {
         return;
     }
-    let db = &cx.engine.db;
+    let (db, database) = (&cx.engine.db, cx.keys.database);
     for hash in hashes() {
-        if let Some(shard) = db.try_lock(db.partition_of(hash)) {
-            shard.table.prefetch(hash);
+        if let Some(mut slice) = db.try_lock(db.partition_of(hash)) {
+            slice.of(database).table.prefetch(hash);
         }
     }
     for hash in hashes() {
-        if let Some(shard) = db.try_lock(db.partition_of(hash)) {
-            shard.table.prefetch_entry(hash);
+        if let Some(mut slice) = db.try_lock(db.partition_of(hash)) {
+            slice.of(database).table.prefetch_entry(hash);
         }
     }
 }

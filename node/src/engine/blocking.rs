@@ -56,8 +56,7 @@ pub(crate) fn block<'k>(
         return (serve.give_up)(cx.out);
     }
     let Some(identity) = &cx.session.identity else { return };
-    let waiter =
-        Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session.protocol, cx.session.inbox.clone());
+    let waiter = Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session, cx.keys.database);
     let waiter = Arc::new(waiter);
     for bytes in keys {
         let key = cx.key(bytes);
@@ -84,10 +83,10 @@ pub(super) fn serve_and_release(cx: &mut Cx<'_>) {
 fn serve_all(cx: &mut Cx<'_>) {
     serve_ready(cx);
     cx.keys.release();
-    for bytes in std::mem::take(&mut cx.keys.owed) {
-        if serve_owed(cx, &bytes).is_err() {
+    for (database, bytes) in std::mem::take(&mut cx.keys.owed) {
+        if serve_owed(cx, database, &bytes).is_err() {
             let partition = cx.engine.db.partition_of(cx.key(&bytes).hash);
-            cx.engine.db.lock_patiently(partition).shard(partition).waiters.pass_on(&bytes);
+            cx.engine.db.lock_patiently(partition).shard(partition, database).waiters.pass_on(&bytes);
         }
     }
 }
@@ -95,16 +94,22 @@ fn serve_all(cx: &mut Cx<'_>) {
 fn serve_ready(cx: &mut Cx<'_>) {
     while !cx.keys.ready.is_empty() {
         // In the order they were pushed to: a client that waits for several gets the first.
-        std::mem::take(&mut cx.keys.ready).into_iter().for_each(|bytes| serve_key(cx, &bytes));
+        for (database, bytes) in std::mem::take(&mut cx.keys.ready) {
+            let before = std::mem::replace(&mut cx.keys.database, database);
+            serve_key(cx, &bytes);
+            cx.keys.database = before;
+        }
     }
 }
 
 /// Serves those who wait at a key, with the gate: whatever else they need can be waited for. No partition is held.
-fn serve_owed(cx: &mut Cx<'_>, bytes: &[u8]) -> Result<(), Busy> {
+fn serve_owed(cx: &mut Cx<'_>, database: u8, bytes: &[u8]) -> Result<(), Busy> {
     let db = &cx.engine.db;
     let held = db.lock_gated(&[db.partition_of(cx.key(bytes).hash) as u16])?;
     cx.keys.hold(held);
+    let before = std::mem::replace(&mut cx.keys.database, database);
     serve_key(cx, bytes);
+    cx.keys.database = before;
     serve_ready(cx);
     cx.keys.release();
     Ok(())
@@ -116,7 +121,7 @@ pub(super) fn serve_own(engine: &Engine, session: &mut Session, now: Now) -> boo
     let Some(bytes) = waiter.take_owed() else { return true };
     let mut nothing = Out::new(2);
     let mut cx = Cx::new(engine, session, now, &mut nothing);
-    let served = serve_owed(&mut cx, &bytes);
+    let served = serve_owed(&mut cx, waiter.database, &bytes);
     if served.is_err() {
         waiter.owe(&bytes);
     }
@@ -133,7 +138,7 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
         let beside = waiter.serve.beside.and_then(|at| waiter.request.as_args().try_get(at.into()));
         if beside.is_some_and(|beside| !cx.keys.reach(cx.key(beside))) {
             // Whoever waits behind it has to wait for it.
-            cx.keys.owed.push(bytes.into());
+            cx.keys.owed.push((cx.keys.database, bytes.into()));
             break;
         }
         if !waiter.claim() {
@@ -196,11 +201,11 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     // Its keys are among its arguments; at the others nobody waits.
     for key in waiter.request.as_args().iter().skip(1) {
         let partition = engine.db.partition_of(engine.db.hash(key));
-        engine.db.lock_patiently(partition).shard(partition).waiters.forget(key, &waiter);
+        engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.forget(key, &waiter);
     }
     if let Some(key) = waiter.take_owed() {
         let partition = engine.db.partition_of(engine.db.hash(&key));
-        engine.db.lock_patiently(partition).shard(partition).waiters.pass_on(&key);
+        engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.pass_on(&key);
     }
     engine.metrics.of(session.worker).shift(Gauge::Blocked, -1);
     Some(waiter)

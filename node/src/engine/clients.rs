@@ -57,6 +57,7 @@ pub(crate) struct State {
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
     pub(crate) protocol: AtomicU8,
+    pub(crate) database: AtomicU8,
     /// [`State::BLOCKED`] and the like.
     pub(crate) flags: AtomicU8,
 }
@@ -91,6 +92,7 @@ impl Record {
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
                 protocol: AtomicU8::new(2),
+                database: AtomicU8::new(0),
                 flags: AtomicU8::new(0),
             },
         }

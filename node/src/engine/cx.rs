@@ -1,5 +1,7 @@
 //! What a command's function gets.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
@@ -40,7 +42,7 @@ pub(crate) enum Outcome {
 impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
-        let keys = Keyspace::new(&engine.db, &engine.log, cells, now.wall_ms);
+        let keys = Keyspace::new(&engine.db, &engine.log, cells, session.database, now.wall_ms);
         Self { engine, session, keys, out, now, cells, outcome: Outcome::Done, nested: false, executing: None }
     }
 
@@ -48,6 +50,19 @@ impl<'a> Cx<'a> {
     #[inline]
     pub(crate) fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
         self.keys.key(bytes)
+    }
+
+    /// Chooses the database that this command, and those after it, are about.
+    pub(crate) fn select(&mut self, database: u8) {
+        self.keys.database = database;
+        self.session.database = database;
+        self.session.record.state.database.store(database, Ordering::Relaxed);
+    }
+
+    /// The database of this number, if there is one. HTTP knows only the first.
+    pub(crate) fn database(&self, number: i64) -> Option<u8> {
+        let databases = if self.session.is_detached() { 1 } else { self.engine.db.databases() };
+        u8::try_from(number).ok().filter(|number| usize::from(*number) < databases)
     }
 
     /// Writes an error reply and counts it.

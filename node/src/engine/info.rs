@@ -7,6 +7,7 @@
 mod machine;
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use super::cx::Cx;
 use crate::metrics::{Count, Gauge};
@@ -259,9 +260,18 @@ fn cluster(_: &Cx<'_>, text: &mut String) {
 }
 
 fn keyspace(cx: &Cx<'_>, text: &mut String) {
-    let (keys, expires) = (cx.engine.metrics.gauge(Gauge::Keys), cx.engine.metrics.gauge(Gauge::Volatile));
-    if keys > 0 {
-        put(text, "db0", format_args!("keys={keys},expires={expires},avg_ttl=0"));
+    let gauge = |gauge| cx.engine.metrics.gauge(gauge) as i64;
+    let others: Vec<_> = (1..cx.engine.db.databases())
+        .filter_map(|database| cx.engine.db.tally(database as u8))
+        .map(|tally| (tally.keys.load(Ordering::Relaxed), tally.volatile.load(Ordering::Relaxed)))
+        .collect();
+    // The gauges are of all databases: what the others do not hold, the first does.
+    let of_others = others.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let first = (gauge(Gauge::Keys) - of_others.0, (gauge(Gauge::Volatile) - of_others.1).max(0));
+    for (database, (keys, expires)) in std::iter::once(first).chain(others).enumerate() {
+        if keys > 0 {
+            put(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        }
     }
 }
 

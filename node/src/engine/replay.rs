@@ -1,6 +1,7 @@
 //! Applying an effect log to an engine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::cx::Cx;
@@ -30,7 +31,8 @@ impl std::error::Error for ReplayError {}
 
 impl Engine {
     /// Applies whole records, in order. Nobody is asked: they were when the effects happened. Nothing expires by itself
-    /// meanwhile; the log says what did. `now` is only for clients that wait for what the log pushes.
+    /// meanwhile; the log says what did. `now` is only for clients that wait for what the log pushes. A log may come in
+    /// several parts: each begins in the database that the last left off in.
     ///
     /// # Errors
     /// [`ReplayError`] at the first record that is no known write.
@@ -62,6 +64,7 @@ impl Engine {
                 }
             }
             from = end;
+            self.replayed_to.store(session.database, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -83,7 +86,7 @@ impl Engine {
         for ranges in commands {
             let args = Args::new(log, ranges);
             let spec = commands::resolve(args).map_err(|error| error.to_string())?;
-            if !spec.is_write() {
+            if !spec.is_write() && spec.name != "SELECT" {
                 return Err(format!("{} is no effect", spec.name));
             }
             wanted.add_queued(&cx, spec, args);
@@ -107,6 +110,8 @@ impl Engine {
 
     fn replaying(self: &Arc<Self>, now: Now) -> Session {
         let source = larder_iam_policies::access::Source::new(std::net::Ipv4Addr::LOCALHOST.into(), false, 0);
-        self.session(Kind::Replay, source, None, usize::MAX, now)
+        let mut session = self.session(Kind::Replay, source, None, usize::MAX, now);
+        session.database = self.replayed_to.load(Ordering::Relaxed);
+        session
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
         if !self.sweeps.load(Ordering::Relaxed) {
             return Swept::default();
         }
-        let mut keys = Keyspace::new(&self.db, &self.log, self.metrics.of(worker), now.wall_ms);
+        let mut keys = Keyspace::new(&self.db, &self.log, self.metrics.of(worker), 0, now.wall_ms);
         let mut swept = Swept::default();
         let mut left = budget;
         for partition in (worker..self.db.partitions()).step_by(workers.max(1)) {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod databases;
 mod linear;
 mod model;
 mod soak;
@@ -142,16 +143,21 @@ fn sessions_leave_nothing_behind() {
     let engine = engine(&clock);
     let mut client = Client::new(&engine, &clock, 0);
     client.say("WATCH a b");
+    client.say("SELECT 3");
+    client.say("WATCH a b");
     client.say("SUBSCRIBE c");
     drop(client);
     let mut client = Client::new(&engine, &clock, 1);
+    client.say("SELECT 2");
     assert_eq!(client.say("BLPOP x y 0"), "");
     assert!(client.session.is_blocked());
     drop(client);
     for partition in 0..engine.db.partitions() {
         let mut held = engine.db.lock_patiently(partition);
-        let shard = held.shard(partition);
-        assert!(shard.watched.is_empty() && shard.waiters.is_empty());
+        for database in std::iter::once(0).chain(held.slice(partition).others()) {
+            let shard = held.shard(partition, database);
+            assert!(shard.watched.is_empty() && shard.waiters.is_empty());
+        }
     }
     assert_eq!(engine.pubsub.channels(), 0);
     for gauge in crate::metrics::Gauge::ALL {
@@ -318,7 +324,7 @@ fn the_log_holds_effects_not_questions() {
     let mut waiter = Client::new(&engine, &clock, 1);
     waiter.say("BLPOP l 0");
     assert_eq!(logged(&mut client, &["RPUSH l 1 2"]), "RPUSH l 1 2 LPOP l");
-    assert_eq!(logged(&mut client, &["BLPOP l 0", "FLUSHDB"]), "LPOP l FLUSHALL");
+    assert_eq!(logged(&mut client, &["BLPOP l 0", "FLUSHDB"]), "LPOP l FLUSHDB");
     logged(&mut client, &["SET d 1 PX 5"]);
     clock.pass(10);
     assert_eq!(logged(&mut client, &["GET d"]), "DEL d");

@@ -71,7 +71,7 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
     if let Some(transaction) = &cx.session.transaction {
         transaction.queue.iter().for_each(|(spec, args)| wanted.add_queued(cx, spec, args.as_args()));
     }
-    cx.session.watch.keys.iter().for_each(|key| wanted.add_key(cx, key));
+    cx.session.watch.keys.iter().for_each(|(_, key)| wanted.add_key(cx, key));
     match wanted.lock(cx) {
         Ok(held) => cx.keys.hold(held),
         Err(Busy) => {
@@ -112,9 +112,9 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
 /// Whether no watched key changed. Keys that died since WATCH count as changed.
 fn watched_unchanged(cx: &mut Cx<'_>) -> bool {
     let keys = std::mem::take(&mut cx.session.watch.keys);
-    for bytes in &keys {
+    for (database, bytes) in &keys {
         let key = cx.key(bytes);
-        cx.keys.expire_if_due(key);
+        cx.keys.within(*database, |keys| keys.expire_if_due(key));
     }
     cx.session.watch.keys = keys;
     !cx.session.watch.is_touched()
@@ -123,8 +123,8 @@ fn watched_unchanged(cx: &mut Cx<'_>) -> bool {
 /// Forgets every watch; the partitions of the watched keys are held.
 fn unwatch_held(cx: &mut Cx<'_>) {
     let watch = std::mem::take(&mut cx.session.watch);
-    for bytes in &watch.keys {
+    for (database, bytes) in &watch.keys {
         let key = cx.key(bytes);
-        cx.keys.shard(key.hash).watched.forget(bytes, &watch.touched);
+        cx.keys.within(*database, |keys| keys.shard(key.hash).watched.forget(bytes, &watch.touched));
     }
 }

@@ -226,7 +226,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     fixed("activedefrag", Type::Flag, no),
     fixed("lazyfree-lazy-user-del", Type::Flag, yes),
     fixed("list-compress-depth", Type::Number(0, i32::MAX as i64), |_| "0".to_owned()),
-    immutable("databases", |_| "1".to_owned()),
+    immutable("databases", |engine| engine.db.databases().to_string()),
     immutable("cluster-enabled", no),
     immutable("enable-debug-command", yes),
     immutable("io-threads", |engine| engine.config.workers.to_string()),

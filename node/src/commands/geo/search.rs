@@ -334,7 +334,7 @@ fn show(cx: &mut Cx<'_>, asked: &Asked, found: &[Found], unit_m: f64) {
 fn store_found(cx: &mut Cx<'_>, key: &[u8], found: Vec<Found>, distances: bool, unit_m: f64) {
     let score = |each: &Found| if distances { each.distance_m / unit_m } else { each.score };
     let key = cx.key(key);
-    let count = store(cx, key, found.into_iter().map(|each| (each.member.to_vec(), score(&each))));
+    let count = store(cx, key, found.into_iter().map(|each| (each.member.to_vec(), score(&each))).collect());
     cx.out.int(count as i64);
 }
 

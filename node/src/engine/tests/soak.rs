@@ -34,7 +34,7 @@ fn count(counter: &AtomicU64) {
 /// One random command or transaction.
 fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock, told: &Told) {
     let (a, b, n) = (key(random), key(random), random.random_range(0..100_u32));
-    let line = match random.random_range(0..24_u32) {
+    let line = match random.random_range(0..28_u32) {
         0 | 1 => format!("SET {a} {n}"),
         2 => format!("SET {a} {n} PX {}", n + 1),
         3 => format!("MSET {a} {n} {b} {n}"),
@@ -58,6 +58,11 @@ fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock, told: &Told) {
         // These outlive the run, so that the end compares expiries too.
         20 => format!("SET {a} {n} EX {}", 100_000 + n),
         21 => format!("EXPIRE l{a} {}", 100_000 + n),
+        // Mostly in database 0, where the two workers meet.
+        22 => format!("SELECT {}", if n < 30 { 1 + n % 2 } else { 0 }),
+        23 => format!("MOVE {a} {}", n % 3),
+        24 if n < 5 => "SWAPDB 0 1".to_owned(),
+        24 | 25 => format!("COPY l{a} l{b} DB {} REPLACE", n % 3),
         _ => return transaction(client, random, told),
     };
     client.say(&line);
@@ -86,7 +91,8 @@ fn transaction(client: &mut Client, random: &mut impl Rng, told: &Told) {
     client.say("MULTI");
     for _ in 0..random.random_range(1..5) {
         let (a, b) = (key(random), key(random));
-        let line = match random.random_range(0..5_u32) {
+        let line = match random.random_range(0..6_u32) {
+            5 => format!("SELECT {}", random.random_range(0..4_u32) / 2),
             0 => format!("RENAME {a} {b}"),
             1 => format!("MSET {a} 1 {b} 2"),
             2 => format!("RPUSH l{a} 1"),
