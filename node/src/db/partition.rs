@@ -17,7 +17,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::entry::Growth;
+use super::entry::{Growth, size_class};
+use super::freer::Freeing;
 use super::table::{KeyHash, Table};
 use crate::waiters::Waiters;
 
@@ -38,6 +39,8 @@ pub(crate) struct Db {
     gate: Mutex<()>,
     /// How keys are hashed, and what collections need to grow.
     pub(crate) growth: Growth,
+    /// What was taken out and is not freed yet.
+    pub(crate) freeing: Arc<Freeing>,
 }
 
 #[repr(align(64))]
@@ -65,6 +68,7 @@ impl Db {
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
             growth: Growth::new(key_hash),
+            freeing: Arc::default(),
         }
     }
 
@@ -82,6 +86,11 @@ impl Db {
 
     pub(crate) fn partitions(&self) -> usize {
         self.partitions.len()
+    }
+
+    /// Heap bytes of the partitions without what is in them.
+    pub(crate) fn startup_bytes(&self) -> usize {
+        size_class(size_of_val(&*self.partitions))
     }
 
     /// One partition; the caller holds none.
