@@ -78,4 +78,6 @@ impl Client for Echo {
     fn took(&self, _run: &[u8], _us: u64, _now: Now) {}
 
     fn count(&self, _read: usize, _written: usize) {}
+
+    fn holds(&self, _bytes: usize) {}
 }

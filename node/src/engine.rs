@@ -12,6 +12,7 @@ mod cx;
 mod deliver;
 mod doors;
 mod info;
+mod memory;
 mod random;
 mod replay;
 mod road;
@@ -70,6 +71,7 @@ pub struct Engine {
     pub(crate) scripts: script::Scripts,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
+    rest: memory::Rest,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -142,6 +144,7 @@ impl Engine {
             scripts: script::Scripts::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
+            rest: memory::Rest::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
@@ -220,10 +223,14 @@ impl Engine {
         now: Now,
     ) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let inbox = Arc::new(Inbox::new(self.config.limits.inbox_bytes_max));
         let record = match kind {
             Kind::Connection { address, local } => {
                 let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
-                Arc::new(Record::new(id, Some((address, local)), user, now))
+                let record = Record::new(id, Some((address, local)), user, now);
+                // It is the first and only one.
+                let _ = record.inbox.set(inbox.clone());
+                Arc::new(record)
             }
             _ => self.clients.nobody(),
         };
@@ -244,7 +251,7 @@ impl Engine {
             watch: session::Watch::default(),
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
-            inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
+            inbox,
             blocked: None,
             stalled: None,
         }
@@ -305,8 +312,7 @@ impl Engine {
     /// Whether commands that may grow data are refused now.
     #[inline]
     pub(crate) fn is_out_of_memory(&self) -> bool {
-        self.config.maxmemory_bytes > 0
-            && self.metrics.gauge(crate::metrics::Gauge::UsedBytes) > self.config.maxmemory_bytes
+        self.config.maxmemory_bytes > 0 && self.used_bytes() > self.config.maxmemory_bytes
     }
 }
 

@@ -75,6 +75,13 @@ impl EffectLog {
         self.state.lock().end
     }
 
+    /// Bytes that readers have not read yet, each counted for every reader.
+    pub(crate) fn unread_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let queued = |reader: &Weak<Shared>| reader.upgrade().map_or(0, |shared| shared.queue.lock().bytes.capacity());
+        state.readers.iter().map(queued).sum::<usize>() as u64
+    }
+
     /// Adds a reader, for which the log begins in database 0. The caller holds every partition, so it begins between two
     /// commands.
     pub(crate) fn subscribe(&self) -> LogReader {

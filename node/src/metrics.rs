@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::db::entry::size_class;
+
 /// One worker's counts.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -136,6 +138,12 @@ impl Metrics {
     #[inline]
     pub fn of(&self, worker: usize) -> &Cells {
         &self.workers[worker.min(self.workers.len() - 1)]
+    }
+
+    /// Heap bytes of the cells.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let calls = |cells: &Cells| size_class(size_of_val(&*cells.calls));
+        size_class(size_of_val(&*self.workers)) + self.workers.iter().map(calls).sum::<usize>()
     }
 
     /// A count over all workers.

@@ -12,7 +12,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::db::entry::size_class;
 use crate::glob;
+
+/// What a channel's places in the map and in a listener's own list take, about.
+const CHANNEL_BYTES: usize = 190;
 
 /// Who listens to what, in one engine.
 #[derive(Debug, Default)]
@@ -113,6 +117,11 @@ impl Inbox {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    /// Bytes that wait. A message for many is counted for each.
+    pub(crate) fn bytes(&self) -> usize {
+        if self.is_full() { self.queue.lock().bytes } else { 0 }
+    }
+
     /// Takes what waits.
     pub(crate) fn take(&self) -> VecDeque<Message> {
         let mut queue = self.queue.lock();
@@ -193,6 +202,18 @@ impl PubSub {
     /// How many listen to a channel by its name.
     pub(crate) fn listeners(&self, channel: &[u8]) -> usize {
         self.channels.pin().get(channel).map_or(0, |found| found.listeners.lock().inboxes.len())
+    }
+
+    /// Heap bytes of names and of who listens to them, about.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let channel = |name: &Bytes, listeners: usize| {
+            size_class(name.len()) + size_class(size_of::<Channel>()) + CHANNEL_BYTES + 8 * listeners
+        };
+        let map = self.channels.pin();
+        let channels: usize = map.iter().map(|(name, it)| channel(name, it.listeners.lock().inboxes.capacity())).sum();
+        let patterns: usize =
+            self.patterns.lock().iter().map(|(name, inboxes)| channel(name, inboxes.capacity())).sum();
+        (channels + patterns) as u64
     }
 
     /// The channels that someone listens to by name.

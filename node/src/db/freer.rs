@@ -3,14 +3,56 @@
 //! Dropping a list of a million elements takes milliseconds. What is large is kept until the locks are given back, and
 //! then dropped by a thread of its own.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
 
 use super::entry::Entry;
 use super::table::Cleared;
 
 /// Blocks and collections from this many bytes on are freed elsewhere.
 const LARGE_BYTES_MIN: usize = 64 << 10;
+
+/// What one engine has given to the freeing thread.
+#[derive(Debug, Default)]
+pub(crate) struct Freeing {
+    bytes: AtomicU64,
+    values: AtomicU64,
+    freed: AtomicU64,
+}
+
+impl Freeing {
+    /// Bytes not freed yet.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Values not freed yet; a cleared table counts its entries.
+    pub(crate) fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
+    }
+
+    /// Values freed so far.
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+}
+
+/// What is on its way to the freeing thread, and whose it was.
+struct Load {
+    garbage: Garbage,
+    freeing: Arc<Freeing>,
+}
+
+impl Load {
+    fn drop_all(self) {
+        let (bytes, values) = self.garbage.weigh();
+        drop(self.garbage);
+        self.freeing.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.freeing.values.fetch_sub(values, Ordering::Relaxed);
+        self.freeing.freed.fetch_add(values, Ordering::Relaxed);
+    }
+}
 
 /// What is to be dropped after the locks are.
 #[derive(Default)]
@@ -38,19 +80,33 @@ impl Garbage {
         self.entries.is_empty() && self.tables.is_empty()
     }
 
+    fn weigh(&self) -> (u64, u64) {
+        let bytes = self.entries.iter().map(Entry::heap_bytes).chain(self.tables.iter().map(Cleared::heap_bytes));
+        let values = self.entries.len() + self.tables.iter().map(Cleared::len).sum::<usize>();
+        (bytes.sum::<usize>() as u64, values as u64)
+    }
+
     /// Hands everything to the freeing thread. The caller holds no lock.
     #[cold]
-    pub(crate) fn free(&mut self) {
-        static FREER: OnceLock<Option<Sender<Garbage>>> = OnceLock::new();
+    pub(crate) fn free(&mut self, freeing: &Arc<Freeing>) {
+        static FREER: OnceLock<Option<Sender<Load>>> = OnceLock::new();
         let freer = FREER.get_or_init(|| {
-            let (sender, receiver) = mpsc::channel::<Garbage>();
+            let (sender, receiver) = mpsc::channel::<Load>();
             let thread = std::thread::Builder::new().name("larder-free".to_owned());
-            thread.spawn(move || receiver.into_iter().for_each(drop)).ok().map(|_| sender)
+            thread.spawn(move || receiver.into_iter().for_each(Load::drop_all)).ok().map(|_| sender)
         });
-        let garbage = std::mem::take(self);
-        // Without the thread it is dropped here, which is only slower.
-        if let Some(freer) = freer {
-            drop(freer.send(garbage));
+        let load = Load { garbage: std::mem::take(self), freeing: freeing.clone() };
+        let (bytes, values) = load.garbage.weigh();
+        freeing.bytes.fetch_add(bytes, Ordering::Relaxed);
+        freeing.values.fetch_add(values, Ordering::Relaxed);
+        match freer {
+            Some(freer) => {
+                if let Err(unsent) = freer.send(load) {
+                    unsent.0.drop_all();
+                }
+            }
+            // Without the thread it is dropped here, which is only slower.
+            None => load.drop_all(),
         }
     }
 }

@@ -93,7 +93,7 @@ impl<'e> Keyspace<'e> {
         }
         self.held = Held::None;
         if !self.garbage.is_empty() {
-            self.garbage.free();
+            self.garbage.free(&self.db.freeing);
         }
     }
 
@@ -170,17 +170,23 @@ impl<'e> Keyspace<'e> {
         let (cells, place) = (self.cells, self.place());
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         let before = Weight::of(shard);
-        match shard.table.find_mut(key.hash, key.bytes) {
+        let old = match shard.table.find_mut(key.hash, key.bytes) {
             Some(mut entry) => {
                 if entry.entry().is_due(self.now_ms) {
                     cells.add(Count::Expired, 1);
                 }
-                entry.set_string(value, expire_at_ms);
+                entry.exchange_string(value, expire_at_ms)
             }
-            None => shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms)),
-        }
+            None => {
+                shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms));
+                None
+            }
+        };
         before.settle(shard, cells, place);
         self.changed(key, Change::Value);
+        if let Some(old) = old {
+            self.garbage.entry(old);
+        }
     }
 
     /// As [`Keyspace::find`], counted as a read of data.
@@ -386,7 +392,9 @@ impl<'e> Keyspace<'e> {
 
     #[cold]
     fn expire(&mut self, key: Key<'_>) {
-        self.remove(key);
+        if let Some(dead) = self.remove(key) {
+            self.garbage.entry(dead);
+        }
         self.note_expired(key.bytes, key.hash);
     }
 
@@ -426,8 +434,9 @@ impl<'e> Keyspace<'e> {
         let mut dead = Vec::new();
         let swept = shard.table.sweep_due(self.now_ms, budget, &mut |entry| dead.push(entry));
         before.settle(shard, self.cells, place);
-        for entry in &dead {
+        for entry in dead {
             self.note_expired(entry.key(), self.db.hash(entry.key()));
+            self.garbage.entry(entry);
         }
         for (_, bytes) in std::mem::take(&mut self.ready) {
             self.tell_gone(self.key(&bytes));

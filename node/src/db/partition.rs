@@ -17,7 +17,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::entry::Growth;
+use super::entry::{Growth, size_class};
+use super::freer::Freeing;
 use super::table::{KeyHash, Table};
 use crate::waiters::Waiters;
 
@@ -41,6 +42,8 @@ pub(crate) struct Db {
     gate: Mutex<()>,
     /// How keys are hashed, and what collections need to grow.
     pub(crate) growth: Growth,
+    /// What was taken out and is not freed yet.
+    pub(crate) freeing: Arc<Freeing>,
 }
 
 /// How many keys a database holds, those that are due included.
@@ -128,6 +131,7 @@ impl Db {
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
             growth: Growth::new(key_hash),
+            freeing: Arc::default(),
         }
     }
 
@@ -155,6 +159,11 @@ impl Db {
     /// What is kept of a database's size; nothing of the first's.
     pub(crate) fn tally(&self, database: u8) -> Option<&Tally> {
         self.tallies.get(usize::from(database)).filter(|_| database > 0)
+    }
+
+    /// Heap bytes of the partitions without what is in them.
+    pub(crate) fn startup_bytes(&self) -> usize {
+        size_class(size_of_val(&*self.partitions))
     }
 
     /// One partition; the caller holds none.

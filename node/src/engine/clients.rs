@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::pubsub::Inbox;
 use crate::session::Library;
 use crate::time::Now;
 
@@ -35,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) who: Mutex<Who>,
     pub(crate) calls: Calls,
     pub(crate) state: State,
+    /// Where messages for it wait; none for what is no connection.
+    pub(crate) inbox: OnceLock<Arc<Inbox>>,
 }
 
 /// What a client is called and acts as.
@@ -56,6 +59,8 @@ pub(crate) struct State {
     /// Commands queued in MULTI; -1 outside.
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
+    /// Bytes of requests and replies that its connection holds between two turns.
+    pub(crate) buffer_bytes: AtomicU64,
     pub(crate) protocol: AtomicU8,
     pub(crate) database: AtomicU8,
     /// [`State::BLOCKED`] and the like.
@@ -91,10 +96,12 @@ impl Record {
                 patterns: AtomicU32::new(0),
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
+                buffer_bytes: AtomicU64::new(0),
                 protocol: AtomicU8::new(2),
                 database: AtomicU8::new(0),
                 flags: AtomicU8::new(0),
             },
+            inbox: OnceLock::new(),
         }
     }
 
@@ -175,6 +182,11 @@ impl Clients {
     /// may still have to close it.
     pub(crate) fn all(&self) -> Vec<Arc<Record>> {
         self.records.lock().values().filter(|record| !record.calls.has(Calls::CLOSE)).cloned().collect()
+    }
+
+    /// The sum of something over everyone, those called to end included.
+    pub(crate) fn sum(&self, of: impl Fn(&Record) -> u64) -> u64 {
+        self.records.lock().values().map(|record| of(record)).sum()
     }
 
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Record>> {

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use super::cx::Cx;
+use super::memory::Usage;
 use crate::metrics::{Count, Gauge};
 
 type Section = fn(&Cx<'_>, &mut String);
@@ -109,48 +110,47 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn memory(cx: &Cx<'_>, text: &mut String) {
-    let used = cx.engine.metrics.gauge(Gauge::UsedBytes);
+    let usage = cx.engine.usage();
+    let used = usage.total();
     let (resident, peak) = (machine::resident_bytes(), cx.engine.samples.peak_bytes(used));
     let percent = |part: u64, whole: u64| format!("{:.2}%", ratio(part, whole) * 100.0);
     put_bytes(text, "used_memory", used);
     put_bytes(text, "used_memory_rss", resident);
     put_bytes(text, "used_memory_peak", peak);
     put(text, "used_memory_peak_perc", percent(used, peak));
-    // Keys, values and tables are what is counted: nothing of it is overhead in redis' sense.
-    put_all(text, &["used_memory_overhead", "used_memory_startup"], "0");
-    put(text, "used_memory_dataset", used);
-    put(text, "used_memory_dataset_perc", percent(used, used));
+    // Redis counts its tables as overhead; here they are one with the keys.
+    put(text, "used_memory_overhead", usage.overhead());
+    put(text, "used_memory_startup", usage.startup);
+    put(text, "used_memory_dataset", usage.data);
+    put(text, "used_memory_dataset_perc", percent(usage.data, used - usage.startup));
     put(text, "allocator_allocated", used);
     put_all(text, &["allocator_active", "allocator_resident"], &resident.to_string());
     put_bytes(text, "total_system_memory", machine::total_bytes());
-    scripts(text);
+    scripts(cx, &usage, text);
     put_bytes(text, "maxmemory", cx.engine.config.maxmemory_bytes);
     put(text, "maxmemory_policy", "noeviction");
     fragmentation(text, used, resident);
-    let uncounted = [
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_clients_slaves",
-        "mem_clients_normal",
-        "mem_cluster_links",
-        "mem_aof_buffer",
-    ];
-    put_all(text, &uncounted, "0");
+    put(text, "mem_not_counted_for_evict", usage.freeing);
+    put(text, "mem_replication_backlog", usage.log);
+    put_all(text, &["mem_total_replication_buffers", "mem_clients_slaves"], "0");
+    put(text, "mem_clients_normal", usage.clients);
+    put_all(text, &["mem_cluster_links", "mem_aof_buffer"], "0");
     put(text, "mem_allocator", if cfg!(debug_assertions) { "system" } else { "mimalloc" });
-    put_all(text, &["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"], "0");
+    put(text, "active_defrag_running", 0);
+    put(text, "lazyfree_pending_objects", cx.engine.db.freeing.values());
+    put(text, "lazyfreed_objects", cx.engine.db.freeing.freed());
 }
 
-fn scripts(text: &mut String) {
-    put_all(text, &["used_memory_lua", "used_memory_vm_eval"], "0");
-    put(text, "used_memory_lua_human", human(0));
-    let counts = ["number_of_cached_scripts", "number_of_functions", "number_of_libraries"];
-    put(text, "used_memory_scripts_eval", 0);
-    put_all(text, &counts, "0");
+fn scripts(cx: &Cx<'_>, usage: &Usage, text: &mut String) {
+    put_all(text, &["used_memory_lua", "used_memory_vm_eval"], &usage.lua.to_string());
+    put(text, "used_memory_lua_human", human(usage.lua));
+    put(text, "used_memory_scripts_eval", usage.scripts);
+    put(text, "number_of_cached_scripts", cx.engine.scripts.kept());
+    put_all(text, &["number_of_functions", "number_of_libraries"], "0");
     put(text, "used_memory_vm_functions", 0);
-    put_bytes(text, "used_memory_vm_total", 0);
+    put_bytes(text, "used_memory_vm_total", usage.lua);
     put(text, "used_memory_functions", 0);
-    put_bytes(text, "used_memory_scripts", 0);
+    put_bytes(text, "used_memory_scripts", usage.scripts);
 }
 
 fn fragmentation(text: &mut String, used: u64, resident: u64) {

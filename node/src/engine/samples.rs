@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::metrics::{Count, Gauge};
+use crate::metrics::Count;
 use crate::time::Now;
 
 /// Looks kept: with one in 100 ms, what is shown is the mean of 1.5 s. Redis keeps as many.
@@ -53,7 +53,9 @@ impl Engine {
             bytes_out: metrics.count(Count::BytesOut),
         };
         self.samples.look(now.mono_us, totals);
-        self.samples.peak_bytes(metrics.gauge(Gauge::UsedBytes));
+        if let Some(used) = self.sum_rest(now) {
+            self.samples.peak_bytes(used);
+        }
     }
 }
 

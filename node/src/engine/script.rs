@@ -22,6 +22,7 @@ use super::Engine;
 use super::cx::Cx;
 use super::road::{Partitions, Unjudged, act, admissible, judge};
 use crate::commands::{self, Call, Flags};
+use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
 
@@ -86,6 +87,20 @@ impl Scripts {
     pub(crate) fn find(&self, who: &Arc<str>, sha: &[u8]) -> Option<Arc<[u8]>> {
         let sha = Sha::try_from(sha.to_ascii_lowercase()).ok()?;
         self.kept.lock().bodies.get(&(who.clone(), sha)).cloned()
+    }
+
+    /// Bytes of the scripts' texts and their places.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        // A count of references is before each.
+        let counted = |bytes: usize| size_class(bytes + 16);
+        let kept = self.kept.lock();
+        let texts: usize = kept.bodies.iter().map(|((who, _), body)| counted(who.len()) + counted(body.len())).sum();
+        (texts + kept.bodies.capacity() * size_of::<((Arc<str>, Sha), Arc<[u8]>)>()) as u64
+    }
+
+    /// How many are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.lock().bodies.len()
     }
 
     pub(crate) fn forget_all(&self) {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::commands::{self, Flags, Spec};
+use crate::db::entry::size_class;
 use crate::resp::{self, Args, Parsed, Resume};
 use crate::session::Session;
 use crate::time::Now;
@@ -180,6 +181,13 @@ impl Slow {
 
     pub(crate) fn len(&self) -> usize {
         self.log.lock().entries.len()
+    }
+
+    /// Heap bytes of the entries, about.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let word = |word: &Vec<u8>| size_of::<Vec<u8>>() + size_class(word.capacity());
+        let entry = |entry: &Entry| size_of::<Entry>() + 64 + entry.words.iter().map(word).sum::<usize>();
+        self.log.lock().entries.iter().map(entry).sum::<usize>() as u64
     }
 
     /// Forgets all entries; numbers go on.

@@ -1,6 +1,7 @@
 //! What a connection drives: an engine's session, or the echo.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::engine::{Calls, Engine, Next, Progress};
 use crate::metrics::Count;
@@ -37,6 +38,9 @@ pub(crate) trait Client {
 
     /// Counts bytes read and written.
     fn count(&self, read: usize, written: usize);
+
+    /// Takes note of how many bytes its connection holds for it now.
+    fn holds(&self, bytes: usize);
 }
 
 /// A session and its engine.
@@ -95,5 +99,9 @@ impl Client for SessionClient {
             cells.add(Count::Writes, 1);
             cells.add(Count::BytesOut, written as u64);
         }
+    }
+
+    fn holds(&self, bytes: usize) {
+        self.session.record.state.buffer_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Connection<C> {
     input: Vec<u8>,
     at: usize,
     unsent: Unsent,
+    /// Bytes of both, as the client was told last.
+    weight: usize,
     /// The inbox rang, and what it holds has not been delivered.
     rung: bool,
     /// The client's calls know this task.
@@ -112,6 +114,7 @@ impl<C: Client> Connection<C> {
             input,
             at: 0,
             unsent: Unsent::default(),
+            weight: 0,
             rung: false,
             is_registered: false,
         }
@@ -184,6 +187,7 @@ impl<C: Client> Connection<C> {
             self.keep(own, &scratch.input[..fresh], consumed);
             self.client.count(fresh, scratch.out.len());
             self.write(&mut scratch.out)?;
+            self.weigh();
             Ok(next)
         })
     }
@@ -205,6 +209,16 @@ impl<C: Client> Connection<C> {
             }
         }
         self.input = own;
+    }
+
+    /// Tells the client what it makes us hold, where that changed.
+    #[inline]
+    fn weigh(&mut self) {
+        let bytes = self.input.capacity() + self.unsent.bytes();
+        if bytes != self.weight {
+            self.weight = bytes;
+            self.client.holds(bytes);
+        }
     }
 
     /// Writes `out` if nothing waits before it, and keeps what the socket does not take.
@@ -233,6 +247,7 @@ impl<C: Client> Connection<C> {
             let next = self.client.deliver(self.seat.now(), out);
             self.client.count(0, scratch.out.len());
             self.write(&mut scratch.out)?;
+            self.weigh();
             let next = if matches!(next, Next::Read { .. }) && self.at < self.input.len() { Next::Again } else { next };
             Ok(next)
         })
@@ -306,6 +321,7 @@ impl<C: Client> Connection<C> {
         while !self.unsent.is_empty() {
             ready!(self.stream.poll_write_ready(cx))?;
             self.unsent.flush(&self.stream)?;
+            self.weigh();
             // Only whole requests wait for room here; whoever waits for bytes goes on to look for them.
             if matches!(next, Next::Again) && !self.is_over_limit() {
                 return Poll::Ready(Ok(Event::Flushed));
@@ -328,6 +344,7 @@ impl<C: Client> Connection<C> {
         self.make_room(missing);
         let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
         self.client.count(read, 0);
+        self.weigh();
         Poll::Ready(Ok(if read == 0 { self.end_of_input() } else { Event::More }))
     }
 

@@ -76,17 +76,23 @@ impl<'a> Occupied<'a> {
         }
     }
 
-    /// Makes the entry a string of this value, expiry and no attribute: SET. In place when the block allows it.
-    pub fn set_string(&mut self, value: &[u8], expire_at_ms: Option<u64>) {
+    /// Makes the entry a string of this value, expiry and no attribute: SET. In place when the block allows it, else the
+    /// old entry is answered, to be dropped where there is time for it.
+    pub fn exchange_string(&mut self, value: &[u8], expire_at_ms: Option<u64>) -> Option<Entry> {
         let now = self.entry().expire_at_ms();
         if now.is_some() == expire_at_ms.is_some() && self.overwrite(value) {
             if now != expire_at_ms {
                 self.set_expiry(expire_at_ms);
             }
-            return;
+            return None;
         }
         let entry = Entry::string(self.entry().key(), value, expire_at_ms);
-        drop(self.replace(entry));
+        Some(self.replace(entry))
+    }
+
+    /// As [`Occupied::exchange_string`]; the old entry is dropped here.
+    pub fn set_string(&mut self, value: &[u8], expire_at_ms: Option<u64>) {
+        drop(self.exchange_string(value, expire_at_ms));
     }
 
     /// See [`Entry::set_int`].

@@ -58,6 +58,8 @@ struct State {
     runner: Function,
     compiled: HashMap<Sha, Function>,
     watch: Rc<Watch>,
+    /// Bytes of it that engines know of: a state serves all engines of its thread.
+    counted: usize,
 }
 
 thread_local! {
@@ -72,7 +74,13 @@ pub(super) fn run(script: &mut Script<'_, '_>, body: &[u8], keys: Args<'_>, argv
             *state = Some(State::new().map_err(|error| format!("ERR no Lua state can be made: {error}"))?);
         }
         match state.as_mut() {
-            Some(state) => state.run(script, body, keys, argv),
+            Some(state) => {
+                let before = state.counted;
+                let answered = state.run(script, body, keys, argv);
+                state.counted = state.lua.used_memory();
+                script.engine().lua_grew(state.counted as i64 - before as i64);
+                answered
+            }
             None => Err("ERR no Lua state can be made".to_owned()),
         }
     })
@@ -95,7 +103,7 @@ impl State {
         let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude").set_mode(ChunkMode::Text);
         watch.left.set(u64::MAX);
         let runner = prelude.call::<Function>(host.clone())?;
-        Ok(State { lua, host, runner, compiled: HashMap::new(), watch })
+        Ok(State { lua, host, runner, compiled: HashMap::new(), watch, counted: 0 })
     }
 
     fn run(
