@@ -183,8 +183,9 @@ impl Engine {
             return Err(NotAdmitted::Network);
         }
         let identity = self.anonymous(peer.source.clone(), now);
-        let kind = Kind::Connection { address: peer.address, local: peer.local };
-        let session = self.session(kind, peer.source, identity, worker, now);
+        let mut session = self.session(Kind::Connection, peer.source, identity, worker);
+        let user = session.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
+        session.record = Arc::new(Record::new(session.id, Some((peer.address, peer.local)), user, now));
         session::count_opened(self, worker);
         self.clients.entered(&session.record);
         Ok(session)
@@ -198,10 +199,10 @@ impl Engine {
     }
 
     /// A session for one HTTP call of an admitted caller, run on `worker`.
-    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, now: Now) -> Session {
+    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, _: Now) -> Session {
         let source = inside.source().clone();
         let identity = Some(self.identify(inside));
-        self.session(Kind::Detached, source, identity, worker, now)
+        self.session(Kind::Detached, source, identity, worker)
     }
 
     /// Compiles what an admitted caller may do, by the newest snapshot.
@@ -211,27 +212,13 @@ impl Engine {
         Identity { inside, grant, epoch }
     }
 
-    fn session(
-        self: &Arc<Self>,
-        kind: Kind,
-        source: Source,
-        identity: Option<Identity>,
-        worker: usize,
-        now: Now,
-    ) -> Session {
+    fn session(self: &Arc<Self>, kind: Kind, source: Source, identity: Option<Identity>, worker: usize) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let record = match kind {
-            Kind::Connection { address, local } => {
-                let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
-                Arc::new(Record::new(id, Some((address, local)), user, now))
-            }
-            _ => self.clients.nobody(),
-        };
         Session {
             engine: self.clone(),
             worker,
             id,
-            record,
+            record: self.clients.nobody(),
             kind,
             source,
             identity,
