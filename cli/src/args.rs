@@ -97,15 +97,25 @@ pub(crate) struct Http {
     /// Listen here for AWS-shaped APIs (not built yet) and the pages of /_larder/ [default of up: 127.0.0.1:4566]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) aws: Option<String>,
-    /// Serve HTTPS with this certificate chain, PEM
+    #[command(flatten)]
+    pub(crate) tls: Tls,
+}
+
+/// What every server with TLS takes.
+#[derive(Debug, Args)]
+pub(crate) struct Tls {
+    /// Speak TLS with this certificate chain, PEM: HTTPS, and RESP with clients that begin with a handshake
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Serve HTTPS with a certificate for localhost made at the start
+    /// Speak TLS with a certificate for localhost made at the start
     #[arg(long, conflicts_with = "tls_cert")]
     pub(crate) tls_generated: bool,
+    /// The authorities whose certificates RESP clients may show, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +127,9 @@ pub(crate) struct Up {
     /// Listen here for the Redis protocol of the cache `default` [default: 127.0.0.1:6379]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) resp: Option<String>,
+    /// Listen for it at this Unix socket too
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix_socket: Option<String>,
     /// Not built yet
     #[arg(long, hide = true)]
     pub(crate) memcached: Option<String>,
@@ -143,6 +156,11 @@ pub(crate) struct Node {
     /// Listen here for the Redis protocol [default: 127.0.0.1:6379]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Option<String>,
+    /// Listen at this Unix socket too
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix_socket: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     /// The cache to serve, when the configuration has several
     #[arg(long, value_name = "NAME")]
     pub(crate) cache: Option<String>,

@@ -6,7 +6,7 @@ use larder_cloud::config::{self, Given, Loaded, Mistakes, Mode, Override, Source
 use larder_cloud::{Run, StartError, World};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{Check, Gateway, Http, Node, Serve, Up};
+use crate::args::{Check, Gateway, Http, Node, Serve, Tls, Up};
 use crate::banner::{self, Kind};
 use crate::outcome::{Failure, say};
 
@@ -14,8 +14,11 @@ use crate::outcome::{Failure, say};
 pub(crate) fn up(flags: &Up) -> Result<(), Failure> {
     not_built("--memcached", flags.memcached.is_some())?;
     not_built("--node-ports", flags.node_ports.is_some())?;
-    let recipe =
-        Recipe { resp: flags.resp.clone().map(|address| (address, "--resp")), ..Recipe::new(Mode::Up, &flags.serve) };
+    let recipe = Recipe {
+        resp: flags.resp.clone().map(|address| (address, "--resp")),
+        unix_socket: unix_socket(&flags.unix_socket),
+        ..Recipe::new(Mode::Up, &flags.serve)
+    };
     recipe.with_http(&flags.http).serve(&flags.serve, Kind::Up)
 }
 
@@ -39,6 +42,8 @@ pub(crate) fn node(flags: &Node) -> Result<(), Failure> {
     let listen = flags.listen.clone().map(|address| (address, "--listen"));
     let mut recipe = Recipe::new(Mode::Node(flags.cache.clone()), &flags.serve);
     recipe.resp = listen;
+    recipe.unix_socket = unix_socket(&flags.unix_socket);
+    recipe.set_tls(&flags.tls);
     recipe.anonymous = flags.anonymous;
     recipe.serve(&flags.serve, if flags.echo { Kind::NodeEcho } else { Kind::Node })
 }
@@ -56,6 +61,10 @@ pub(crate) fn load_for_questions(file: &Path) -> Result<Loaded, Failure> {
     Recipe { file: Some(file.to_owned()), ..Recipe::of(Mode::Check) }.load()
 }
 
+fn unix_socket(path: &Option<String>) -> Option<(String, &'static str)> {
+    path.clone().map(|path| (path, "--unix-socket"))
+}
+
 fn not_built(flag: &str, given: bool) -> Result<(), Failure> {
     if given { Err(Failure::Usage(format!("{flag} is not built yet (docs/fidelity.md)"))) } else { Ok(()) }
 }
@@ -66,12 +75,13 @@ struct Recipe {
     file: Option<PathBuf>,
     flags: Vec<Override>,
     resp: Option<(String, &'static str)>,
+    unix_socket: Option<(String, &'static str)>,
     anonymous: bool,
 }
 
 impl Recipe {
     fn of(mode: Mode) -> Recipe {
-        Recipe { mode, file: None, flags: Vec::new(), resp: None, anonymous: false }
+        Recipe { mode, file: None, flags: Vec::new(), resp: None, unix_socket: None, anonymous: false }
     }
 
     fn new(mode: Mode, serve: &Serve) -> Recipe {
@@ -85,13 +95,18 @@ impl Recipe {
     }
 
     fn with_http(mut self, http: &Http) -> Recipe {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         self.set("http.listen", "--http", http.http.clone());
         self.set("aws.listen", "--aws", http.aws.clone());
-        self.set("tls.cert", "--tls-cert", path(&http.tls_cert));
-        self.set("tls.key", "--tls-key", path(&http.tls_key));
-        self.set("tls.generated", "--tls-generated", http.tls_generated.then(|| "true".to_owned()));
+        self.set_tls(&http.tls);
         self
+    }
+
+    fn set_tls(&mut self, tls: &Tls) {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        self.set("tls.cert", "--tls-cert", path(&tls.tls_cert));
+        self.set("tls.key", "--tls-key", path(&tls.tls_key));
+        self.set("tls.generated", "--tls-generated", tls.tls_generated.then(|| "true".to_owned()));
+        self.set("tls.client_ca", "--tls-client-ca", path(&tls.tls_client_ca));
     }
 
     fn set(&mut self, path: &'static str, flag: &str, text: Option<String>) {
@@ -112,6 +127,7 @@ impl Recipe {
                 .collect(),
             flags: self.flags.clone(),
             resp: self.resp.clone(),
+            unix_socket: self.unix_socket.clone(),
             anonymous: self.anonymous,
         };
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));

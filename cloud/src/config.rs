@@ -12,7 +12,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-pub use checked::{Backend, CacheConfig, Config, Log};
+pub use checked::{Backend, CacheConfig, Config, Door, Log};
 pub use pages::{reference, sample};
 pub use tree::{Override, Sources};
 
@@ -46,6 +46,8 @@ pub struct Given<'a> {
     pub flags: Vec<Override>,
     /// A RESP address for the cache `default` (`--resp`) or for the node's cache (`--listen`), and the flag.
     pub resp: Option<(String, &'static str)>,
+    /// A Unix socket for the same cache, and the flag.
+    pub unix_socket: Option<(String, &'static str)>,
     /// Whether a node started without a file takes anonymous callers.
     pub anonymous: bool,
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use larder_gateway::config::{Http, TlsSource};
+use larder_gateway::config::{Http, TlsConfig};
 use larder_gateway::tls::TlsError;
 use larder_gateway::{Gateway, Routes, Tls};
 use larder_iam_policies::access::LiveAccess;
@@ -65,7 +65,7 @@ struct Started {
     http: Http,
     aws: Option<SocketAddr>,
     admin: SocketAddr,
-    tls: Option<TlsSource>,
+    tls: Option<TlsConfig>,
     node: ConnectionLimits,
 }
 
@@ -151,11 +151,13 @@ impl World {
         };
         let access = Arc::new(LiveAccess::new(access));
         let tls = match (&started.tls, run) {
-            (Some(source), Run::Everything | Run::HttpEcho) => Some(Tls::load(source)?),
-            _ => None,
+            (_, Run::RespEcho) => None,
+            (source, _) => source.as_ref().map(Tls::load).transpose()?,
         };
         let (caches, resp_echo) = match run {
-            Run::Everything | Run::Node => (open_caches(caches, &access, workers, &started, run).await?, None),
+            Run::Everything | Run::Node => {
+                (open_caches(caches, &access, workers, &started, tls.as_ref(), run).await?, None)
+            }
             Run::HttpEcho => (Vec::new(), None),
             Run::RespEcho => (Vec::new(), Some(open_resp_echo(&caches, workers, &started).await?)),
         };
@@ -255,12 +257,13 @@ async fn open_caches(
     access: &Arc<LiveAccess>,
     workers: &Workers,
     started: &Started,
+    tls: Option<&Tls>,
     run: Run,
 ) -> Result<Vec<Cache>, StartError> {
     let mut caches = Vec::with_capacity(configs.len());
     for config in configs {
         let mut cache = Cache::open(config, access, workers);
-        cache.listen(started.node, workers, run).await?;
+        cache.listen(started.node, workers, tls, run).await?;
         caches.push(cache);
     }
     Ok(caches)
@@ -273,7 +276,7 @@ async fn open_resp_echo(
 ) -> Result<server::Listening, StartError> {
     let address = caches.first().and_then(CacheConfig::listen);
     let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 6379)));
-    let listener = Listener { address, moved_by: "--listen".to_owned(), limits: started.node };
+    let listener = Listener::plain(address, "--listen", started.node);
     server::listen_echo(&listener, workers).await.map_err(|error| StartError::Mistake(error.to_string()))
 }
 
@@ -311,7 +314,7 @@ impl Shared {
                 Some(cache) => cache.change(config, &self.access, &self.workers, left),
                 None => Cache::open(config, &self.access, &self.workers),
             };
-            if let Err(error) = cache.listen(self.limits, &self.workers, self.run).await {
+            if let Err(error) = cache.listen(self.limits, &self.workers, self.tls.as_ref(), self.run).await {
                 left.push(error.to_string());
             }
             new.push(cache);

@@ -102,6 +102,10 @@ pub struct RawTls {
     pub key: Option<String>,
     /// Make a development certificate for localhost at each start.
     pub generated: bool,
+    /// PEM file with the authorities whose certificates clients of RESP may show.
+    pub client_ca: Option<String>,
+    /// Whether clients of RESP have to show one.
+    pub client_required: bool,
 }
 
 /// `[[cache]].remote` as written.
@@ -226,6 +230,31 @@ pub enum SourceFrom {
         /// Networks of proxies that may be believed.
         trusted: Vec<IpNet>,
     },
+}
+
+/// `[tls]`, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The listeners' certificate.
+    pub certificate: TlsSource,
+    /// What clients of RESP have to show, if anything.
+    pub clients: Option<ClientCertificates>,
+}
+
+impl From<TlsSource> for TlsConfig {
+    /// Clients show nothing.
+    fn from(certificate: TlsSource) -> Self {
+        Self { certificate, clients: None }
+    }
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file with the authorities they come from.
+    pub ca: PathBuf,
+    /// Whether every client needs one; otherwise those that show none are let in as well.
+    pub required: bool,
 }
 
 /// Where the certificate comes from.
@@ -382,7 +411,19 @@ fn is_origin(text: &str) -> bool {
 
 impl RawTls {
     /// Checks the table; `path` is its name, usually `tls`. Files are read later, by `Tls::load`.
-    pub fn check(&self, path: &str, mistakes: &mut Mistakes) -> Option<TlsSource> {
+    pub fn check(&self, path: &str, mistakes: &mut Mistakes) -> Option<TlsConfig> {
+        let before = mistakes.len();
+        let certificate = self.certificate(path, mistakes);
+        if self.client_required && self.client_ca.is_none() {
+            let what = "needs `client_ca`: the authorities that sign the clients' certificates".to_owned();
+            mistakes.push((format!("{path}.client_required"), what));
+        }
+        let clients =
+            self.client_ca.as_ref().map(|ca| ClientCertificates { ca: ca.into(), required: self.client_required });
+        (mistakes.len() == before).then_some(TlsConfig { certificate: certificate?, clients })
+    }
+
+    fn certificate(&self, path: &str, mistakes: &mut Mistakes) -> Option<TlsSource> {
         match (&self.cert, &self.key, self.generated) {
             (Some(cert), Some(key), false) => Some(TlsSource::Files { cert: cert.into(), key: key.into() }),
             (None, None, true) => Some(TlsSource::Generated),
@@ -527,10 +568,10 @@ mod tests {
     #[test]
     fn tls_is_one_or_the_other() {
         let tls = |cert: Option<&str>, key: Option<&str>, generated| {
-            RawTls { cert: cert.map(str::to_owned), key: key.map(str::to_owned), generated }
+            RawTls { cert: cert.map(str::to_owned), key: key.map(str::to_owned), generated, ..RawTls::default() }
                 .check("tls", &mut Vec::new())
         };
-        assert_eq!(tls(None, None, true), Some(TlsSource::Generated));
+        assert_eq!(tls(None, None, true), Some(TlsSource::Generated.into()));
         assert!(tls(Some("c"), Some("k"), false).is_some());
         for (cert, key, generated) in [(None, None, false), (Some("c"), None, false), (Some("c"), Some("k"), true)] {
             assert_eq!(tls(cert, key, generated), None);

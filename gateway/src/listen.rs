@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_node::proxy;
 use larder_node::workers::{Drain, Phase, Seat, Workers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::{Http, SourceFrom};
 use crate::http::connection::{self, Here, Origin, Server};
 use crate::serve::Gateway;
-use crate::source::{self, PROXY_HEAD_BYTES};
+use crate::source;
 use crate::tls::Tls;
 
 /// How long accept waits after the system refused a socket (no more file descriptors).
@@ -205,13 +206,9 @@ impl Door {
 
     /// Reads the PROXY header; `None` without one.
     async fn read_proxy(&self, stream: &mut TcpStream, origin: &mut Origin) -> Option<()> {
-        let mut head = [0; PROXY_HEAD_BYTES];
-        stream.read_exact(&mut head).await.ok()?;
-        let mut rest = vec![0; source::proxy_length(&head)?];
-        stream.read_exact(&mut rest).await.ok()?;
-        let proxied = source::read_proxy(&head, &rest)?;
+        let proxied = proxy::receive(stream, proxy::Version::V2).await?;
         // A proxy's own health check comes from the proxy.
-        origin.ip = proxied.ip.unwrap_or(origin.ip);
+        origin.ip = proxied.address.map_or(origin.ip, |address| address.ip());
         origin.secure |= proxied.secure;
         origin.vpce = proxied.vpce;
         Some(())

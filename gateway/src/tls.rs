@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::TlsSource;
+use crate::config::{ClientCertificates, TlsConfig, TlsSource};
 
 /// The TLS settings in force. Clones share them.
 #[derive(Clone)]
 pub struct Tls {
-    source: TlsSource,
+    source: TlsConfig,
     live: Arc<ArcSwap<Live>>,
 }
 
@@ -70,7 +73,7 @@ impl Tls {
     ///
     /// # Errors
     /// [`TlsError`] for unreadable files, and for pairs that do not fit.
-    pub fn load(source: &TlsSource) -> Result<Tls, TlsError> {
+    pub fn load(source: &TlsConfig) -> Result<Tls, TlsError> {
         let live = Live::load(source)?;
         Ok(Tls { source: source.clone(), live: Arc::new(ArcSwap::from_pointee(live)) })
     }
@@ -80,7 +83,7 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]; the old certificate then stays in force.
     pub fn reload(&self) -> Result<(), TlsError> {
-        if self.source != TlsSource::Generated {
+        if self.source.certificate != TlsSource::Generated {
             self.live.store(Arc::new(Live::load(&self.source)?));
         }
         Ok(())
@@ -91,7 +94,7 @@ impl Tls {
         self.live.load().http.clone()
     }
 
-    /// Settings without ALPN, for RESP and memcached.
+    /// Settings without ALPN, for RESP and memcached; these may ask clients for certificates.
     pub fn plain(&self) -> Arc<ServerConfig> {
         self.live.load().plain.clone()
     }
@@ -103,24 +106,48 @@ impl Tls {
 }
 
 impl Live {
-    fn load(source: &TlsSource) -> Result<Live, TlsError> {
-        let (chain, key) = match source {
+    fn load(source: &TlsConfig) -> Result<Live, TlsError> {
+        let (chain, key) = match &source.certificate {
             TlsSource::Files { cert, key } => (read_chain(cert)?, read_key(key)?),
             TlsSource::Generated => generate()?,
         };
         let leaf = chain.first().cloned().unwrap_or_else(|| CertificateDer::from(Vec::new()));
-        let mut http = server_config(chain.clone(), key.clone_key())?;
+        let mut http = server_config(chain.clone(), key.clone_key(), None)?;
         http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Live { http: Arc::new(http), plain: Arc::new(server_config(chain, key)?), leaf })
+        Ok(Live { http: Arc::new(http), plain: Arc::new(server_config(chain, key, source.clients.as_ref())?), leaf })
     }
 }
 
-fn server_config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<ServerConfig, TlsError> {
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: Option<&ClientCertificates>,
+) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = match clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(clients) => verifier_of(clients, &provider)?,
+    };
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, key))
         .map_err(TlsError::Pair)
+}
+
+fn verifier_of(
+    clients: &ClientCertificates,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let bad = |cause: String| TlsError::File { path: clients.ca.clone(), holds: "certificate authority", cause };
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(&clients.ca)? {
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    if !clients.required {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|error| bad(error.to_string()))
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -152,12 +179,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn write_pair(folder: &Path) -> TlsSource {
+    fn write_pair(folder: &Path) -> TlsConfig {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         let (cert_path, key_path) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&cert_path, cert.pem()).unwrap();
         std::fs::write(&key_path, signing_key.serialize_pem()).unwrap();
-        TlsSource::Files { cert: cert_path, key: key_path }
+        TlsSource::Files { cert: cert_path, key: key_path }.into()
     }
 
     #[test]
@@ -181,16 +208,16 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (TlsSource::Files { cert, .. }, TlsSource::Files { key, .. }) =
-            (write_pair(one.path()), write_pair(two.path()))
+            (write_pair(one.path()).certificate, write_pair(two.path()).certificate)
         else {
             unreachable!("write_pair answers files")
         };
-        assert!(matches!(Tls::load(&TlsSource::Files { cert, key }), Err(TlsError::Pair(_))));
+        assert!(matches!(Tls::load(&TlsSource::Files { cert, key }.into()), Err(TlsError::Pair(_))));
     }
 
     #[test]
     fn a_generated_certificate_stays() {
-        let tls = Tls::load(&TlsSource::Generated).unwrap();
+        let tls = Tls::load(&TlsSource::Generated.into()).unwrap();
         let leaf = tls.leaf();
         tls.reload().unwrap();
         assert_eq!(tls.leaf(), leaf);

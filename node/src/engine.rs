@@ -186,8 +186,12 @@ impl Engine {
             return Err(NotAdmitted::Network);
         }
         let identity = self.anonymous(peer.source.clone(), now);
-        let kind = Kind::Connection { address: peer.address, local: peer.local };
-        let session = self.session(kind, peer.source, identity, worker, now);
+        let mut session = self.session(Kind::Connection, peer.source, identity, worker);
+        let user = session.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
+        let record = Record::new(session.id, Some((peer.address, peer.local)), user, now);
+        // It is the first and only one.
+        let _ = record.inbox.set(session.inbox.clone());
+        session.record = Arc::new(record);
         session::count_opened(self, worker);
         self.clients.entered(&session.record);
         Ok(session)
@@ -201,10 +205,10 @@ impl Engine {
     }
 
     /// A session for one HTTP call of an admitted caller, run on `worker`.
-    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, now: Now) -> Session {
+    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, _: Now) -> Session {
         let source = inside.source().clone();
         let identity = Some(self.identify(inside));
-        self.session(Kind::Detached, source, identity, worker, now)
+        self.session(Kind::Detached, source, identity, worker)
     }
 
     /// Compiles what an admitted caller may do, by the newest snapshot.
@@ -214,31 +218,14 @@ impl Engine {
         Identity { inside, grant, epoch }
     }
 
-    fn session(
-        self: &Arc<Self>,
-        kind: Kind,
-        source: Source,
-        identity: Option<Identity>,
-        worker: usize,
-        now: Now,
-    ) -> Session {
+    fn session(self: &Arc<Self>, kind: Kind, source: Source, identity: Option<Identity>, worker: usize) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let inbox = Arc::new(Inbox::new(self.config.limits.inbox_bytes_max));
-        let record = match kind {
-            Kind::Connection { address, local } => {
-                let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
-                let record = Record::new(id, Some((address, local)), user, now);
-                // It is the first and only one.
-                let _ = record.inbox.set(inbox.clone());
-                Arc::new(record)
-            }
-            _ => self.clients.nobody(),
-        };
         Session {
             engine: self.clone(),
             worker,
             id,
-            record,
+            record: self.clients.nobody(),
             kind,
             source,
             identity,

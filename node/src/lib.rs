@@ -20,6 +20,7 @@ pub mod log;
 mod long_double;
 pub mod meter;
 pub mod metrics;
+pub mod proxy;
 pub mod pubsub;
 pub mod resp;
 pub mod server;
@@ -39,5 +40,5 @@ pub use engine::{
 };
 pub use error::CommandError;
 pub use meter::{Meters, Paid, Throttled};
-pub use session::{Peer, Session};
+pub use session::{Address, Peer, Session};
 pub use time::Now;

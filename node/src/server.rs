@@ -9,32 +9,42 @@ mod busy;
 mod client;
 pub mod config;
 mod connection;
+mod entry;
 mod sweep;
+mod unix;
 mod unsent;
+mod wire;
 
 pub(crate) use client::Client;
 pub use config::{ConnectionLimits, Listener, RawNode};
+pub use entry::{AddressSource, TlsDoor, TlsMode};
 pub use sweep::sweep;
+pub use unix::UnixPlace;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_iam_policies::access::Source;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
 use crate::echo::Echo;
 use crate::engine::Engine;
-use crate::session::Peer;
+use crate::session::{Address, Peer};
 use crate::workers::{Drain, Guest, Phase, Seat, Workers};
 use client::SessionClient;
 use connection::Connection;
+use entry::{Entered, Origin};
+use unix::UnixSocket;
+use wire::Wire;
 
 const BACKLOG: u32 = 1024;
+/// What a connection is told that finds no room.
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long accepting rests after the system refused a connection its files or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(10);
 
@@ -59,6 +69,11 @@ pub struct ListenerStats {
 }
 
 struct Shared {
+    /// Where it listens.
+    address: SocketAddr,
+    unix: Option<Arc<str>>,
+    source: AddressSource,
+    tls: Option<TlsDoor>,
     front: Front,
     limits: ConnectionLimits,
     workers: Workers,
@@ -78,14 +93,31 @@ enum Front {
 /// Why a listener could not be opened.
 #[derive(Debug)]
 pub struct ListenError {
-    address: SocketAddr,
+    place: Place,
     moved_by: String,
     cause: io::Error,
 }
 
+#[derive(Debug)]
+enum Place {
+    Net(SocketAddr),
+    Unix(std::path::PathBuf),
+}
+
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, moved_by, cause } = self;
+        let Self { place, moved_by, cause } = self;
+        let address = match place {
+            Place::Net(address) => address,
+            Place::Unix(path) if cause.kind() == io::ErrorKind::AddrInUse => {
+                return write!(
+                    f,
+                    "the Unix socket {} is in use by another process: choose another path",
+                    path.display()
+                );
+            }
+            Place::Unix(path) => return write!(f, "cannot make the Unix socket {}: {cause}", path.display()),
+        };
         match cause.kind() {
             io::ErrorKind::AddrInUse => {
                 write!(
@@ -119,13 +151,23 @@ pub async fn listen_echo(listener: &Listener, workers: &Workers) -> Result<Liste
 }
 
 fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listening, ListenError> {
-    let refused = |cause| ListenError { address: listener.address, moved_by: listener.moved_by.clone(), cause };
+    let refused_at = |place, cause| ListenError { place, moved_by: listener.moved_by.clone(), cause };
+    let refused = |cause| refused_at(Place::Net(listener.address), cause);
     let socket = bind(listener.address).map_err(refused)?;
     let address = socket.local_addr().map_err(refused)?;
+    let unix = listener
+        .unix
+        .as_ref()
+        .map(|place| UnixSocket::bind(place).map_err(|cause| refused_at(Place::Unix(place.path.clone()), cause)));
+    let unix = unix.transpose()?;
     if let Front::Engine(engine) = &front {
-        engine.doors.opened(listener.limits);
+        engine.doors.opened(listener);
     }
     let shared = Arc::new(Shared {
+        address,
+        unix: listener.unix.as_ref().map(|place| place.path.to_string_lossy().into()),
+        source: listener.source,
+        tls: listener.tls.clone(),
         front,
         limits: listener.limits,
         workers: workers.clone(),
@@ -134,7 +176,7 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
         turned_away: AtomicU64::new(0),
         busy: AtomicU64::new(0),
     });
-    let accepting = tokio::spawn(accept(socket, shared.clone()));
+    let accepting = tokio::spawn(accept(socket, unix, shared.clone()));
     Ok(Listening { address, shared, accepting })
 }
 
@@ -168,6 +210,12 @@ impl Listening {
         !self.accepting.is_finished()
     }
 
+    /// Takes no more connections; the address is free afterwards. The open ones go on.
+    pub async fn shut(&mut self) {
+        self.accepting.abort();
+        drop((&mut self.accepting).await);
+    }
+
     /// Takes no more connections, lets the open ones finish what they have been sent for `timeout`, then cuts them.
     /// Answers how many were cut.
     pub async fn drain(self, timeout: Duration) -> usize {
@@ -177,14 +225,19 @@ impl Listening {
     }
 }
 
-async fn accept(socket: TcpListener, shared: Arc<Shared>) {
+async fn accept(socket: TcpListener, unix: Option<UnixSocket>, shared: Arc<Shared>) {
+    let by_unix = async || match &unix {
+        Some(unix) => unix.listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    };
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.accept() => accepted.map(|(stream, address)| shared.take(stream, address)),
+            accepted = by_unix() => accepted.map(|stream| shared.take_local(stream)),
             () = shared.drain.reached(Phase::Draining) => return,
         };
         match accepted {
-            Ok((stream, address)) => shared.take(stream, address),
+            Ok(()) => {}
             Err(error) if is_one_connections_fault(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; trying again shortly");
@@ -200,31 +253,45 @@ fn is_one_connections_fault(error: &io::Error) -> bool {
 }
 
 impl Shared {
-    /// The first stage of the road, at accept: network, then room, then a worker.
-    fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+    /// The first stage of the road, at accept: network, then room, then a worker. Who comes through a proxy is known only
+    /// once that has said so.
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
-        if !self.admits(address.ip().to_canonical(), local.port()) {
+        if self.source == AddressSource::Peer && !self.admits(peer.ip().to_canonical(), local.port()) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         drop(stream.set_nodelay(true));
         self.keep_alive(&stream);
-        let Some(guest) = self.drain.enter(self.connections_max()) else {
+        let Some(guest) = self.enter() else {
+            drop(stream.try_write(TOO_MANY));
+            return;
+        };
+        Arrival { shared: self.clone(), guest, stream: Carrier::Net { stream, peer, local } }.place();
+    }
+
+    /// As [`Shared::take`], by the Unix socket: from this machine.
+    fn take_local(self: &Arc<Self>, stream: UnixStream) {
+        if !self.admits(Ipv4Addr::LOCALHOST.into(), self.address.port()) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let Some(guest) = self.enter() else {
+            drop(stream.try_write(TOO_MANY));
+            return;
+        };
+        Arrival { shared: self.clone(), guest, stream: Carrier::Unix(stream) }.place();
+    }
+
+    fn enter(&self) -> Option<Guest> {
+        let guest = self.drain.enter(self.connections_max());
+        if guest.is_none() {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             if let Front::Engine(engine) = &self.front {
                 engine.doors.turned_away();
             }
-            drop(stream.try_write(b"-ERR max number of clients reached\r\n"));
-            return;
-        };
-        let arrival = Arrival { shared: self.clone(), address, local, guest };
-        match self.workers.choose() {
-            Some(_) => arrival.place(stream, Vec::new()),
-            None => {
-                self.busy.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(arrival.wait(stream));
-            }
         }
+        guest
     }
 
     fn connections_max(&self) -> usize {
@@ -264,31 +331,91 @@ impl Drop for Shared {
 }
 
 /// A connection on its way to a worker.
-struct Arrival {
+struct Arrival<S> {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    local: SocketAddr,
     guest: Guest,
+    stream: S,
 }
 
-impl Arrival {
-    async fn wait(self, stream: TcpStream) {
-        let held = tokio::select! {
-            held = busy::hold(stream, &self.shared.workers) => held,
-            () = self.shared.drain.reached(Phase::Draining) => None,
-        };
-        if let Some((stream, input)) = held {
-            self.place(stream, input);
+/// What a connection came by.
+enum Carrier {
+    Net { stream: TcpStream, peer: SocketAddr, local: SocketAddr },
+    Unix(UnixStream),
+}
+
+/// The same, in no runtime's care.
+enum Parcel {
+    Net { stream: std::net::TcpStream, peer: SocketAddr, local: SocketAddr },
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Carrier {
+    fn pack(self) -> io::Result<Parcel> {
+        Ok(match self {
+            Self::Net { stream, peer, local } => Parcel::Net { stream: stream.into_std()?, peer, local },
+            Self::Unix(stream) => Parcel::Unix(stream.into_std()?),
+        })
+    }
+}
+
+impl Parcel {
+    fn unpack(self) -> io::Result<Carrier> {
+        Ok(match self {
+            Self::Net { stream, peer, local } => Carrier::Net { stream: TcpStream::from_std(stream)?, peer, local },
+            Self::Unix(stream) => Carrier::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl Arrival<Carrier> {
+    fn place(self) {
+        match self.shared.workers.choose() {
+            Some(_) => self.hand_over(Vec::new()),
+            None => {
+                self.shared.busy.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(self.wait());
+            }
         }
     }
 
-    fn place(self, stream: TcpStream, input: Vec<u8>) {
+    async fn wait(self) {
+        let Self { shared, guest, stream } = self;
+        // Who has to say more than requests before a reply waits in silence.
+        let is_plain =
+            shared.source == AddressSource::Peer && shared.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::Off);
+        let held = async {
+            Some(match stream {
+                Carrier::Net { stream, peer, local } if is_plain => {
+                    let (stream, input) = busy::hold(stream, &shared.workers).await?;
+                    (Carrier::Net { stream, peer, local }, input)
+                }
+                Carrier::Unix(stream) => {
+                    let (stream, input) = busy::hold(stream, &shared.workers).await?;
+                    (Carrier::Unix(stream), input)
+                }
+                carrier => {
+                    busy::wait(&shared.workers).await;
+                    (carrier, Vec::new())
+                }
+            })
+        };
+        let held = tokio::select! {
+            held = held => held,
+            () = shared.drain.reached(Phase::Draining) => None,
+        };
+        if let Some((stream, input)) = held {
+            Self { shared, guest, stream }.hand_over(input);
+        }
+    }
+
+    fn hand_over(self, input: Vec<u8>) {
+        let Self { shared, guest, stream } = self;
         // The worker's runtime watches the socket from here on, not this one.
-        let Ok(stream) = stream.into_std() else { return };
-        let workers = self.shared.workers.clone();
+        let Ok(parcel) = stream.pack() else { return };
+        let workers = shared.workers.clone();
         let placed = workers.place(move |seat| async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => self.live(stream, input, seat).await,
+            match parcel.unpack() {
+                Ok(stream) => Arrival { shared, guest, stream }.live(input, seat).await,
                 Err(error) => tracing::warn!(%error, "cannot watch a connection"),
             }
         });
@@ -298,15 +425,65 @@ impl Arrival {
         }
     }
 
-    async fn live(self, stream: TcpStream, input: Vec<u8>, seat: Seat) {
-        let Self { shared, address, local, guest } = self;
-        let limits = shared.limits;
-        match &shared.front {
+    /// The connection's life on its worker.
+    async fn live(self, input: Vec<u8>, seat: Seat) {
+        let Self { shared, guest, stream } = self;
+        match stream {
+            Carrier::Unix(stream) => {
+                let path = shared.unix.clone().unwrap_or_else(|| "".into());
+                let source = Source::new(Ipv4Addr::LOCALHOST.into(), false, shared.address.port());
+                let peer = Peer { source, address: Address::Unix(path.clone()), local: Address::Unix(path) };
+                shared.converse(stream, peer, guest, input, seat).await;
+            }
+            Carrier::Net { stream, peer, local } => {
+                let entered = tokio::select! {
+                    entered = shared.let_in(stream, peer, local.port()) => entered,
+                    () = shared.drain.reached(Phase::Draining) => None,
+                };
+                let Some((entered, origin)) = entered else { return };
+                let is_tls = !matches!(entered, Entered::Plain(_));
+                let mut source = Source::new(origin.address.ip(), origin.secure || is_tls, local.port());
+                source.vpce = origin.vpce;
+                let peer = Peer { source, address: origin.address.into(), local: local.into() };
+                match entered {
+                    Entered::Plain(stream) => shared.converse(stream, peer, guest, input, seat).await,
+                    #[cfg(feature = "tls")]
+                    Entered::Tls(stream) => shared.converse(*stream, peer, guest, input, seat).await,
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// What a TCP connection says before its first request. `None`: it is dropped.
+    async fn let_in(&self, mut stream: TcpStream, peer: SocketAddr, port: u16) -> Option<(Entered, Origin)> {
+        let origin = entry::origin(&mut stream, self.source, peer).await;
+        let origin = origin.filter(|origin| {
+            self.source == AddressSource::Peer || self.admits(origin.address.ip().to_canonical(), port)
+        });
+        let Some(origin) = origin else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        let entered = entry::secure(stream, self.tls.as_ref(), self.idle_timeout_ms());
+        Some((entered.await?, origin))
+    }
+
+    fn idle_timeout_ms(&self) -> u64 {
+        match &self.front {
+            Front::Engine(engine) => engine.doors.idle_timeout_ms(),
+            Front::Echo => self.limits.idle_timeout_ms,
+        }
+    }
+
+    async fn converse(&self, stream: impl Wire, peer: Peer, guest: Guest, input: Vec<u8>, seat: Seat) {
+        let limits = self.limits;
+        match &self.front {
             Front::Echo => Connection::new(stream, Echo::default(), seat, limits, guest, input).run().await,
             Front::Engine(engine) => {
-                let source = Source::new(address.ip(), false, local.port());
                 let worker = seat.worker();
-                let Ok(session) = engine.open(Peer { source, address, local }, worker, seat.now()) else { return };
+                let Ok(session) = engine.open(peer, worker, seat.now()) else { return };
                 let client = SessionClient { engine: engine.clone(), session, worker };
                 Connection::new(stream, client, seat, limits, guest, input).run().await;
             }

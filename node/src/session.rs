@@ -20,10 +20,35 @@ use crate::waiters::Waiter;
 pub struct Peer {
     /// The caller's address as policies judge it.
     pub source: Source,
-    /// The client's end of the socket.
-    pub address: SocketAddr,
+    /// The client's end of the socket; behind a proxy, what that says it is.
+    pub address: Address,
     /// Our end.
-    pub local: SocketAddr,
+    pub local: Address,
+}
+
+/// An end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// Of the network.
+    Net(SocketAddr),
+    /// A Unix socket, by its path.
+    Unix(Arc<str>),
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Net(address)
+    }
+}
+
+impl std::fmt::Display for Address {
+    /// As redis shows it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Net(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{path}:0"),
+        }
+    }
 }
 
 /// One client: who it is, what it has queued, watched and subscribed to.
@@ -57,8 +82,8 @@ pub struct Session {
 /// What kind of client a session serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A RESP connection between these two addresses.
-    Connection { address: SocketAddr, local: SocketAddr },
+    /// A RESP connection.
+    Connection,
     /// One HTTP call.
     Detached,
     /// The replay of a log.
@@ -211,7 +236,7 @@ impl Session {
     }
 
     pub(crate) fn is_connection(&self) -> bool {
-        matches!(self.kind, Kind::Connection { .. })
+        matches!(self.kind, Kind::Connection)
     }
 }
 

@@ -98,8 +98,9 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(engine: &Arc<Engine>, clock: &Clock, worker: usize) -> Self {
-        let address = "127.0.0.1:4000".parse().unwrap();
-        let peer = Peer { source: Source::new([127, 0, 0, 1].into(), false, 6379), address, local: address };
+        let address: crate::Address = "127.0.0.1:4000".parse::<std::net::SocketAddr>().unwrap().into();
+        let peer =
+            Peer { source: Source::new([127, 0, 0, 1].into(), false, 6379), address: address.clone(), local: address };
         let session = engine.open(peer, worker, clock.now()).unwrap();
         Self { engine: engine.clone(), clock: clock.clone(), session, out: Out::new(2) }
     }

@@ -148,7 +148,7 @@ fn control(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = Listener { address, moved_by: "a test".into(), limits };
+        let listener = Listener::plain(address, "a test", limits);
         let listening: Listening = listen(&listener, engine, workers).await.expect("a free port");
         let _ = tell.send(listening.address());
         while let Some(order) = ordered.recv().await {

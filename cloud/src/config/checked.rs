@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use larder_gateway::config::{Http, Remote, TlsSource};
+use larder_gateway::config::{Http, Remote, TlsConfig};
 use larder_iam_policies::access::Access;
 use larder_iam_policies::config::RawCacheAccess;
 use larder_node::EngineConfig;
 use larder_node::commands::Vocabulary;
-use larder_node::server::ConnectionLimits;
+use larder_node::proxy::Version;
+use larder_node::server::{AddressSource, ConnectionLimits, TlsMode, UnixPlace};
 
 use super::raw::{Raw, RawCache};
 use super::{Mistakes, Mode};
@@ -29,8 +30,8 @@ pub struct Config {
     pub aws: Option<SocketAddr>,
     /// Where health and metrics are.
     pub admin: SocketAddr,
-    /// The certificate of the HTTP gateway; without one it speaks plain HTTP.
-    pub tls: Option<TlsSource>,
+    /// The certificate of the listeners; without one they speak in plain.
+    pub tls: Option<TlsConfig>,
     /// How RESP connections are treated.
     pub node: ConnectionLimits,
     /// The caches that this process serves.
@@ -78,9 +79,22 @@ pub enum Backend {
         engine: Box<EngineConfig>,
         /// Where it speaks RESP.
         listen: Option<SocketAddr>,
+        /// How.
+        door: Door,
     },
     /// On a RESP server elsewhere.
     Remote(Remote),
+}
+
+/// How a RESP listener takes its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Who speaks TLS.
+    pub tls: TlsMode,
+    /// Where addresses come from.
+    pub source: AddressSource,
+    /// A Unix socket beside the listener.
+    pub unix: Option<UnixPlace>,
 }
 
 impl Backend {
@@ -96,8 +110,13 @@ impl Backend {
 impl CacheConfig {
     /// Where it speaks RESP, if it does.
     pub fn listen(&self) -> Option<SocketAddr> {
+        self.listener().map(|(address, _)| address)
+    }
+
+    /// Where it speaks RESP and how, if it does.
+    pub fn listener(&self) -> Option<(SocketAddr, &Door)> {
         match &self.backend {
-            Backend::Embedded { listen, .. } => *listen,
+            Backend::Embedded { listen, door, .. } => listen.map(|address| (address, door)),
             Backend::Remote(_) => None,
         }
     }
@@ -122,7 +141,7 @@ pub(super) fn check(
         .cache
         .iter()
         .enumerate()
-        .filter_map(|(at, cache)| check_cache(&format!("cache[{at}]"), cache, mistakes))
+        .filter_map(|(at, cache)| check_cache(&format!("cache[{at}]"), cache, raw.tls.is_some(), mistakes))
         .collect();
     let facts: Vec<_> = raw.cache.iter().map(access_of).collect();
     let access = raw.access.check(&facts, &Vocabulary, mistakes);
@@ -185,7 +204,7 @@ fn keep_node_cache(raw: &mut Raw, name: Option<&str>, mistakes: &mut Mistakes) {
     }
 }
 
-fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<CacheConfig> {
+fn check_cache(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistakes) -> Option<CacheConfig> {
     let before = mistakes.len();
     let mut wrong = |name: &str, what: &str| mistakes.push((format!("{path}.{name}"), what.to_owned()));
     if raw.data_policy.as_deref() == Some("required") {
@@ -208,7 +227,13 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
             None
         }
         (_, Some(remote)) => {
-            for (name, given) in [("listen", raw.listen.is_some()), ("maxmemory_bytes", raw.maxmemory_bytes > 0)] {
+            let given = [
+                ("listen", raw.listen.is_some()),
+                ("tls", raw.tls.is_some()),
+                ("unix_socket", raw.unix_socket.is_some()),
+                ("maxmemory_bytes", raw.maxmemory_bytes > 0),
+            ];
+            for (name, given) in given {
                 if given {
                     wrong(name, "is of embedded caches only");
                 }
@@ -224,7 +249,8 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
                 burst: raw.burst,
                 ..EngineConfig::new(&raw.name)
             };
-            Some(Backend::Embedded { engine: Box::new(engine), listen: listen.flatten() })
+            let door = check_door(path, raw, has_tls, mistakes);
+            door.map(|door| Backend::Embedded { engine: Box::new(engine), listen: listen.flatten(), door })
         }
     };
     if mistakes.len() > before {
@@ -237,6 +263,42 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
         requests_per_second: raw.requests_per_second,
         burst: raw.burst,
     })
+}
+
+fn check_door(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistakes) -> Option<Door> {
+    let before = mistakes.len();
+    let mut wrong = |name: &str, what: String| mistakes.push((format!("{path}.{name}"), what));
+    let tls = match raw.tls.as_deref() {
+        Some("off") => TlsMode::Off,
+        Some("required") => TlsMode::Required,
+        Some(_) => TlsMode::Preferred,
+        None if has_tls => TlsMode::Preferred,
+        None => TlsMode::Off,
+    };
+    if tls != TlsMode::Off && !has_tls {
+        wrong("tls", format!("\"{tls}\" needs a certificate: add [tls] with `cert` and `key`, or `generated = true`"));
+    }
+    let source = match raw.source.as_str() {
+        "proxy-v1" => AddressSource::Proxy(Version::V1),
+        "proxy-v2" => AddressSource::Proxy(Version::V2),
+        _ => AddressSource::Peer,
+    };
+    let digits = raw.unix_socket_mode.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(&raw.unix_socket_mode, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    if mode.is_none() {
+        wrong("unix_socket_mode", format!("{:?} is no octal number from \"0\" to \"777\"", raw.unix_socket_mode));
+    }
+    // The kernel's `sun_path`, less the NUL, and what the socket is called before it is in its place.
+    const PATH_BYTES_MAX: usize = 107 - 16;
+    let unix = raw.unix_socket.as_deref();
+    if let Some(text) = unix.filter(|text| text.is_empty() || text.len() > PATH_BYTES_MAX) {
+        wrong("unix_socket", format!("{text:?} is no path of 1 to {PATH_BYTES_MAX} bytes"));
+    }
+    if unix.is_some() && raw.listen.is_none() {
+        wrong("unix_socket", "stands beside a `listen`, which is missing".to_owned());
+    }
+    let unix = unix.map(|text| UnixPlace { path: text.into(), mode: mode.unwrap_or_default() });
+    (mistakes.len() == before).then_some(Door { tls, source, unix })
 }
 
 fn access_of(raw: &RawCache) -> RawCacheAccess {

@@ -63,6 +63,10 @@ pub(super) struct RawCache {
     pub(super) engine: String,
     pub(super) backend: Option<String>,
     pub(super) listen: Option<String>,
+    pub(super) tls: Option<String>,
+    pub(super) source: String,
+    pub(super) unix_socket: Option<String>,
+    pub(super) unix_socket_mode: String,
     pub(super) security_groups: Vec<String>,
     pub(super) anonymous: bool,
     pub(super) data_policy: Option<String>,
@@ -129,9 +133,10 @@ pub(super) fn add_defaults(tree: &mut Table, given: &Given<'_>, mode: &Mode, mis
         Mode::Node(name) if given.file.is_none() => add(tree, &node_cache(name.as_deref(), given.anonymous)),
         Mode::Node(_) | Mode::Gateway | Mode::Echo | Mode::Check => {}
     }
-    if let Some((address, flag)) = &given.resp {
+    for (setting, flagged) in [("listen", &given.resp), ("unix_socket", &given.unix_socket)] {
+        let Some((place, flag)) = flagged else { continue };
         let name = if let Mode::Node(Some(name)) = mode { name.as_str() } else { "default" };
-        if !listen_at(tree, mode, name, address) {
+        if !listen_at(tree, mode, name, setting, place) {
             mistakes.push(((*flag).to_owned(), format!("there is no cache {name:?} to listen for")));
         }
     }
@@ -148,10 +153,10 @@ fn add(tree: &mut Table, text: &str) {
 }
 
 /// Moves the listener of a cache; a node's only cache whatever its name.
-fn listen_at(tree: &mut Table, mode: &Mode, name: &str, address: &str) -> bool {
+fn listen_at(tree: &mut Table, mode: &Mode, name: &str, setting: &str, place: &str) -> bool {
     let Some(Value::Array(caches)) = tree.get_mut("cache") else { return false };
     let only = matches!(mode, Mode::Node(None)) && caches.len() == 1;
     let named = |cache: &&mut Table| only || cache.get("name").and_then(Value::as_str) == Some(name);
     let mut tables = caches.iter_mut().filter_map(Value::as_table_mut);
-    tables.find(named).map(|cache| cache.insert("listen".to_owned(), Value::from(address))).is_some()
+    tables.find(named).map(|cache| cache.insert(setting.to_owned(), Value::from(place))).is_some()
 }

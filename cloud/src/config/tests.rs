@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 fn given(file: Option<&str>) -> Given<'_> {
-    Given { file, variables: Vec::new(), flags: Vec::new(), resp: None, anonymous: false }
+    Given { file, variables: Vec::new(), flags: Vec::new(), resp: None, unix_socket: None, anonymous: false }
 }
 
 fn load_given(given: &Given<'_>, mode: &Mode) -> Result<Loaded, Mistakes> {

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_gateway::{Route, Target};
+use larder_gateway::{Route, Target, Tls};
 use larder_iam_policies::access::LiveAccess;
 use larder_node::config::EngineConfig;
-use larder_node::server::{self, ConnectionLimits, Listener, Listening};
+use larder_node::server::{self, ConnectionLimits, Listener, Listening, TlsDoor, TlsMode};
 use larder_node::workers::Workers;
 use larder_node::{Engine, Meters};
 
 use super::{Run, StartError};
-use crate::config::{Backend, CacheConfig};
+use crate::config::{Backend, CacheConfig, Door};
 
 /// How long clients of a removed cache may finish.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
@@ -22,8 +22,8 @@ pub(crate) struct Cache {
     config: CacheConfig,
     target: Target,
     meters: Arc<Meters>,
-    /// The RESP listener, and the address it was configured with.
-    listening: Option<(SocketAddr, Listening)>,
+    /// The RESP listener, and how it was configured.
+    listening: Option<(SocketAddr, Door, Listening)>,
 }
 
 impl Cache {
@@ -57,7 +57,10 @@ impl Cache {
             (Backend::Embedded { engine: old, .. }, Backend::Embedded { engine, .. }) => {
                 engine.workers = old.workers;
                 if *old != *engine {
-                    left.push(format!("the budgets or databases of the cache {:?} changed, which needs a restart", new.name));
+                    left.push(format!(
+                        "the budgets or databases of the cache {:?} changed, which needs a restart",
+                        new.name
+                    ));
                 }
                 *engine = old.clone();
                 self.config = new;
@@ -80,26 +83,39 @@ impl Cache {
         &mut self,
         limits: ConnectionLimits,
         workers: &Workers,
+        tls: Option<&Tls>,
         run: Run,
     ) -> Result<(), StartError> {
-        let wanted = self.config.listen();
-        if self.listening.as_ref().map(|(address, _)| *address) == wanted {
+        let wanted = self.config.listener();
+        if self.listening.as_ref().map(|(address, door, _)| (*address, door)) == wanted {
             return Ok(());
         }
+        // At the same address there is only room for one.
+        if self.listening.as_ref().is_some_and(|(address, ..)| wanted.is_some_and(|(wanted, _)| wanted == *address))
+            && let Some((.., mut old)) = self.listening.take()
+        {
+            old.shut().await;
+            tokio::spawn(old.drain(CLOSE_WAIT));
+        }
         let opened = match (wanted, &self.target) {
-            (Some(address), Target::Embedded(engine)) => {
+            (Some((address, door)), Target::Embedded(engine)) => {
                 let moved_by = match (run, &*self.config.name) {
                     (Run::Node, _) => "--listen".to_owned(),
                     (_, "default") => "--resp".to_owned(),
                     (_, name) => format!("`listen` of the cache {name:?}"),
                 };
-                let listener = Listener { address, moved_by, limits };
+                let listener = Listener {
+                    unix: door.unix.clone(),
+                    source: door.source,
+                    tls: tls.map(|tls| offer(tls, door.tls)),
+                    ..Listener::plain(address, &moved_by, limits)
+                };
                 let opened = server::listen(&listener, engine.clone(), workers).await;
-                Some((address, opened.map_err(|error| StartError::Mistake(error.to_string()))?))
+                Some((address, door.clone(), opened.map_err(|error| StartError::Mistake(error.to_string()))?))
             }
             _ => None,
         };
-        if let Some((_, old)) = std::mem::replace(&mut self.listening, opened) {
+        if let Some((.., old)) = std::mem::replace(&mut self.listening, opened) {
             tokio::spawn(old.drain(CLOSE_WAIT));
         }
         Ok(())
@@ -113,7 +129,7 @@ impl Cache {
     }
 
     pub(super) fn take_listener(&mut self) -> Option<Listening> {
-        self.listening.take().map(|(_, listening)| listening)
+        self.listening.take().map(|(.., listening)| listening)
     }
 
     pub(super) fn route(&self) -> Route {
@@ -121,7 +137,7 @@ impl Cache {
     }
 
     pub(super) fn summary(&self) -> (String, &'static str, Option<SocketAddr>) {
-        let resp = self.listening.as_ref().map(|(_, listening)| listening.address());
+        let resp = self.listening.as_ref().map(|(.., listening)| listening.address());
         (self.config.name.clone(), self.config.backend.word(), resp)
     }
 
@@ -132,7 +148,7 @@ impl Cache {
 
     /// Whether its listener, if it has one, accepts.
     pub(crate) fn is_ready(&self) -> bool {
-        self.listening.as_ref().is_none_or(|(_, listening)| listening.is_accepting())
+        self.listening.as_ref().is_none_or(|(.., listening)| listening.is_accepting())
     }
 
     /// The engine, of an embedded cache.
@@ -145,8 +161,14 @@ impl Cache {
 
     /// The listener.
     pub(crate) fn listening(&self) -> Option<&Listening> {
-        self.listening.as_ref().map(|(_, listening)| listening)
+        self.listening.as_ref().map(|(.., listening)| listening)
     }
+}
+
+/// A listener's TLS: each handshake takes the certificate in force then.
+fn offer(tls: &Tls, mode: TlsMode) -> TlsDoor {
+    let tls = tls.clone();
+    TlsDoor { mode, settings: Arc::new(move || tls.plain()) }
 }
 
 fn new_engine(config: &EngineConfig, access: &Arc<LiveAccess>, workers: &Workers) -> Arc<Engine> {

@@ -12,7 +12,7 @@ use super::{Acl, Arity, Beyond, Family, Flags, Spec, shown};
 use crate::engine::{Cx, Record, State};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
-use crate::session::Replies;
+use crate::session::{Address, Replies};
 use crate::time::Now;
 
 /// `CLIENT <subcommand>`
@@ -208,6 +208,7 @@ fn flags(record: &Record) -> String {
     let state = &record.state;
     let states = [
         ('P', record.is_subscribed()),
+        ('U', record.addresses.as_ref().is_some_and(|(address, _)| matches!(address, Address::Unix(_)))),
         ('x', state.queued.load(Ordering::Relaxed) >= 0),
         ('b', state.has(State::BLOCKED)),
         ('d', state.has(State::DIRTY)),
@@ -221,7 +222,7 @@ fn flags(record: &Record) -> String {
 fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     let (state, who) = (&record.state, record.who.lock());
     let seconds_since = |at_ms: u64| now.wall_ms.saturating_sub(at_ms) / 1000;
-    let (address, local) = match record.addresses {
+    let (address, local) = match &record.addresses {
         Some((address, local)) => (address.to_string(), local.to_string()),
         None => ("?:0".to_owned(), "?:0".to_owned()),
     };

@@ -1,7 +1,5 @@
 //! CLIENT on others: closing them, pausing them, ending their waits.
 
-use std::net::SocketAddr;
-
 use super::client::{CLIENT, OTHERS, Type};
 use super::help::misused;
 use super::parse::{int, is};
@@ -9,6 +7,7 @@ use super::{Arity, Flags, Spec, shown};
 use crate::engine::{Calls, Cx, Outcome, Record, State};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
+use crate::session::Address;
 
 /// `CLIENT KILL addr:port | filter value …`: filters ID, ADDR, LADDR, TYPE, USER, SKIPME.
 pub(super) const CLIENT_KILL: Spec = Spec {
@@ -81,10 +80,11 @@ impl<'a> Filters<'a> {
     }
 
     fn admit(&self, record: &Record) -> bool {
-        let is = |wanted: Option<&[u8]>, address: Option<SocketAddr>| {
+        let is = |wanted: Option<&[u8]>, address: Option<&Address>| {
             wanted.is_none_or(|wanted| address.is_some_and(|address| address.to_string().as_bytes() == wanted))
         };
-        let (address, local) = (record.addresses.map(|both| both.0), record.addresses.map(|both| both.1));
+        let (address, local) =
+            (record.addresses.as_ref().map(|both| &both.0), record.addresses.as_ref().map(|both| &both.1));
         self.id.is_none_or(|id| id == record.id)
             && is(self.address, address)
             && is(self.local, local)

@@ -5,7 +5,6 @@
 //! client by its [`Calls`]: bits they raise, and its task woken to look at them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -13,7 +12,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::pubsub::Inbox;
-use crate::session::Library;
+use crate::session::{Address, Library};
 use crate::time::Now;
 
 /// Every connection of an engine, and whether they may go on.
@@ -31,7 +30,7 @@ pub(crate) struct Clients {
 pub(crate) struct Record {
     pub(crate) id: u64,
     /// Its end of the socket and ours; none for what is no connection.
-    pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) addresses: Option<(Address, Address)>,
     pub(crate) since_ms: u64,
     pub(crate) who: Mutex<Who>,
     pub(crate) calls: Calls,
@@ -82,7 +81,7 @@ impl State {
 }
 
 impl Record {
-    pub(crate) fn new(id: u64, addresses: Option<(SocketAddr, SocketAddr)>, user: Option<String>, now: Now) -> Self {
+    pub(crate) fn new(id: u64, addresses: Option<(Address, Address)>, user: Option<String>, now: Now) -> Self {
         Self {
             id,
             addresses,

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::server::ConnectionLimits;
+use parking_lot::Mutex;
+
+use crate::server::{ConnectionLimits, Listener, UnixPlace};
 
 /// No CONFIG SET said otherwise: what the listener was opened with holds.
 const AS_OPENED: u64 = u64::MAX;
@@ -21,6 +23,8 @@ pub(crate) struct Doors {
     set_connections_max: AtomicU64,
     set_idle_timeout_ms: AtomicU64,
     keepalive_s: AtomicU64,
+    /// The Unix socket of the listener opened last with one.
+    unix: Mutex<Option<UnixPlace>>,
 }
 
 impl Default for Doors {
@@ -33,13 +37,18 @@ impl Default for Doors {
             set_connections_max: AtomicU64::new(AS_OPENED),
             set_idle_timeout_ms: AtomicU64::new(AS_OPENED),
             keepalive_s: AtomicU64::new(KEEPALIVE_S),
+            unix: Mutex::default(),
         }
     }
 }
 
 impl Doors {
     /// A listener opened that treats its connections so.
-    pub(crate) fn opened(&self, limits: ConnectionLimits) {
+    pub(crate) fn opened(&self, listener: &Listener) {
+        let limits = listener.limits;
+        if let Some(unix) = &listener.unix {
+            *self.unix.lock() = Some(unix.clone());
+        }
         self.open.fetch_add(1, Ordering::Relaxed);
         self.connections_max.fetch_add(limits.connections_max as u64, Ordering::Relaxed);
         self.idle_timeout_ms.store(limits.idle_timeout_ms, Ordering::Relaxed);
@@ -49,6 +58,11 @@ impl Doors {
     pub(crate) fn closed(&self, limits: ConnectionLimits) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.connections_max.fetch_sub(limits.connections_max as u64, Ordering::Relaxed);
+    }
+
+    /// The Unix socket, where there is one.
+    pub(crate) fn unix(&self) -> Option<UnixPlace> {
+        self.unix.lock().clone()
     }
 
     /// Whether it is one listener that all connections come through.

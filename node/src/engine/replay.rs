@@ -37,7 +37,7 @@ impl Engine {
     /// # Errors
     /// [`ReplayError`] at the first record that is no known write.
     pub fn replay(self: &Arc<Self>, log: &[u8], now: Now) -> Result<(), ReplayError> {
-        let mut session = self.replaying(now);
+        let mut session = self.replaying();
         let mut out = Out::new(2);
         let mut ranges = Vec::new();
         let mut from = 0;
@@ -108,9 +108,9 @@ impl Engine {
         Ok(())
     }
 
-    fn replaying(self: &Arc<Self>, now: Now) -> Session {
+    fn replaying(self: &Arc<Self>) -> Session {
         let source = larder_iam_policies::access::Source::new(std::net::Ipv4Addr::LOCALHOST.into(), false, 0);
-        let mut session = self.session(Kind::Replay, source, None, usize::MAX, now);
+        let mut session = self.session(Kind::Replay, source, None, usize::MAX);
         session.database = self.replayed_to.load(Ordering::Relaxed);
         session
     }

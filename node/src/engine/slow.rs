@@ -164,7 +164,8 @@ impl Slow {
     }
 
     fn log(&self, session: &Session, spec: &Spec, args: Args<'_>, took_us: u64, now: Now) {
-        let address = session.record.addresses.map_or_else(|| "?:0".to_owned(), |(address, _)| address.to_string());
+        let address =
+            session.record.addresses.as_ref().map_or_else(|| "?:0".to_owned(), |(address, _)| address.to_string());
         let name = session.record.who.lock().name.clone();
         let words = words(spec, args);
         let mut log = self.log.lock();

@@ -4,8 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::resp::{Args, Limits, Out, Parsed, Resume, parse};
 use crate::workers::Workers;
@@ -16,9 +15,21 @@ const LOOK: Duration = Duration::from_millis(5);
 const INPUT_BYTES_MAX: usize = 16 * 1024;
 const BUSY: &str = "BUSY Larder's workers are all held by long commands; PING is answered, try the rest again";
 
+/// Bytes both ways.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Waits until a worker responds, for a connection whose first bytes are no request.
+pub(super) async fn wait(workers: &Workers) {
+    while workers.choose().is_none() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Serves `stream` until a worker responds: then the stream, and what it sent that was not answered. `None` when the
 /// client left or broke the protocol.
-pub(super) async fn hold(mut stream: TcpStream, workers: &Workers) -> Option<(TcpStream, Vec<u8>)> {
+pub(super) async fn hold<S: Stream>(mut stream: S, workers: &Workers) -> Option<(S, Vec<u8>)> {
     let mut input = Vec::new();
     let mut resume = Resume::default();
     while workers.choose().is_none() {
@@ -34,7 +45,7 @@ pub(super) async fn hold(mut stream: TcpStream, workers: &Workers) -> Option<(Tc
     Some((stream, input))
 }
 
-async fn answer(stream: &mut TcpStream, input: &mut Vec<u8>, resume: &mut Resume) -> io::Result<()> {
+async fn answer(stream: &mut impl Stream, input: &mut Vec<u8>, resume: &mut Resume) -> io::Result<()> {
     let (mut out, mut at, mut ranges) = (Out::new(2), 0, Vec::new());
     let ended = loop {
         ranges.clear();

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use super::entry::{AddressSource, TlsDoor};
+use super::unix::UnixPlace;
+
 /// `[node]`: how connections of every RESP listener are treated.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,7 +37,7 @@ pub struct ConnectionLimits {
 }
 
 /// One RESP listener, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Where it listens; port 0 lets the system choose.
     pub address: SocketAddr,
@@ -42,6 +45,19 @@ pub struct Listener {
     pub moved_by: String,
     /// How its connections are treated.
     pub limits: ConnectionLimits,
+    /// A Unix socket beside it.
+    pub unix: Option<UnixPlace>,
+    /// Where the addresses of its callers are taken from. Who comes by the Unix socket comes from this machine.
+    pub source: AddressSource,
+    /// TLS, where it is offered.
+    pub tls: Option<TlsDoor>,
+}
+
+impl Listener {
+    /// A plain listener.
+    pub fn plain(address: SocketAddr, moved_by: &str, limits: ConnectionLimits) -> Self {
+        Self { address, moved_by: moved_by.to_owned(), limits, unix: None, source: AddressSource::Peer, tls: None }
+    }
 }
 
 impl RawNode {

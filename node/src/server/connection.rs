@@ -12,12 +12,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, ReadBuf};
 
 use super::client::Client;
 use super::config::ConnectionLimits;
-use super::unsent::{Unsent, write_some};
+use super::unsent::Unsent;
+use super::wire::Wire;
 use crate::engine::{Calls, Next};
 use crate::pubsub::Inbox;
 use crate::resp::Out;
@@ -58,8 +58,8 @@ impl Default for Scratch {
 }
 
 /// A connection on its worker.
-pub(super) struct Connection<C> {
-    stream: TcpStream,
+pub(super) struct Connection<C, W> {
+    stream: W,
     client: C,
     seat: Seat,
     limits: ConnectionLimits,
@@ -93,10 +93,10 @@ enum Event {
     HangUp,
 }
 
-impl<C: Client> Connection<C> {
+impl<C: Client, W: Wire> Connection<C, W> {
     /// A connection whose first bytes, `input`, were read already.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: W,
         client: C,
         seat: Seat,
         limits: ConnectionLimits,
@@ -162,6 +162,12 @@ impl<C: Client> Connection<C> {
         }
     }
 
+    /// Whether something that was written has not left.
+    #[inline]
+    fn waits(&self) -> bool {
+        !self.unsent.is_empty() || self.stream.holds()
+    }
+
     #[inline]
     fn is_over_limit(&self) -> bool {
         self.unsent.bytes() > self.limits.output_bytes_max
@@ -225,13 +231,13 @@ impl<C: Client> Connection<C> {
     #[inline]
     fn write(&mut self, out: &mut Out) -> io::Result<()> {
         if !self.unsent.is_empty() {
-            self.unsent.flush(&self.stream)?;
+            self.unsent.flush(&mut self.stream)?;
             return Ok(());
         }
         if out.is_empty() {
             return Ok(());
         }
-        let sent = write_some(&self.stream, out, 0)?;
+        let sent = self.stream.send(out, 0)?;
         if sent < out.len() {
             self.unsent.hold(out, sent);
         }
@@ -264,7 +270,7 @@ impl<C: Client> Connection<C> {
             if self.poll_calls(cx) {
                 return Poll::Ready(Ok(Event::End));
             }
-            if !self.unsent.is_empty()
+            if self.waits()
                 && let Poll::Ready(event) = self.poll_flush(cx, next)
             {
                 return Poll::Ready(event);
@@ -299,7 +305,7 @@ impl<C: Client> Connection<C> {
     }
 }
 
-impl<C: Client> Connection<C> {
+impl<C: Client, W: Wire> Connection<C, W> {
     /// Whether the client is to be closed at once. Whatever else is called for is delivered as if the inbox rang.
     #[inline]
     fn poll_calls(&mut self, cx: &Context<'_>) -> bool {
@@ -318,9 +324,13 @@ impl<C: Client> Connection<C> {
 
     /// Replies that wait: written as the socket takes them, and worth an event when that lets the connection go on.
     fn poll_flush(&mut self, cx: &mut Context<'_>, next: Next) -> Poll<io::Result<Event>> {
-        while !self.unsent.is_empty() {
-            ready!(self.stream.poll_write_ready(cx))?;
-            self.unsent.flush(&self.stream)?;
+        while self.waits() {
+            ready!(self.stream.poll_room(cx))?;
+            if self.unsent.is_empty() {
+                self.stream.push()?;
+            } else {
+                self.unsent.flush(&mut self.stream)?;
+            }
             self.weigh();
             // Only whole requests wait for room here; whoever waits for bytes goes on to look for them.
             if matches!(next, Next::Again) && !self.is_over_limit() {
@@ -404,16 +414,22 @@ impl<C: Client> Connection<C> {
         // What it listened to, watched and waited for is left now, however long its last replies take.
         drop(client);
         let last = async {
-            while !unsent.is_empty() && !unsent.flush(&stream)? {
-                tokio::time::timeout(LAST_WRITE, stream.writable()).await??;
+            loop {
+                match unsent.is_empty() {
+                    true => stream.push()?,
+                    false => drop(unsent.flush(&mut stream)?),
+                }
+                if unsent.is_empty() && !stream.holds() {
+                    return io::Result::Ok(());
+                }
+                tokio::time::timeout(LAST_WRITE, std::future::poll_fn(|cx| stream.poll_room(cx))).await??;
             }
-            io::Result::Ok(())
         };
         match until_cut(&mut phase, last).await {
             Some(Ok(())) => {}
             _ => return,
         }
-        if socket2::SockRef::from(&stream).shutdown(std::net::Shutdown::Write).is_err() {
+        if stream.finish().is_err() {
             return;
         }
         let linger = async {

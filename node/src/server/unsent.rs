@@ -1,13 +1,10 @@
 //! Replies that the socket has not taken yet.
 
-use std::io::{self, IoSlice};
+use std::io;
 
-use tokio::net::TcpStream;
-
+use super::wire::Wire;
 use crate::resp::Out;
 
-/// Pieces given to one `writev`.
-const PIECES_MAX: usize = 64;
 /// Buffers above this are given back once empty.
 const KEPT_BYTES: usize = 16 * 1024;
 
@@ -46,8 +43,8 @@ impl Unsent {
 
     /// Writes what the socket takes in one or two calls; true when nothing waits any more.
     #[cold]
-    pub(super) fn flush(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        self.sent += write_some(stream, &self.front, self.sent)?;
+    pub(super) fn flush(&mut self, wire: &mut impl Wire) -> io::Result<bool> {
+        self.sent += wire.send(&self.front, self.sent)?;
         if self.sent < self.front.len() {
             return Ok(false);
         }
@@ -58,28 +55,11 @@ impl Unsent {
         if self.front.is_empty() {
             return Ok(true);
         }
-        self.sent = write_some(stream, &self.front, 0)?;
+        self.sent = wire.send(&self.front, 0)?;
         if self.sent == self.front.len() {
             self.sent = 0;
             self.front.clear();
         }
         Ok(self.front.is_empty())
-    }
-}
-
-/// One write of what follows the first `sent` bytes of `out`: how much the socket took, 0 when it takes nothing now.
-#[inline]
-pub(super) fn write_some(stream: &TcpStream, out: &Out, sent: usize) -> io::Result<usize> {
-    let written = match out.as_slice() {
-        Some(bytes) => stream.try_write(bytes.get(sent..).unwrap_or_default()),
-        None => {
-            let mut pieces = [IoSlice::new(b""); PIECES_MAX];
-            let n = out.io_slices(sent, &mut pieces);
-            stream.try_write_vectored(&pieces[..n])
-        }
-    };
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        written => written,
     }
 }

@@ -98,8 +98,8 @@ fn counter(node: &Node, out: &mut Option<Vec<u8>>) -> u64 {
     use larder_node::resp::Out;
     let peer = larder_node::Peer {
         source: larder_iam_policies::access::Source::new([127, 0, 0, 1].into(), false, node.address().port()),
-        address: node.address(),
-        local: node.address(),
+        address: node.address().into(),
+        local: node.address().into(),
     };
     let now = node.workers().clock().now();
     let mut session = node.engine().open(peer, 0, now).unwrap();

@@ -227,6 +227,10 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     fixed("lazyfree-lazy-user-del", Type::Flag, yes),
     fixed("list-compress-depth", Type::Number(0, i32::MAX as i64), |_| "0".to_owned()),
     immutable("databases", |engine| engine.db.databases().to_string()),
+    immutable("unixsocket", |engine| {
+        engine.doors.unix().map(|unix| unix.path.to_string_lossy().into_owned()).unwrap_or_default()
+    }),
+    immutable("unixsocketperm", |engine| format!("{:o}", engine.doors.unix().map_or(0, |unix| unix.mode))),
     immutable("cluster-enabled", no),
     immutable("enable-debug-command", yes),
     immutable("io-threads", |engine| engine.config.workers.to_string()),

@@ -165,8 +165,12 @@ fn strangers_to_the_network_are_not_let_in() {
     use larder_iam_policies::access::Source;
     let clock = Clock::new();
     let engine = guarded(&clock);
-    let address = "10.0.0.1:4000".parse().unwrap();
-    let peer = crate::Peer { source: Source::new([10, 0, 0, 1].into(), false, 6379), address, local: address };
+    let address: std::net::SocketAddr = "10.0.0.1:4000".parse().unwrap();
+    let peer = crate::Peer {
+        source: Source::new([10, 0, 0, 1].into(), false, 6379),
+        address: address.into(),
+        local: address.into(),
+    };
     assert!(engine.open(peer, 0, clock.now()).is_err());
 }
 
