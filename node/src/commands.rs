@@ -15,6 +15,7 @@ mod common_subsequence;
 mod config;
 mod connection;
 mod databases;
+mod dump;
 mod floats;
 mod geo;
 mod hashes;
@@ -89,7 +90,7 @@ table! {
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
     listing::SCAN, listing::KEYS, listing::RANDOMKEY, objects::OBJECT, objects::OBJECT_ENCODING, objects::OBJECT_REFCOUNT,
-    objects::COPY, databases::MOVE, databases::SWAPDB, keyspace::FLUSHDB, keyspace::FLUSHALL,
+    objects::COPY, databases::MOVE, databases::SWAPDB, dump::DUMP, dump::RESTORE, keyspace::FLUSHDB, keyspace::FLUSHALL,
     sort::SORT, sort::SORT_RO,
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,

@@ -22,6 +22,7 @@ pub mod meter;
 pub mod metrics;
 pub mod proxy;
 pub mod pubsub;
+pub mod rdb;
 pub mod resp;
 pub mod server;
 pub mod session;

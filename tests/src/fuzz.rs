@@ -60,6 +60,24 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "restore",
+        body: larder_node::rdb::fuzz_restore,
+        dictionary: &[
+            "\x00",
+            "\x01",
+            "\x02",
+            "\x04",
+            "\x0b",
+            "\x10",
+            "\x11",
+            "\x12",
+            "\x14",
+            "\x01\x02",
+            "\x7f",
+            "\x07\0\0\0\0\0",
+        ],
+    },
+    Target {
         name: "sigv4",
         body: larder_iam_policies::fuzz_sigv4,
         dictionary: &[
