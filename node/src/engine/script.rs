@@ -130,12 +130,14 @@ pub(crate) fn run(
 ) -> Result<(), CommandError> {
     let engine = cx.engine;
     let outer = std::mem::replace(&mut cx.nested, true);
+    cx.scripted = true;
     let begun = (!outer).then(|| cx.keys.begin_record());
     engine.scripts.begin();
     let mut script = Script { cx: &mut *cx, read_only, protocol: 2 };
     let answered = lua::run(&mut script, body, keys, argv);
     engine.scripts.end();
     cx.nested = outer;
+    cx.scripted = false;
     if let Some(begun) = begun {
         cx.keys.end_record(begun);
     }
