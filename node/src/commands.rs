@@ -501,7 +501,11 @@ mod tests {
             // With as few arguments as it takes, every key is there. "1" is also a number of keys.
             let fewest = usize::try_from(spec.arity.number().unsigned_abs()).unwrap();
             let with_a_key = fewest + usize::from(spec.flags.has(Flags::NO_MANDATORY_KEYS));
-            let args = OwnedArgs::from_slices(vec!["1"; with_a_key]);
+            let mut words = vec!["1"; with_a_key];
+            if let [KeySpec { begin: Begin::Option(keyword, from, _) | Begin::Keyword(keyword, from), .. }] = spec.keys {
+                words[usize::try_from(*from).unwrap()] = keyword;
+            }
+            let args = OwnedArgs::from_slices(words);
             let mut keys = 0;
             keys::each(spec, args.as_args(), &mut |_, _| keys += 1).unwrap();
             assert_eq!(keys > 0, !spec.keys.is_empty(), "{}", spec.name);
@@ -524,6 +528,9 @@ mod tests {
         assert_eq!(needs("SINTERCARD 3 a b"), ["Unknown"]);
         assert_eq!(needs("HGET h f"), ["h:Read"]);
         assert_eq!(needs("BLPOP a b 0"), ["a:Read+Write", "b:Read+Write"]);
+        assert_eq!(needs("XREAD COUNT 1 STREAMS a b 0 0"), ["a:Read", "b:Read"]);
+        assert_eq!(needs("XREADGROUP GROUP STREAMS STREAMS COUNT 1 STREAMS a >"), ["a:Read"]);
+        assert_eq!(needs("XADD a * f v"), ["a:Write"]);
         assert_eq!(needs("PUBLISH c m"), ["c:Publish"]);
         assert_eq!(needs("SUBSCRIBE c d"), ["c:Subscribe", "d:Subscribe"]);
         assert_eq!(needs("SCAN 0"), ["the List"]);
@@ -568,7 +575,7 @@ mod tests {
         assert_eq!(Vocabulary.bit("get"), Some(strings_bit("GET")));
         assert_eq!(Vocabulary.bit("client|id"), Some(strings_bit("CLIENT|ID")));
         assert!(Vocabulary.category("read").unwrap().contains(&strings_bit("GET")));
-        assert!(Vocabulary.category("stream").unwrap().is_empty());
+        assert!(Vocabulary.category("stream").unwrap().contains(&strings_bit("XADD")));
         assert!(Vocabulary.category("nonsense").is_none());
         assert_eq!(Vocabulary.subcommands("command").len(), 7);
     }

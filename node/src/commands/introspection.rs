@@ -197,9 +197,13 @@ fn keys_of(line: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, CommandError> {
     }
     let mut found = Vec::new();
     keys::each(spec, line, &mut |position, flags| found.push((position, flags)))
-        .map_err(|keys::UnknownKeys| CommandError::Text("ERR Invalid arguments specified for command"))?;
+        .map_err(|keys::UnknownKeys| INVALID_ARGUMENTS)?;
+    if found.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
+        return Err(INVALID_ARGUMENTS);
+    }
     Ok(found)
 }
+const INVALID_ARGUMENTS: CommandError = CommandError::Text("ERR Invalid arguments specified for command");
 const NO_KEYS: CommandError = CommandError::Text("ERR The command has no key arguments");
 
 /// `COMMAND GETKEYSANDFLAGS command [argument …]`

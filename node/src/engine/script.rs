@@ -146,6 +146,7 @@ pub(crate) fn run(
     let engine = cx.engine;
     let outer = std::mem::replace(&mut cx.nested, true);
     let database = cx.keys.database;
+    cx.scripted = true;
     let begun = (!outer).then(|| cx.keys.begin_record());
     engine.scripts.begin();
     let mut script = Script { cx: &mut *cx, read_only, protocol: 2 };
@@ -154,6 +155,7 @@ pub(crate) fn run(
     cx.nested = outer;
     // What a script selects is for itself.
     cx.select(database);
+    cx.scripted = false;
     if let Some(begun) = begun {
         cx.keys.end_record(begun);
     }

@@ -63,6 +63,9 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("SRANDMEMBER", "the choice is random: as many, of the same types", shape),
     ("ZSCAN", "the order of a step differs: the same members with the same scores", page_of_pairs),
     ("ZRANDMEMBER", "the choice is random: as many, of the same types", shape),
+    ("XPENDING", "time passes: the same but for how long entries were left alone", moments),
+    ("XINFO CONSUMERS", "time passes: the same but for how long consumers were idle", moments),
+    ("XINFO STREAM", "moments, and the nodes of redis's tree, differ: the same but for those", moments),
     ("SPOP", "the choice is random: as many, of the same types", shape),
 ];
 
@@ -375,6 +378,43 @@ fn slow_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
         }
     }
     same("entries", shown(&steady(oracle)), shown(&steady(ours)))
+}
+
+/// Replies about streams: the same but for moments, times since, and the inner nodes of a tree.
+fn moments(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    fn steady_value(name: &Reply, value: &Reply) -> Reply {
+        match (name, value) {
+            (Reply::Bulk(name), Reply::Int(0..))
+                if [&b"idle"[..], b"seen-time", b"radix-tree-nodes"].contains(&&name[..]) =>
+            {
+                Reply::Int(0)
+            }
+            _ => steady(value),
+        }
+    }
+    fn steady(reply: &Reply) -> Reply {
+        match reply {
+            Reply::Map(pairs) => {
+                Reply::Map(pairs.iter().map(|(name, value)| (name.clone(), steady_value(name, value))).collect())
+            }
+            Reply::Array(items) => match &items[..] {
+                // An entry that is pending for a consumer.
+                [id @ Reply::Bulk(_), name @ Reply::Bulk(_), Reply::Int(0..), count @ Reply::Int(_)] => {
+                    Reply::Array(vec![id.clone(), name.clone(), Reply::Int(0), count.clone()])
+                }
+                // One of a consumer's own.
+                [id @ Reply::Bulk(_), Reply::Int(0..), count @ Reply::Int(_)] => {
+                    Reply::Array(vec![id.clone(), Reply::Int(0), count.clone()])
+                }
+                _ => {
+                    let before = std::iter::once(&Reply::Null).chain(items);
+                    Reply::Array(before.zip(items).map(|(name, value)| steady_value(name, value)).collect())
+                }
+            },
+            other => other.clone(),
+        }
+    }
+    same("streams", shown(&steady(oracle)), shown(&steady(ours)))
 }
 
 /// Parameters whose values are the node's own, each for the reason beside it; an empty value of redis is none at all.

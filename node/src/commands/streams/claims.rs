@@ -25,7 +25,6 @@ fn is_idle(pending: &Pending, now_ms: u64, idle_ms_min: i64) -> bool {
 /// What a command changed, for the log.
 #[derive(Default)]
 struct Effects {
-    created: bool,
     /// What is pending for the consumer now.
     claimed: Vec<(Id, Pending)>,
     /// What is pending no more as its entry is gone.
@@ -38,9 +37,6 @@ impl Effects {
     fn log(&self, cx: &mut Cx<'_>, whose: &Claimed<'_>) {
         if !cx.keys.is_logging() {
             return;
-        }
-        if self.created {
-            cx.keys.log_also(&[b"XGROUP", b"CREATECONSUMER", whose.key, whose.group, whose.consumer]);
         }
         if let Some((id, read)) = self.last_id {
             whose.log_last(cx, id, read);
@@ -93,10 +89,9 @@ fn xclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             }
             // In a replay no time passes: the consumer was seen when it was given the entries.
             let seen_ms = if now_ms == 0 { asked.delivered_ms } else { now_ms };
-            let (number, created) = group.see(consumer, seen_ms);
-            effects.created = created;
+            let see = |group: &mut Group| group.see(consumer, seen_ms).0;
             for id in &asked.ids {
-                if asked.claim(group, entries, number, *id, now_ms, &mut effects) {
+                if asked.claim(group, entries, see, *id, now_ms, &mut effects) {
                     count += 1;
                     show(&mut taken, entries, *id, asked.just_id);
                 }
@@ -187,7 +182,7 @@ impl Claiming {
         &self,
         group: &mut Group,
         entries: &Entries,
-        consumer: Number,
+        see: impl FnOnce(&mut Group) -> Number,
         id: Id,
         now_ms: u64,
         effects: &mut Effects,
@@ -206,7 +201,8 @@ impl Claiming {
         };
         let more = u64::from(!self.just_id);
         let deliveries = self.deliveries.unwrap_or_else(|| deliveries.wrapping_add(more));
-        let pending = Pending { consumer, delivered_ms: self.delivered_ms, deliveries };
+        // A consumer is made only to have something.
+        let pending = Pending { consumer: see(group), delivered_ms: self.delivered_ms, deliveries };
         group.set_pending(id, pending);
         effects.claimed.push((id, pending));
         true
@@ -234,8 +230,6 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut effects = Effects::default();
     let next = cx.keys.change(key, |stream: &mut Stream, _| {
         let next = stream.with_group(args.get(2), |group, entries| {
-            let (number, created) = group.see(args.get(3), now_ms);
-            effects.created = created;
             let (found, next) = scan(group, from, count, |id, pending| {
                 entries.get(id).is_none() || is_idle(pending, now_ms, idle_ms_min)
             });
@@ -246,7 +240,8 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
                     continue;
                 }
                 let deliveries = was.deliveries.wrapping_add(u64::from(!just_id));
-                let pending = Pending { consumer: number, delivered_ms: now_ms, deliveries };
+                let consumer = group.see(args.get(3), now_ms).0;
+                let pending = Pending { consumer, delivered_ms: now_ms, deliveries };
                 group.set_pending(id, pending);
                 effects.claimed.push((id, pending));
             }

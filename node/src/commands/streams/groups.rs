@@ -194,6 +194,8 @@ fn destroy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let removed = removed.ok_or(NO_KEY)?;
     if removed {
         cx.keys.changed_within();
+        // Who waits for the group is told that it is gone.
+        cx.keys.wake(key);
     }
     cx.out.int(removed.into());
     Ok(())

@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn ids_are_read_as_redis_reads_them() {
-        let cases: [(&[u8], Option<(u64, u64)>); 22] = [
+        type Case = (&'static [u8], Option<(u64, u64)>);
+        let cases: [Case; 22] = [
             (b"5", Some((5, 0))),
             (b"5-7", Some((5, 7))),
             (b"0-0", Some((0, 0))),

@@ -3,13 +3,18 @@
 use super::groups::no_such_group;
 use super::{READ, RO_ACCESS, WRITE, ids, write_entries, write_entry};
 use crate::commands::parse::{int, is};
-use crate::commands::{Acl, Arity, Begin, Family, Find, Flags, KeySpec, Spec, Stated, Ttl};
+use std::collections::BTreeSet;
+
+use crate::commands::{
+    Acl, Arity, Begin, Effect, Family, Find, Flags, KeySpec, Serve, Spec, Stated, Ttl, refused_over_http,
+};
 use crate::db::Key;
-use crate::db::entry::Stream;
-use crate::db::entry::stream::{Id, Pending};
-use crate::engine::Cx;
+use crate::db::entry::stream::{Entries, Group, Id, Pending};
+use crate::db::entry::{Kind, Stream};
+use crate::engine::{Cx, block};
 use crate::error::CommandError;
-use crate::resp::{Args, Out};
+use crate::resp::{Args, Out, OwnedArgs};
+use crate::session;
 
 /// The keys are the first half of what follows `STREAMS`.
 const fn streams(from: i16) -> KeySpec {
@@ -35,11 +40,12 @@ pub(in crate::commands) const XREAD: Spec = Spec {
     keys: &[streams(1)],
     summary: "The entries behind an id, of each stream that has any.",
     reply: "map of keys to arrays of entries (RESP2: array of pairs); null when there is none",
+    serve: Some(SERVE),
     run: xread,
     ..Spec::ROW
 };
 fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = Options::read(args)?;
+    let options = Options::read_or_refuse(args, no_waiting(cx, args))?;
     let mut wanted = Vec::with_capacity(options.keys.len());
     for (key, from) in options.keys.iter().zip(options.ids.iter()) {
         let key = cx.key(key);
@@ -56,27 +62,73 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         wanted.push((key, from));
     }
     let mut replies = Replies::new(cx.out);
-    for (key, from) in wanted {
-        let Some(stream) = cx.keys.collection::<Stream>(key)?.filter(|stream| stream.entries().has_behind(from)) else {
-            continue;
-        };
-        let entries = from.next().into_iter().flat_map(|from| stream.entries().range(from, Id::MAX));
-        write_entries(replies.of(key), entries.take(options.count));
+    for (key, from) in &wanted {
+        match cx.keys.collection::<Stream>(*key)? {
+            Some(stream) if stream.entries().has_behind(*from) => replies.add(*key, stream, *from, options.count),
+            _ => {}
+        }
     }
-    finish(cx, replies, &options)
-}
-
-/// Answers what was found. Where nothing was, and the client would wait, the time is up at once.
-fn finish(cx: &mut Cx<'_>, replies: Replies, options: &Options<'_>) -> Result<(), CommandError> {
     if replies.write(cx.out) {
         return Ok(());
     }
-    // BLOCK: to be done on the general way that blocked clients are served.
-    if options.block_ms.is_some() && !cx.nested {
-        return Err(CommandError::Text("ERR BLOCK is not supported yet"));
-    }
-    cx.out.null_array();
+    let Some(block_ms) = options.block_ms else {
+        cx.out.null_array();
+        return Ok(());
+    };
+    // `$` is the last entry there is now.
+    let ids: Vec<_> = wanted.iter().map(|(_, from)| from.text()).collect();
+    let count = options.count.min(BLOCKED_COUNT_MAX).to_string();
+    let mut request: Vec<&[u8]> = vec![args.get(0), b"COUNT", count.as_bytes(), b"STREAMS"];
+    request.extend(options.keys.iter());
+    request.extend(ids.iter().map(AsRef::as_ref));
+    wait(cx, OwnedArgs::from_slices(request).as_args(), SERVE, &options, block_ms);
     Ok(())
+}
+
+/// How many entries a client that waited gets of a stream, unless it says: it does not want all there are.
+const BLOCKED_COUNT_MAX: usize = 1000;
+
+const SERVE: Serve = Serve { kind: Kind::Stream, alone, take: take_blocked, ..Serve::WAITING };
+const SERVE_GROUP: Serve =
+    Serve { take: take_blocked_for_group, gone: Some("UNBLOCKED the stream key no longer exists"), ..SERVE };
+
+/// Waits at the keys, at each once.
+fn wait(cx: &mut Cx<'_>, request: Args<'_>, serve: Serve, options: &Options<'_>, block_ms: u64) {
+    let keys: BTreeSet<&[u8]> = options.keys.iter().collect();
+    block(cx, request, serve, keys.into_iter(), Some(block_ms).filter(|ms| *ms > 0));
+}
+
+fn alone(request: Args<'_>, key: &[u8]) -> OwnedArgs {
+    match Options::read(request).ok().and_then(|options| options.group) {
+        None => OwnedArgs::from_slices([request.get(0), b"STREAMS", key, b"0-0"]),
+        Some((group, consumer)) => {
+            OwnedArgs::from_slices([request.get(0), b"GROUP", group, consumer, b"STREAMS", key, b">"])
+        }
+    }
+}
+
+fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
+    let options = Options::read(request)?;
+    let at = options.keys.iter().position(|bytes| bytes == key.bytes).ok_or(CommandError::Syntax)?;
+    let from = ids::id(options.ids.get(at))?;
+    let mut replies = Replies::new(cx.out);
+    match cx.keys.collection::<Stream>(key)? {
+        // What came may be gone already: then there is nothing in the answer, but there is an answer.
+        Some(stream) if stream.entries().last_id() > from => replies.add(key, stream, from, options.count),
+        _ => return Ok(None),
+    }
+    replies.write(cx.out);
+    Ok(Some(Effect::new()))
+}
+
+/// What who cannot wait at all is told for asking to.
+fn no_waiting(cx: &Cx<'_>, args: Args<'_>) -> Option<CommandError> {
+    if cx.scripted {
+        let why = b" command is not allowed with BLOCK option from scripts";
+        return Some(CommandError::Quoted([b"ERR ", args.get(0), why].concat()));
+    }
+    let over_http = cx.session.kind == session::Kind::Detached;
+    over_http.then(|| refused_over_http(&XREAD, "would hold the HTTP request open with BLOCK; poll without it"))
 }
 
 /// What is answered of each stream, and of how many.
@@ -98,6 +150,12 @@ impl Replies {
         }
         self.out.bulk(key.bytes);
         &mut self.out
+    }
+
+    /// Answers the entries of a stream behind an id.
+    fn add(&mut self, key: Key<'_>, stream: &Stream, from: Id, count: usize) {
+        let entries = from.next().into_iter().flat_map(|from| stream.entries().range(from, Id::MAX));
+        write_entries(self.of(key), entries.take(count));
     }
 
     /// Writes the answer; false when there is none.
@@ -130,6 +188,11 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn read(args: Args<'a>) -> Result<Self, CommandError> {
+        Self::read_or_refuse(args, None)
+    }
+
+    /// As [`Options::read`]; what BLOCK is refused with, if it is.
+    fn read_or_refuse(args: Args<'a>, no_waiting: Option<CommandError>) -> Result<Self, CommandError> {
         let for_group = is(args.get(0), "XREADGROUP");
         let (mut group, mut no_ack, mut count, mut block_ms) = (None, false, usize::MAX, None);
         let mut at = 1;
@@ -137,6 +200,9 @@ impl<'a> Options<'a> {
             let option = args.try_get(at).ok_or(CommandError::Syntax)?;
             let more = args.len() - at - 1;
             if is(option, "BLOCK") && more > 0 {
+                if let Some(why) = no_waiting {
+                    return Err(why);
+                }
                 block_ms = Some(milliseconds(args.get(at + 1))?);
                 at += 2;
             } else if is(option, "COUNT") && more > 0 {
@@ -195,11 +261,12 @@ pub(in crate::commands) const XREADGROUP: Spec = Spec {
     keys: &[streams(4)],
     ttl: Ttl::Of(|args, _| streams_at(args).map_or(Stated::Absent, Stated::Inherits)),
     summary: "The entries nobody of the group was given yet, or those its consumer has not acknowledged.",
+    serve: Some(SERVE_GROUP),
     run: xreadgroup,
     ..XREAD
 };
 fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = Options::read(args)?;
+    let options = Options::read_or_refuse(args, no_waiting(cx, args))?;
     let (group, consumer) = options.group.unwrap_or_default();
     let mut wanted = Vec::with_capacity(options.keys.len());
     for (key, from) in options.keys.iter().zip(options.ids.iter()) {
@@ -210,7 +277,8 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let from = match from {
             b"$" => return Err(CommandError::Text(MEANINGLESS)),
             b">" => None,
-            from => Some(ids::id(from)?),
+            // To redis, the highest id and `>` are one.
+            from => Some(ids::id(from)?).filter(|from| *from != Id::MAX),
         };
         wanted.push((key, from));
     }
@@ -218,15 +286,42 @@ fn xreadgroup(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     for (key, from) in wanted {
         let reading = Reading { key, group, consumer, no_ack: options.no_ack, count: options.count };
         match from {
-            None => reading.news(cx, &mut replies)?,
+            None => {
+                reading.news(cx, &mut replies, |group, entries| entries.has_behind(group.last_id))?;
+            }
             Some(from) => reading.history(cx, &mut replies, from)?,
         }
     }
-    finish(cx, replies, &options)
+    if replies.write(cx.out) {
+        return Ok(());
+    }
+    match options.block_ms {
+        Some(block_ms) => wait(cx, args, SERVE_GROUP, &options, block_ms),
+        None => cx.out.null_array(),
+    }
+    Ok(())
 }
 const MEANINGLESS: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this \
                            consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just \
                            return an empty result set.";
+
+fn take_blocked_for_group(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Option<Effect>, CommandError> {
+    const NO_GROUP: CommandError =
+        CommandError::Text("NOGROUP the consumer group this client was blocked on no longer exists");
+    let options = Options::read(request)?;
+    let (group, consumer) = options.group.unwrap_or_default();
+    let stream = cx.keys.collection::<Stream>(key)?.ok_or(NO_GROUP)?;
+    let last_id = stream.group(group).ok_or(NO_GROUP)?.last_id;
+    if stream.entries().last_id() <= last_id {
+        return Ok(None);
+    }
+    let count = options.count.min(BLOCKED_COUNT_MAX);
+    let mut replies = Replies::new(cx.out);
+    Reading { key, group, consumer, no_ack: options.no_ack, count }.news(cx, &mut replies, |_, _| true)?;
+    replies.write(cx.out);
+    // What it changed is in the log already.
+    Ok(Some(Effect::new()))
+}
 
 /// What a consumer reads of one stream.
 struct Reading<'a> {
@@ -238,15 +333,21 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Delivers what nobody of the group was given yet. No answer when there is nothing.
-    fn news(&self, cx: &mut Cx<'_>, replies: &mut Replies) -> Result<(), CommandError> {
+    /// Delivers what nobody of the group was given yet, if `there_is` anything.
+    fn news(
+        &self,
+        cx: &mut Cx<'_>,
+        replies: &mut Replies,
+        there_is: fn(&Group, &Entries) -> bool,
+    ) -> Result<(), CommandError> {
         let now_ms = cx.now.wall_ms;
         let (mut delivered, mut created, mut read) = (Vec::new(), false, None);
         cx.keys.change(self.key, |stream: &mut Stream, _| {
             stream.with_group(self.group, |group, entries| {
+                let Some(from) = group.last_id.next().filter(|_| there_is(group, entries)) else { return };
+                // A consumer is made only to have something.
                 let (number, is_new) = group.see(self.consumer, now_ms);
                 created = is_new;
-                let Some(from) = group.last_id.next().filter(|_| entries.has_behind(group.last_id)) else { return };
                 let items = entries.range(from, Id::MAX).take(self.count).inspect(|item| {
                     group.advance(item.id, entries);
                     if !self.no_ack {

@@ -308,7 +308,12 @@ impl Entries {
 
     /// Whether an entry was deleted at this id or behind it.
     pub(super) fn is_broken_from(&self, id: Id) -> bool {
-        self.len > 0 && self.max_deleted_id != Id::MIN && id <= self.max_deleted_id
+        self.len > 0 && self.is_broken() && id <= self.max_deleted_id
+    }
+
+    /// Whether an entry was deleted behind the first one, so that counting cannot tell which one is the how manieth.
+    fn is_broken(&self) -> bool {
+        self.max_deleted_id != Id::MIN && self.max_deleted_id >= self.first_id
     }
 
     /// How many entries were ever added up to this id, where that can be told.
@@ -322,10 +327,9 @@ impl Entries {
         if id > self.last_id {
             return None;
         }
-        let broken = self.max_deleted_id != Id::MIN && self.max_deleted_id >= self.first_id;
         let before = self.added.wrapping_sub(self.len as u64);
         match id.cmp(&self.first_id) {
-            _ if broken => None,
+            _ if self.is_broken() => None,
             std::cmp::Ordering::Less => Some(before),
             std::cmp::Ordering::Equal => Some(before.wrapping_add(1)),
             std::cmp::Ordering::Greater => None,
