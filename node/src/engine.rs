@@ -240,6 +240,7 @@ impl Engine {
             watch: session::Watch::default(),
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
+            shard_channels: std::collections::BTreeSet::new(),
             inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
             blocked: None,
             stalled: None,

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod blocking;
 mod linear;
 mod model;
 mod soak;
@@ -142,6 +143,7 @@ fn sessions_leave_nothing_behind() {
     let mut client = Client::new(&engine, &clock, 0);
     client.say("WATCH a b");
     client.say("SUBSCRIBE c");
+    client.say("SSUBSCRIBE s");
     drop(client);
     let mut client = Client::new(&engine, &clock, 1);
     assert_eq!(client.say("BLPOP x y 0"), "");
@@ -152,7 +154,7 @@ fn sessions_leave_nothing_behind() {
         let shard = held.shard(partition);
         assert!(shard.watched.is_empty() && shard.waiters.is_empty());
     }
-    assert_eq!(engine.pubsub.channels(), 0);
+    assert_eq!(engine.pubsub.channels.len() + engine.pubsub.shards.len(), 0);
     for gauge in crate::metrics::Gauge::ALL {
         assert_eq!(engine.metrics().gauge(*gauge), 0, "{}", gauge.name());
     }
