@@ -149,7 +149,7 @@ pub(crate) fn refusal(call: &Call<'_>, denied: &Denied) -> Failure {
         Denied::Channel => Failure::Denied(
             "NOPERM this user has no permissions to access one of the channels used as arguments".to_owned(),
         ),
-        _ if call.spec().keys.is_empty() => no_command(call),
+        _ if !call.spec().has_keys() => no_command(call),
         _ => Failure::Denied(
             "NOPERM this user has no permissions to access one of the keys used as arguments".to_owned(),
         ),

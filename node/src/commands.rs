@@ -35,6 +35,7 @@ mod scans;
 mod scripting;
 mod server;
 mod sets;
+mod shards;
 mod slowlog;
 mod sort;
 mod sorted_sets;
@@ -124,6 +125,8 @@ table! {
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,
     pubsub::PUBSUB, pubsub::PUBSUB_CHANNELS, pubsub::PUBSUB_NUMSUB, pubsub::PUBSUB_NUMPAT,
+    shards::SSUBSCRIBE, shards::SUNSUBSCRIBE, shards::SPUBLISH,
+    shards::PUBSUB_SHARDCHANNELS, shards::PUBSUB_SHARDNUMSUB, pubsub::PUBSUB_HELP,
     transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,
 }
 
@@ -199,7 +202,7 @@ pub(crate) fn shown(bytes: &[u8], bytes_max: usize) -> &[u8] {
 pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
     let key = "this user has no permissions to access one of the keys used as arguments";
     let channel = "this user has no permissions to access one of the channels used as arguments";
-    let has_keys = !call.spec().keys.is_empty();
+    let has_keys = call.spec().has_keys();
     match denied {
         Denied::Key => CommandError::NoPermission(key.into()),
         Denied::Channel => CommandError::NoPermission(channel.into()),
@@ -444,7 +447,7 @@ fn rights(spec: &Spec) -> String {
             needs.push(need)
         }
     };
-    for key in spec.keys {
+    for key in spec.keys.iter().filter(|key| !key.flags.has(KeyFlags::NOT_KEY)) {
         let actions = key.flags.actions().names().collect::<Vec<_>>().join("+");
         add(if key.flags_of.is_some() { format!("{actions} by its options") } else { actions });
     }
@@ -535,7 +538,7 @@ mod tests {
             let args = OwnedArgs::from_slices(words);
             let mut keys = 0;
             keys::each(spec, args.as_args(), &mut |_, _| keys += 1).unwrap();
-            assert_eq!(keys > 0, !spec.keys.is_empty(), "{}", spec.name);
+            assert_eq!(keys > 0, spec.has_keys(), "{}", spec.name);
         }
     }
 

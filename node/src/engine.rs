@@ -238,6 +238,7 @@ impl Engine {
             watch: session::Watch::default(),
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
+            shard_channels: std::collections::BTreeSet::new(),
             inbox,
             blocked: None,
             stalled: None,

@@ -21,11 +21,19 @@ const CHANNEL_BYTES: usize = 190;
 /// Who listens to what, in one engine.
 #[derive(Debug, Default)]
 pub(crate) struct PubSub {
-    channels: papaya::HashMap<Bytes, Arc<Channel>, foldhash::quality::RandomState>,
+    pub(crate) channels: Channels,
+    /// Those of SSUBSCRIBE: names of their own, which patterns do not reach.
+    pub(crate) shards: Channels,
     /// Patterns someone listens to, in the order they came.
     patterns: Mutex<Vec<(Bytes, Vec<Arc<Inbox>>)>>,
     /// How many; spares every message the lock when there are none.
     pattern_count: AtomicUsize,
+}
+
+/// Channels of one kind, and who listens to each.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    map: papaya::HashMap<Bytes, Arc<Channel>, foldhash::quality::RandomState>,
 }
 
 #[derive(Debug, Default)]
@@ -43,10 +51,20 @@ struct Listeners {
 /// One message on its way to one subscriber.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    /// The pattern it was heard by, if by one.
-    pub(crate) pattern: Option<Bytes>,
+    pub(crate) heard: Heard,
     pub(crate) channel: Bytes,
     pub(crate) payload: Bytes,
+}
+
+/// By what a subscriber hears a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Its channel.
+    Channel,
+    /// This pattern.
+    Pattern(Bytes),
+    /// Its shard channel.
+    Shard,
 }
 
 impl Message {
@@ -131,9 +149,9 @@ impl Inbox {
     }
 }
 
-impl PubSub {
+impl Channels {
     pub(crate) fn subscribe(&self, channel: &Bytes, inbox: &Arc<Inbox>) {
-        let map = self.channels.pin();
+        let map = self.map.pin();
         loop {
             let found = map.get_or_insert_with(channel.clone(), Arc::default);
             let mut listeners = found.listeners.lock();
@@ -145,7 +163,7 @@ impl PubSub {
     }
 
     pub(crate) fn unsubscribe(&self, channel: &Bytes, inbox: &Arc<Inbox>) {
-        let map = self.channels.pin();
+        let map = self.map.pin();
         let Some(found) = map.get(channel) else { return };
         let mut listeners = found.listeners.lock();
         listeners.inboxes.retain(|one| !Arc::ptr_eq(one, inbox));
@@ -155,6 +173,23 @@ impl PubSub {
         }
     }
 
+    /// How many listen to a channel.
+    pub(crate) fn listeners(&self, channel: &[u8]) -> usize {
+        self.map.pin().get(channel).map_or(0, |found| found.listeners.lock().inboxes.len())
+    }
+
+    /// The channels that someone listens to.
+    pub(crate) fn names(&self) -> Vec<Bytes> {
+        self.map.pin().keys().cloned().collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+}
+
+impl PubSub {
     pub(crate) fn subscribe_pattern(&self, pattern: &Bytes, inbox: &Arc<Inbox>) {
         let mut patterns = self.patterns.lock();
         match patterns.iter_mut().find(|(each, _)| each == pattern) {
@@ -175,14 +210,14 @@ impl PubSub {
 
     /// Puts a message into every listener's inbox, by its channel and then by patterns; how many times.
     pub(crate) fn publish(&self, channel: &[u8], payload: &[u8]) -> usize {
-        let map = self.channels.pin();
+        let map = self.channels.map.pin();
         let patterned = self.pattern_count.load(Ordering::Acquire) > 0;
         let found = map.get_key_value(channel);
         if found.is_none() && !patterned {
             return 0;
         }
         let name = found.map_or_else(|| Bytes::copy_from_slice(channel), |(channel, _)| channel.clone());
-        let message = Message { pattern: None, channel: name, payload: Bytes::copy_from_slice(payload) };
+        let message = Message { heard: Heard::Channel, channel: name, payload: Bytes::copy_from_slice(payload) };
         let mut heard = 0;
         if let Some((_, found)) = found {
             let listeners = found.listeners.lock();
@@ -191,7 +226,7 @@ impl PubSub {
         }
         if patterned {
             for (pattern, inboxes) in self.patterns.lock().iter().filter(|(each, _)| glob::matches(each, channel)) {
-                let message = Message { pattern: Some(pattern.clone()), ..message.clone() };
+                let message = Message { heard: Heard::Pattern(pattern.clone()), ..message.clone() };
                 inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
                 heard += inboxes.len();
             }
@@ -199,36 +234,33 @@ impl PubSub {
         heard
     }
 
-    /// How many listen to a channel by its name.
-    pub(crate) fn listeners(&self, channel: &[u8]) -> usize {
-        self.channels.pin().get(channel).map_or(0, |found| found.listeners.lock().inboxes.len())
-    }
-
     /// Heap bytes of names and of who listens to them, about.
     pub(crate) fn heap_bytes(&self) -> u64 {
         let channel = |name: &Bytes, listeners: usize| {
             size_class(name.len()) + size_class(size_of::<Channel>()) + CHANNEL_BYTES + 8 * listeners
         };
-        let map = self.channels.pin();
-        let channels: usize = map.iter().map(|(name, it)| channel(name, it.listeners.lock().inboxes.capacity())).sum();
+        let of = |channels: &Channels| {
+            let map = channels.map.pin();
+            map.iter().map(|(name, it)| channel(name, it.listeners.lock().inboxes.capacity())).sum::<usize>()
+        };
         let patterns: usize =
             self.patterns.lock().iter().map(|(name, inboxes)| channel(name, inboxes.capacity())).sum();
-        (channels + patterns) as u64
+        (of(&self.channels) + of(&self.shards) + patterns) as u64
     }
 
-    /// The channels that someone listens to by name.
-    pub(crate) fn channel_names(&self) -> Vec<Bytes> {
-        self.channels.pin().keys().cloned().collect()
+    /// Puts a message into the inbox of everyone who listens to a shard channel; how many times.
+    pub(crate) fn publish_to_shard(&self, channel: &[u8], payload: &[u8]) -> usize {
+        let map = self.shards.map.pin();
+        let Some((name, found)) = map.get_key_value(channel) else { return 0 };
+        let message = Message { heard: Heard::Shard, channel: name.clone(), payload: Bytes::copy_from_slice(payload) };
+        let listeners = found.listeners.lock();
+        listeners.inboxes.iter().for_each(|inbox| inbox.put(message.clone()));
+        listeners.inboxes.len()
     }
 
     /// Patterns someone listens to.
     pub(crate) fn patterns(&self) -> usize {
         self.pattern_count.load(Ordering::Acquire)
-    }
-
-    /// Channels someone listens to.
-    pub(crate) fn channels(&self) -> usize {
-        self.channels.len()
     }
 }
 
@@ -245,15 +277,15 @@ mod tests {
         let pubsub = PubSub::default();
         let inboxes = [Arc::new(Inbox::new(1000)), Arc::new(Inbox::new(1000))];
         let channel = Bytes::from_static(b"news");
-        inboxes.iter().for_each(|inbox| pubsub.subscribe(&channel, inbox));
+        inboxes.iter().for_each(|inbox| pubsub.channels.subscribe(&channel, inbox));
         assert_eq!(pubsub.publish(b"news", b"1"), 2);
         assert_eq!(pubsub.publish(b"other", b"1"), 0);
-        pubsub.unsubscribe(&channel, &inboxes[0]);
+        pubsub.channels.unsubscribe(&channel, &inboxes[0]);
         assert_eq!(pubsub.publish(b"news", b"2"), 1);
         assert_eq!(payloads(&inboxes[0]), [&b"1"[..]]);
         assert_eq!(payloads(&inboxes[1]), [&b"1"[..], b"2"]);
-        pubsub.unsubscribe(&channel, &inboxes[1]);
-        assert_eq!((pubsub.publish(b"news", b"3"), pubsub.channels()), (0, 0));
+        pubsub.channels.unsubscribe(&channel, &inboxes[1]);
+        assert_eq!((pubsub.publish(b"news", b"3"), pubsub.channels.len()), (0, 0));
     }
 
     #[test]
@@ -263,10 +295,10 @@ mod tests {
         let (channel, pattern) = (Bytes::from_static(b"news.a"), Bytes::from_static(b"news.*"));
         pubsub.subscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"1"), pubsub.publish(b"other", b"2"), pubsub.patterns()), (1, 0, 1));
-        pubsub.subscribe(&channel, &inbox);
-        assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.listeners(b"news.a")), (2, 1));
+        pubsub.channels.subscribe(&channel, &inbox);
+        assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.channels.listeners(b"news.a")), (2, 1));
         let heard: Vec<_> =
-            inbox.take().into_iter().map(|message| (message.pattern.is_some(), message.payload)).collect();
+            inbox.take().into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));
@@ -274,11 +306,15 @@ mod tests {
 
     #[test]
     fn an_inbox_holds_its_bytes_and_no_more() {
-        let one = Message { pattern: None, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }
-            .weight();
+        let one =
+            Message { heard: Heard::Channel, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }
+                .weight();
         let inbox = Inbox::new(2 * one);
-        let message =
-            || Message { pattern: None, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") };
+        let message = || Message {
+            heard: Heard::Channel,
+            channel: Bytes::from_static(b"c"),
+            payload: Bytes::from_static(b"12345"),
+        };
         inbox.put(message());
         inbox.put(message());
         assert!(inbox.is_full() && !inbox.overflowed());

@@ -74,6 +74,7 @@ pub struct Session {
     pub(crate) watch: Watch,
     pub(crate) channels: BTreeSet<Bytes>,
     pub(crate) patterns: BTreeSet<Bytes>,
+    pub(crate) shard_channels: BTreeSet<Bytes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) blocked: Option<Blocked>,
     pub(crate) stalled: Option<Stalled>,
@@ -194,13 +195,13 @@ impl Session {
 
     /// Whether the protocol lets it ask only for subscriptions now.
     #[inline]
-    /// Channels and patterns it listens to.
-    pub(crate) fn listens_to(&self) -> usize {
-        self.channels.len() + self.patterns.len()
-    }
-
     pub(crate) fn only_subscriptions(&self) -> bool {
         self.protocol == 2 && self.listens_to() > 0
+    }
+
+    /// Channels of both kinds and patterns that it listens to.
+    pub(crate) fn listens_to(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shard_channels.len()
     }
 
     /// Makes it act for somebody else.
@@ -223,6 +224,7 @@ impl Session {
         state.queued_bytes.store(queued_bytes, Ordering::Relaxed);
         state.channels.store(self.channels.len() as u32, Ordering::Relaxed);
         state.patterns.store(self.patterns.len() as u32, Ordering::Relaxed);
+        state.shard_channels.store(self.shard_channels.len() as u32, Ordering::Relaxed);
         state.protocol.store(self.protocol, Ordering::Relaxed);
         state.last_command.store(self.last_command.map_or(State::NO_COMMAND, Spec::bit), Ordering::Relaxed);
         let kept = state.flags.load(Ordering::Relaxed) & State::KEPT;

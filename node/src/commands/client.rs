@@ -228,7 +228,7 @@ fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     };
     let command = super::table().get(usize::from(state.last_command.load(Ordering::Relaxed)));
     let mut line = format!(
-        "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
+        "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 tot-mem=0 events=r cmd={} \
          user={} redir=-1 resp={}",
         record.id,
@@ -239,6 +239,7 @@ fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         state.database.load(Ordering::Relaxed),
         state.channels.load(Ordering::Relaxed),
         state.patterns.load(Ordering::Relaxed),
+        state.shard_channels.load(Ordering::Relaxed),
         state.queued.load(Ordering::Relaxed),
         state.queued_bytes.load(Ordering::Relaxed),
         command.map_or("NULL".to_owned(), |spec| spec.name.to_ascii_lowercase()),

@@ -184,7 +184,7 @@ fn command_getkeys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
 fn keys_of(line: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, CommandError> {
     let spec = match super::resolve(line) {
         Ok(spec) => spec,
-        Err(CommandError::Arity(_)) if super::find(line.get(0)).is_some_and(|spec| spec.keys.is_empty()) => {
+        Err(CommandError::Arity(_)) if super::find(line.get(0)).is_some_and(|spec| !spec.has_keys()) => {
             return Err(NO_KEYS);
         }
         Err(CommandError::Arity(_)) => {
@@ -192,7 +192,7 @@ fn keys_of(line: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, CommandError> {
         }
         Err(_) => return Err(CommandError::Text("ERR Invalid command specified")),
     };
-    if spec.keys.is_empty() {
+    if !spec.has_keys() {
         return Err(NO_KEYS);
     }
     let mut found = Vec::new();

@@ -20,6 +20,9 @@ pub fn each(spec: &Spec, args: Args<'_>, visit: &mut dyn FnMut(usize, KeyFlags))
 }
 
 fn each_of(spec: &KeySpec, args: Args<'_>, visit: &mut dyn FnMut(usize, KeyFlags)) -> Result<(), UnknownKeys> {
+    if spec.flags.has(KeyFlags::NOT_KEY) {
+        return Ok(());
+    }
     let Some(first) = begin(spec.begin, args) else { return Ok(()) };
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => (first, range_end(first, last, limit, args.len())?, step),

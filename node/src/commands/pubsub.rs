@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use larder_iam_policies::access::Actions;
 
+use super::help::{help, misused};
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Spec};
 use crate::engine::{Cx, Outcome, deliver_messages, may_listen};
 use crate::error::CommandError;
 use crate::glob;
 use crate::metrics::Gauge;
+use crate::pubsub::Channels;
 use crate::resp::Args;
 
-const LISTENS: Flags =
+pub(super) const LISTENS: Flags =
     Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::SESSION).or(Flags::IN_SUBSCRIPTION);
 
 /// `PUBLISH channel message`
@@ -56,7 +58,7 @@ fn subscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let channel = Bytes::copy_from_slice(channel);
         count_listener(cx);
         if cx.session.channels.insert(channel.clone()) {
-            cx.engine.pubsub.subscribe(&channel, &cx.session.inbox);
+            cx.engine.pubsub.channels.subscribe(&channel, &cx.session.inbox);
         }
         reply(cx, "subscribe", Some(&channel));
     }
@@ -86,7 +88,7 @@ fn psubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Whether a connection may listen to so many more.
-fn room(cx: &Cx<'_>, new: usize) -> Result<(), CommandError> {
+pub(super) fn room(cx: &Cx<'_>, new: usize) -> Result<(), CommandError> {
     let channels_max = cx.engine.config.limits.channels_max;
     if cx.session.listens_to() + new > channels_max {
         return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
@@ -94,7 +96,7 @@ fn room(cx: &Cx<'_>, new: usize) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn count_listener(cx: &Cx<'_>) {
+pub(super) fn count_listener(cx: &Cx<'_>) {
     if cx.session.listens_to() == 0 {
         cx.cells.shift(Gauge::Subscribers, 1);
     }
@@ -127,7 +129,7 @@ fn unsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     for channel in channels {
         if cx.session.channels.remove(&channel) {
-            cx.engine.pubsub.unsubscribe(&channel, &cx.session.inbox);
+            cx.engine.pubsub.channels.unsubscribe(&channel, &cx.session.inbox);
             uncount_listener(cx);
         }
         reply(cx, "unsubscribe", Some(&channel));
@@ -163,7 +165,7 @@ fn punsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn uncount_listener(cx: &Cx<'_>) {
+pub(super) fn uncount_listener(cx: &Cx<'_>) {
     if cx.session.listens_to() == 0 {
         cx.cells.shift(Gauge::Subscribers, -1);
     }
@@ -196,16 +198,19 @@ pub(super) const PUBSUB_CHANNELS: Spec = Spec {
 };
 fn channels(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 3 {
-        return Err(CommandError::Said(
-            "ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.".to_owned(),
-        ));
+        return Err(misused(&PUBSUB, args.get(1)));
     }
-    let mut names = cx.engine.pubsub.channel_names();
+    let names = cx.engine.pubsub.channels.names();
+    list(cx, args, names);
+    Ok(())
+}
+
+/// Answers those of the channels that fit the pattern, if one is given, and that the caller may hear of.
+pub(super) fn list(cx: &mut Cx<'_>, args: Args<'_>, mut names: Vec<Bytes>) {
     names.retain(|name| args.try_get(2).is_none_or(|pattern| glob::matches(pattern, name)));
     names.retain(|name| may_listen(cx.session, name, cx.now));
     cx.out.array(names.len());
     names.iter().for_each(|name| cx.out.bulk(name));
-    Ok(())
 }
 
 /// `PUBSUB NUMSUB [channel …]`
@@ -217,13 +222,19 @@ pub(super) const PUBSUB_NUMSUB: Spec = Spec {
     ..PUBSUB_CHANNELS
 };
 fn numsub(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let channels = &cx.engine.pubsub.channels;
+    count(cx, args, channels);
+    Ok(())
+}
+
+/// Answers how many listen to each of the channels, none where the caller may not hear of it.
+pub(super) fn count(cx: &mut Cx<'_>, args: Args<'_>, channels: &Channels) {
     cx.out.array((args.len() - 2) * 2);
     for channel in args.iter().skip(2) {
         cx.out.bulk(channel);
-        let number = if may_listen(cx.session, channel, cx.now) { cx.engine.pubsub.listeners(channel) } else { 0 };
+        let number = if may_listen(cx.session, channel, cx.now) { channels.listeners(channel) } else { 0 };
         cx.out.int(number as i64);
     }
-    Ok(())
 }
 
 /// `PUBSUB NUMPAT`
@@ -240,6 +251,35 @@ fn numpat(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// `PUBSUB HELP`
+pub(super) const PUBSUB_HELP: Spec = Spec {
+    name: "PUBSUB|HELP",
+    since: "6.2.0",
+    arity: Arity::Exactly(2),
+    flags: Flags::LOADING.or(Flags::STALE),
+    summary: "The subcommands.",
+    reply: "array of lines",
+    run: pubsub_help,
+    ..PUBSUB
+};
+fn pubsub_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    help(cx, &PUBSUB, HELP_LINES);
+    Ok(())
+}
+const HELP_LINES: &[&str] = &[
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "SHARDCHANNELS [<pattern>]",
+    "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return the number of subscribers for the specified shard level channel(s)",
+];
+
 /// Writes the messages that wait; a client that may not listen any more is closed.
 pub(super) fn hear(cx: &mut Cx<'_>) {
     if !deliver_messages(cx.session, cx.now, cx.out) {
@@ -254,5 +294,5 @@ fn reply(cx: &mut Cx<'_>, what: &str, channel: Option<&[u8]>) {
         Some(channel) => cx.out.bulk(channel),
         None => cx.out.null(),
     }
-    cx.out.int(cx.session.listens_to() as i64);
+    cx.out.int((cx.session.channels.len() + cx.session.patterns.len()) as i64);
 }

@@ -148,6 +148,14 @@ impl Spec {
         self.shape
     }
 
+    /// Whether any of its arguments is a key.
+    pub const fn has_keys(&self) -> bool {
+        match self.keys {
+            [] => false,
+            [first, ..] => !first.flags.has(KeyFlags::NOT_KEY),
+        }
+    }
+
     /// Whether the command only reads.
     pub fn is_read(&self) -> bool {
         self.flags.has(Flags::READONLY)
@@ -228,7 +236,7 @@ const fn shape(spec: &Spec) -> Shape {
         return Shape::Alone;
     }
     match spec.keys {
-        [] => Shape::NoKey,
+        _ if !spec.has_keys() => Shape::NoKey,
         [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => Shape::OneKey(*at as u8),
         _ => Shape::Alone,
     }
@@ -424,6 +432,8 @@ bits! {
         INSERT = 6 "insert";
         DELETE = 7 "delete";
         VARIABLE = 8 "variable_flags";
+        /// A name that is spread over a cluster as keys are, and is none.
+        NOT_KEY = 9 "not_key";
     }
 }
 

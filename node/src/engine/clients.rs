@@ -55,6 +55,7 @@ pub(crate) struct State {
     pub(crate) last_command: AtomicU16,
     pub(crate) channels: AtomicU32,
     pub(crate) patterns: AtomicU32,
+    pub(crate) shard_channels: AtomicU32,
     /// Commands queued in MULTI; -1 outside.
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
@@ -93,6 +94,7 @@ impl Record {
                 last_command: AtomicU16::new(State::NO_COMMAND),
                 channels: AtomicU32::new(0),
                 patterns: AtomicU32::new(0),
+                shard_channels: AtomicU32::new(0),
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
                 buffer_bytes: AtomicU64::new(0),
@@ -106,7 +108,8 @@ impl Record {
 
     /// Whether it listens to channels.
     pub(crate) fn is_subscribed(&self) -> bool {
-        self.state.channels.load(Ordering::Relaxed) + self.state.patterns.load(Ordering::Relaxed) > 0
+        let listens_to = [&self.state.channels, &self.state.patterns, &self.state.shard_channels];
+        listens_to.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
 }
 

@@ -4,6 +4,7 @@ use super::blocking::{forget_waiter, serve_own};
 use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
+use crate::pubsub::Heard;
 use crate::resp::{Out, OwnedArgs};
 use crate::session::{Replies, Session};
 use crate::time::Now;
@@ -114,29 +115,28 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     }
     let cells = session.engine.metrics.of(session.worker);
     for message in session.inbox.take() {
-        let listens = match &message.pattern {
-            Some(pattern) => session.patterns.contains(pattern),
-            None => session.channels.contains(&message.channel),
+        let listens = match &message.heard {
+            Heard::Channel => session.channels.contains(&message.channel),
+            Heard::Pattern(pattern) => session.patterns.contains(pattern),
+            Heard::Shard => session.shard_channels.contains(&message.channel),
         };
         if !listens {
             continue;
         }
-        match &message.pattern {
-            Some(pattern) if !may(session, b"PSUBSCRIBE", pattern, now) => return false,
-            None if !may(session, b"SUBSCRIBE", &message.channel, now) => return false,
+        match &message.heard {
+            Heard::Pattern(pattern) if !may(session, b"PSUBSCRIBE", pattern, now) => return false,
+            Heard::Channel if !may(session, b"SUBSCRIBE", &message.channel, now) => return false,
+            Heard::Shard if !may(session, b"SSUBSCRIBE", &message.channel, now) => return false,
             // A pattern may reach further than its listener's rights: what they do not cover is not for it.
-            Some(_) if !may_hear_by_pattern(session, &message.channel, now) => continue,
+            Heard::Pattern(_) if !may_hear_by_pattern(session, &message.channel, now) => continue,
             _ => {}
         }
-        match message.pattern {
-            Some(pattern) => {
-                out.push(4);
-                out.bulk("pmessage");
+        match message.heard {
+            Heard::Channel => begin(out, 3, "message"),
+            Heard::Shard => begin(out, 3, "smessage"),
+            Heard::Pattern(pattern) => {
+                begin(out, 4, "pmessage");
                 out.bulk_shared(pattern);
-            }
-            None => {
-                out.push(3);
-                out.bulk("message");
             }
         }
         out.bulk_shared(message.channel);
@@ -144,6 +144,11 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
         cells.add(Count::Delivered, 1);
     }
     true
+}
+
+fn begin(out: &mut Out, parts: usize, kind: &str) {
+    out.push(parts);
+    out.bulk(kind);
 }
 
 /// Whether the client may still listen so.
@@ -175,7 +180,10 @@ pub(crate) fn unsubscribe_all(session: &mut Session) {
         return;
     }
     let (channels, patterns) = (std::mem::take(&mut session.channels), std::mem::take(&mut session.patterns));
-    channels.iter().for_each(|channel| session.engine.pubsub.unsubscribe(channel, &session.inbox));
-    patterns.iter().for_each(|pattern| session.engine.pubsub.unsubscribe_pattern(pattern, &session.inbox));
+    let shard_channels = std::mem::take(&mut session.shard_channels);
+    let pubsub = &session.engine.pubsub;
+    channels.iter().for_each(|channel| pubsub.channels.unsubscribe(channel, &session.inbox));
+    shard_channels.iter().for_each(|channel| pubsub.shards.unsubscribe(channel, &session.inbox));
+    patterns.iter().for_each(|pattern| pubsub.unsubscribe_pattern(pattern, &session.inbox));
     session.engine.metrics.of(session.worker).shift(Gauge::Subscribers, -1);
 }

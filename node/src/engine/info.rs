@@ -206,9 +206,10 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     put_all(text, &evictions, "0");
     count(text, Count::Hits);
     count(text, Count::Misses);
-    put(text, "pubsub_channels", cx.engine.pubsub.channels());
+    put(text, "pubsub_channels", cx.engine.pubsub.channels.len());
     put(text, "pubsub_patterns", cx.engine.pubsub.patterns());
-    put_all(text, &["pubsubshard_channels", "latest_fork_usec", "total_forks"], "0");
+    put(text, "pubsubshard_channels", cx.engine.pubsub.shards.len());
+    put_all(text, &["latest_fork_usec", "total_forks"], "0");
     put_all(text, &["migrate_cached_sockets", "slave_expires_tracked_keys"], "0");
     let defrag = ["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses"];
     put_all(text, &defrag, "0");

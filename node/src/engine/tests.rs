@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod blocking;
 mod databases;
 mod linear;
 mod model;
@@ -146,6 +147,7 @@ fn sessions_leave_nothing_behind() {
     client.say("SELECT 3");
     client.say("WATCH a b");
     client.say("SUBSCRIBE c");
+    client.say("SSUBSCRIBE s");
     drop(client);
     let mut client = Client::new(&engine, &clock, 1);
     client.say("SELECT 2");
@@ -159,7 +161,7 @@ fn sessions_leave_nothing_behind() {
             assert!(shard.watched.is_empty() && shard.waiters.is_empty());
         }
     }
-    assert_eq!(engine.pubsub.channels(), 0);
+    assert_eq!(engine.pubsub.channels.len() + engine.pubsub.shards.len(), 0);
     for gauge in crate::metrics::Gauge::ALL {
         assert_eq!(engine.metrics().gauge(*gauge), 0, "{}", gauge.name());
     }

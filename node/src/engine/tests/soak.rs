@@ -54,7 +54,8 @@ fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock, told: &Told) {
             format!("GETDEL {a}")
         }
         18 if n == 0 => "FLUSHALL".to_owned(),
-        18 | 19 => return blocking_pop(client, &a, &b, told),
+        18 if n < 50 => return blocking_pop(client, &format!("BLMOVE l{a} l{b} LEFT RIGHT 0.001"), told),
+        18 | 19 => return blocking_pop(client, &format!("BLPOP l{a} l{b} 0.001"), told),
         // These outlive the run, so that the end compares expiries too.
         20 => format!("SET {a} {n} EX {}", 100_000 + n),
         21 => format!("EXPIRE l{a} {}", 100_000 + n),
@@ -68,8 +69,8 @@ fn act(client: &mut Client, random: &mut impl Rng, clock: &Clock, told: &Told) {
     client.say(&line);
 }
 
-fn blocking_pop(client: &mut Client, a: &str, b: &str, told: &Told) {
-    client.say(&format!("BLPOP l{a} l{b} 0.001"));
+fn blocking_pop(client: &mut Client, line: &str, told: &Told) {
+    client.say(line);
     while client.session.is_blocked() {
         match client.hear().0.as_str() {
             "" => std::thread::yield_now(),
