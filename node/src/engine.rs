@@ -4,6 +4,7 @@
 //! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP). Nothing in here waits longer than 50 us for
 //! a lock; what would is answered with `Busy`, and the driver yields and asks again.
 
+mod acl_log;
 mod baseline;
 mod batch;
 mod blocking;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
+pub(crate) use acl_log::{Context, Reason, What};
 pub(crate) use blocking::take_or_block;
 pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;
@@ -70,6 +72,7 @@ pub struct Engine {
     pub(crate) scripts: script::Scripts,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
+    pub(crate) acl_log: acl_log::AclLog,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -140,6 +143,7 @@ impl Engine {
             scripts: script::Scripts::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
+            acl_log: acl_log::AclLog::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),

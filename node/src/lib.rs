@@ -13,7 +13,6 @@ pub mod db;
 mod echo;
 pub mod engine;
 pub mod error;
-pub mod glob;
 pub mod log;
 mod long_double;
 pub mod meter;
@@ -28,6 +27,8 @@ mod testing;
 pub mod time;
 mod waiters;
 pub mod workers;
+
+pub(crate) use larder_iam_policies::glob;
 
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};

@@ -1,6 +1,7 @@
 //! What a command's function gets.
 
 use super::Engine;
+use super::acl_log::What;
 use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
 use crate::metrics::{Cells, Count};
@@ -64,6 +65,14 @@ impl<'a> Cx<'a> {
             self.cells.add(Count::Errors, 1);
         }
         self.out.error(error.bytes());
+    }
+
+    /// Enters a refusal into the ACL log.
+    #[cold]
+    pub(crate) fn note_refusal(&self, what: What) {
+        self.session.note(self.executing);
+        let client = crate::commands::describe_client(&self.session.record, self.now, self.out.len());
+        self.engine.acl_log.note(what, client, self.now);
     }
 
     /// Makes the client wait for so long before its `OK` and everything it asks after.
