@@ -219,7 +219,12 @@ impl World {
         }
         self.shared.replace_caches(config.caches, &mut left).await;
         // Last, so that nobody is judged by rules about caches that are not there yet.
-        self.shared.access.publish(config.access);
+        for (cache, user) in self.shared.access.publish(config.access) {
+            left.push(format!(
+                "the user {user:?} that ACL SETUSER made on the cache {cache:?} is gone: its callers need no login any more, \
+                 so a limited user has no place there"
+            ));
+        }
         left
     }
 

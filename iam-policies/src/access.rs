@@ -9,6 +9,7 @@ mod explain;
 mod grant;
 mod login;
 mod refusal;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,6 @@ use foldhash::fast::RandomState;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::acl::AccessString;
 use crate::jwt::IssuerKey;
 use crate::network::Network;
 use crate::policy::{CacheFacts, Compiled, Policy, Principal};
@@ -36,28 +36,30 @@ pub use chain::{Admitted, Caller, Evidence, Permit, Source};
 pub use explain::Explained;
 pub use grant::Grant;
 pub use refusal::{AuthnError, Denied, NotAdmitted, Statement};
+pub(crate) use users::{Origin, User};
+pub use users::{USERS_MAX, UserError};
 
 /// How many compiled grants a snapshot keeps.
 const GRANTS_MAX: usize = 16_384;
 /// The service that data requests are signed for.
 pub const SERVICE: &str = "elasticache";
 
-/// An immutable snapshot of who may do what from where.
+/// An immutable snapshot of who may do what from where. What only a configuration changes is shared by the snapshots
+/// between two of them.
 #[derive(Debug)]
 pub struct Access {
     pub(crate) account: String,
     pub(crate) region: String,
-    pub(crate) principals: HashMap<Arc<str>, Identity>,
+    pub(crate) principals: Arc<HashMap<Arc<str>, Identity>>,
     /// Access keys and registered public keys, by id.
-    pub(crate) keys: HashMap<Arc<str>, Key>,
+    pub(crate) keys: Arc<HashMap<Arc<str>, Key>>,
     /// Static bearer tokens, by the SHA-256 of each.
-    pub(crate) tokens: HashMap<[u8; 32], StaticToken>,
-    pub(crate) users: HashMap<Arc<str>, User>,
+    pub(crate) tokens: Arc<HashMap<[u8; 32], StaticToken>>,
     pub(crate) caches: HashMap<Arc<str>, CacheAccess>,
-    pub(crate) network: Network,
+    pub(crate) network: Arc<Network>,
     /// The `jti` of revoked signed-policy tokens.
-    pub(crate) revoked: std::collections::HashSet<String>,
-    pub(crate) signing_keys: SigningKeys,
+    pub(crate) revoked: Arc<std::collections::HashSet<String>>,
+    pub(crate) signing_keys: Arc<SigningKeys>,
     pub(crate) grants: Grants,
 }
 
@@ -94,19 +96,17 @@ pub(crate) struct StaticToken {
     pub(crate) read_only: bool,
 }
 
-/// A user of RESP logins.
-#[derive(Debug)]
-pub(crate) struct User {
-    pub(crate) acl: Arc<AccessString>,
-    pub(crate) caches: Vec<Arc<str>>,
-}
-
 /// Who is let in to a cache.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CacheAccess {
     pub(crate) facts: CacheFacts,
     pub(crate) groups: Vec<Arc<str>>,
+    /// Whether callers are let in without a login.
     pub(crate) anonymous: bool,
+    /// Whether the configuration says so.
+    pub(crate) anonymous_configured: bool,
+    /// Who may log in, by name.
+    pub(crate) users: Arc<HashMap<Arc<str>, User>>,
 }
 
 /// A caller's tag and a cache's name.
@@ -138,11 +138,11 @@ impl Access {
             .any(|cache| self.network.admits(&cache.groups, ip, port))
     }
 
-    /// Whether anybody logs in by this name: a user, a principal, or the caller without one, which redis calls `default`.
-    pub fn knows(&self, name: &str) -> bool {
-        (name == "default" && self.caches.values().any(|cache| cache.anonymous))
-            || self.users.contains_key(name)
-            || self.principals.contains_key(name)
+    /// Whether anybody logs in to a cache by this name: a user, a principal, or the caller without one, which redis calls
+    /// `default`.
+    pub fn knows(&self, cache: &str, name: &str) -> bool {
+        let here = |cache: &CacheAccess| (name == "default" && cache.anonymous) || cache.users.contains_key(name);
+        self.caches.get(cache).is_some_and(here) || self.principals.contains_key(name)
     }
 
     /// Lets a caller into one cache: by its network, the credential's binding, and what still holds of the credential.
@@ -159,12 +159,10 @@ impl Access {
         }
         match &caller.0.proof {
             Proof::Anonymous if !found.anonymous => return Err(NotAdmitted::Anonymous),
-            Proof::User if !self.users.get(caller.name()).is_some_and(|user| user.acl.enabled) => {
-                return Err(NotAdmitted::Revoked);
-            }
-            Proof::User if !self.users.get(caller.name()).is_some_and(|user| user.caches.contains(name)) => {
-                return Err(NotAdmitted::NotItsUser);
-            }
+            Proof::User => match found.users.get(caller.name()) {
+                Some(user) if user.acl.enabled => {}
+                _ => return Err(NotAdmitted::Revoked),
+            },
             proof if !self.still_holds(caller.name(), proof) => return Err(NotAdmitted::Revoked),
             _ => {}
         }
@@ -203,7 +201,7 @@ impl Access {
         let grant = match &known.proof {
             Proof::Anonymous if cache.anonymous => Grant::full(),
             Proof::Anonymous => Grant::none(),
-            Proof::User => self.users.get(&known.name).map_or_else(Grant::none, |user| Grant::of_user(&user.acl)),
+            Proof::User => cache.users.get(&known.name).map_or_else(Grant::none, |user| Grant::of_user(&user.acl)),
             Proof::Key(_) | Proof::Token(_) => self.of_principal(&known.name, cache, &[]),
             Proof::PolicyToken { policies, .. } => self.of_principal(&known.name, cache, policies),
         };
@@ -244,18 +242,14 @@ impl Access {
     pub fn anonymous_conflicts(&self) -> Vec<(String, String)> {
         let mut conflicts = Vec::new();
         for (name, cache) in self.caches.iter().filter(|(_, cache)| cache.anonymous) {
-            for (who, identity) in &self.principals {
+            for (who, identity) in &*self.principals {
                 if !self.of_principal(who, cache, &[]).is_full() {
                     conflicts.push((name.to_string(), format!("principal {}", identity.facts.arn)));
                 }
             }
-            let here = |user: &User| user.caches.contains(name) && user.acl.enabled && !user.acl.is_full();
-            conflicts.extend(
-                self.users
-                    .iter()
-                    .filter(|(_, user)| here(user))
-                    .map(|(who, _)| (name.to_string(), format!("user {who}"))),
-            );
+            let is_limited = |user: &User| user.acl.enabled && !user.acl.is_full();
+            let limited = cache.users.iter().filter(|(_, user)| is_limited(user));
+            conflicts.extend(limited.map(|(who, _)| (name.to_string(), format!("user {who}"))));
             let read_only =
                 |token: &StaticToken| token.read_only && token.cache.as_ref().is_none_or(|cache| cache == name);
             if self.tokens.values().any(read_only) {
@@ -272,12 +266,14 @@ impl Access {
 pub struct LiveAccess {
     newest: ArcSwap<Access>,
     epoch: AtomicU64,
+    /// Held from reading the snapshot that is changed to publishing the next.
+    changing: Mutex<()>,
 }
 
 impl LiveAccess {
     /// Starts with a snapshot.
     pub fn new(access: Access) -> Self {
-        Self { newest: ArcSwap::from_pointee(access), epoch: AtomicU64::new(1) }
+        Self { newest: ArcSwap::from_pointee(access), epoch: AtomicU64::new(1), changing: Mutex::new(()) }
     }
 
     /// The newest snapshot.
@@ -286,7 +282,7 @@ impl LiveAccess {
     }
 
     /// Puts a new snapshot in place. Whoever compares epochs notices at their next command.
-    pub fn publish(&self, access: Access) {
+    fn replace(&self, access: Access) {
         self.newest.store(Arc::new(access));
         self.epoch.fetch_add(1, Ordering::Release);
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::access::{Access, CacheAccess, Commands, Identity, Key, StaticToken, User};
+use crate::access::{Access, CacheAccess, Commands, Identity, Key, Origin, StaticToken, User};
 use crate::acl::AccessString;
 use crate::jwt::IssuerKey;
 use crate::network::{Cidrs, Ingress, Network, Peer, parse_cidr, parse_ports};
@@ -248,18 +248,18 @@ impl Checker<'_> {
             self.wrong("account", "must be twelve digits");
         }
         let network = self.network();
-        let caches = self.caches(raw_caches, &network);
+        let mut caches = self.caches(raw_caches, &network);
+        self.users(&mut caches, vocabulary);
         let principals = self.principals();
         Access {
             account: self.raw.account.clone(),
             region: self.raw.region.clone(),
-            keys: self.keys(&principals),
-            tokens: self.tokens(&principals, &caches),
-            users: self.users(&caches, vocabulary),
-            principals,
+            keys: self.keys(&principals).into(),
+            tokens: self.tokens(&principals, &caches).into(),
+            principals: principals.into(),
             caches,
-            network,
-            revoked: self.raw.revoked_tokens.iter().cloned().collect(),
+            network: network.into(),
+            revoked: Arc::new(self.raw.revoked_tokens.iter().cloned().collect()),
             signing_keys: Default::default(),
             grants: Default::default(),
         }
@@ -360,7 +360,10 @@ impl Checker<'_> {
                 tags: lower(&cache.tags),
             };
             let groups = cache.security_groups.iter().map(|id| id.as_str().into()).collect();
-            caches.insert(cache.name.as_str().into(), CacheAccess { facts, groups, anonymous: cache.anonymous });
+            let anonymous = cache.anonymous;
+            let users = Arc::default();
+            let known = CacheAccess { facts, groups, anonymous, anonymous_configured: anonymous, users };
+            caches.insert(cache.name.as_str().into(), known);
         }
         caches
     }
@@ -509,26 +512,29 @@ impl Checker<'_> {
         digits.then(|| std::array::from_fn(byte))
     }
 
-    fn users(&mut self, caches: &HashMap<Arc<str>, CacheAccess>, vocabulary: &dyn Commands) -> HashMap<Arc<str>, User> {
+    /// Gives each cache its users.
+    fn users(&mut self, caches: &mut HashMap<Arc<str>, CacheAccess>, vocabulary: &dyn Commands) {
         let raw = self.raw;
         self.unique("user", "name", raw.user.iter().map(|user| &*user.name));
-        let mut users = HashMap::new();
         for (at, user) in raw.user.iter().enumerate() {
             let mut acl = AccessString::parse(&user.access_string, vocabulary).unwrap_or_else(|found| {
                 found.into_iter().for_each(|why| self.wrong(format!("user[{at}].access_string"), why));
                 AccessString::default()
             });
             user.passwords.iter().for_each(|password| acl.add_password(password.as_bytes()));
-            let mut reached = Vec::new();
+            let acl = Arc::new(acl);
+            let is_shared = user.caches.iter().any(|name| *name != user.caches[0]);
+            let origin = if is_shared { Origin::Shared } else { Origin::Configured };
             for name in &user.caches {
-                match caches.get_key_value(&**name) {
-                    Some((name, _)) => reached.push(name.clone()),
+                match caches.get_mut(&**name) {
+                    Some(cache) => {
+                        let known = User { acl: acl.clone(), origin };
+                        Arc::make_mut(&mut cache.users).insert(user.name.as_str().into(), known);
+                    }
                     None => self.wrong(format!("user[{at}].caches"), format!("no cache is named {name:?}")),
                 }
             }
-            users.insert(user.name.as_str().into(), User { acl: Arc::new(acl), caches: reached });
         }
-        users
     }
 }
 

@@ -9,6 +9,7 @@ pub mod access;
 pub mod acl;
 pub mod config;
 mod fuzz;
+pub mod glob;
 pub mod json;
 pub mod jwt;
 pub mod network;

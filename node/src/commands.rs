@@ -7,6 +7,7 @@
 
 pub mod keys;
 
+mod acl;
 mod bitfields;
 mod bitmaps;
 mod client;
@@ -46,6 +47,7 @@ mod substrings;
 mod transactions;
 
 pub use refused::{REFUSED, Refused, Why};
+pub(crate) use client::describe as describe_client;
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,
@@ -56,6 +58,7 @@ pub(crate) use transactions::{discard, unwatch};
 
 use larder_iam_policies::access::{Actions, Asks, Denied, Need};
 
+use crate::engine::Reason;
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::time::Now;
@@ -79,6 +82,8 @@ table! {
     introspection::COMMAND_GETKEYS, introspection::COMMAND_GETKEYSANDFLAGS, introspection::COMMAND_LIST,
     introspection::COMMAND_DOCS, introspection::COMMAND_HELP, introspection::INFO,
     server::TIME, server::DEBUG, server::LOLWUT, replicas::WAIT, replicas::WAITAOF, replicas::ROLE,
+    acl::ACL, acl::ACL_WHOAMI, acl::ACL_CAT, acl::ACL_GENPASS, acl::ACL_USERS, acl::ACL_LIST, acl::ACL_GETUSER,
+    acl::ACL_SETUSER, acl::ACL_DELUSER, acl::ACL_DRYRUN, acl::ACL_LOG, acl::ACL_LOAD, acl::ACL_SAVE, acl::ACL_HELP,
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
     slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
@@ -202,18 +207,11 @@ pub(crate) fn shown(bytes: &[u8], bytes_max: usize) -> &[u8] {
 pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
     let key = "this user has no permissions to access one of the keys used as arguments";
     let channel = "this user has no permissions to access one of the channels used as arguments";
-    let has_keys = call.spec().has_keys();
-    match denied {
-        Denied::Key => CommandError::NoPermission(key.into()),
-        Denied::Channel => CommandError::NoPermission(channel.into()),
-        Denied::Explicit(_) | Denied::Implicit if has_keys => CommandError::NoPermission(key.into()),
-        Denied::Explicit(_) | Denied::Implicit
-            if matches!(call.spec().beyond, Beyond::Publish | Beyond::Subscribe | Beyond::Patterns) =>
-        {
-            CommandError::NoPermission(channel.into())
-        }
-        Denied::Expired | Denied::Revoked => CommandError::NoAuth,
-        _ => CommandError::NoPermission(
+    match Reason::of(call, denied) {
+        None => CommandError::NoAuth,
+        Some(Reason::Key) => CommandError::NoPermission(key.into()),
+        Some(Reason::Channel) => CommandError::NoPermission(channel.into()),
+        Some(Reason::Command | Reason::Auth) => CommandError::NoPermission(
             format!("this user has no permissions to run the '{}' command", call.spec().name.to_ascii_lowercase())
                 .into(),
         ),
@@ -327,9 +325,25 @@ impl Asks for Call<'_> {
         self.spec.bit()
     }
 
+    fn first_argument(&self) -> Option<&[u8]> {
+        self.args.try_get(1)
+    }
+
+    #[inline]
+    fn sole_need(&self) -> Option<Need<'_>> {
+        match (self.spec.shape(), self.spec.keys, self.spec.beyond) {
+            (Shape::OneKey(at), [key], Beyond::Nothing) if key.flags_of.is_none() => {
+                let (bytes, flags) = (self.args.get(at.into()), key.flags);
+                Some(if flags.only_looks() { Need::Look(bytes) } else { Need::Key(bytes, flags.actions()) })
+            }
+            _ => None,
+        }
+    }
+
     fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
         let known = keys::each(self.spec, self.args, &mut |position, flags: KeyFlags| {
-            each(Need::Key(self.args.get(position), flags.actions()));
+            let key = self.args.get(position);
+            each(if flags.only_looks() { Need::Look(key) } else { Need::Key(key, flags.actions()) });
         });
         if known.is_err() {
             each(Need::Unknown);
@@ -376,13 +390,20 @@ impl larder_iam_policies::access::Commands for Vocabulary {
         SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).map(Spec::bit)
     }
 
+    fn name(&self, bit: u16) -> Option<&'static str> {
+        SPECS.get(usize::from(bit)).map(|spec| spec.name)
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        Acl::ALL_NAMES
+    }
+
     fn category(&self, name: &str) -> Option<Box<[u16]>> {
         if name.eq_ignore_ascii_case("all") {
             return Some(SPECS.iter().map(Spec::bit).collect());
         }
-        let known = Acl::ALL_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let is_in = |spec: &&Spec| spec.acl.names().any(|category| category.eq_ignore_ascii_case(name));
-        known.then(|| SPECS.iter().filter(is_in).map(Spec::bit).collect())
+        let category = Acl::named(name)?;
+        Some(SPECS.iter().filter(|spec| spec.acl.has(category)).map(Spec::bit).collect())
     }
 
     fn subcommands(&self, name: &str) -> Box<[u16]> {
@@ -484,6 +505,7 @@ mod tests {
                     Need::Key(key, actions) | Need::Channel(key, actions) => {
                         format!("{}:{}", String::from_utf8_lossy(key), actions.names().collect::<Vec<_>>().join("+"))
                     }
+                    Need::Look(key) => format!("{}:Read", String::from_utf8_lossy(key)),
                     Need::Cache(actions) => format!("the cache:{}", actions.names().collect::<Vec<_>>().join("+")),
                     other => format!("{other:?}"),
                 }

@@ -4,6 +4,7 @@
 //! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP). Nothing in here waits longer than 50 us for
 //! a lock; what would is answered with `Busy`, and the driver yields and asks again.
 
+mod acl_log;
 mod baseline;
 mod batch;
 mod blocking;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
+pub(crate) use acl_log::{Context, Reason, What};
 pub(crate) use blocking::{block, take_or_block};
 pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;
@@ -72,6 +74,7 @@ pub struct Engine {
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
+    pub(crate) acl_log: acl_log::AclLog,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -145,6 +148,7 @@ impl Engine {
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
+            acl_log: acl_log::AclLog::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),

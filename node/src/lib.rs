@@ -14,7 +14,6 @@ mod echo;
 pub mod engine;
 pub mod error;
 mod geo;
-pub mod glob;
 mod hyper_log_log;
 pub mod log;
 mod long_double;
@@ -32,6 +31,8 @@ mod testing;
 pub mod time;
 mod waiters;
 pub mod workers;
+
+pub(crate) use larder_iam_policies::glob;
 
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};

@@ -85,6 +85,9 @@ impl std::fmt::Debug for Actions {
 pub enum Need<'a> {
     /// A key.
     Key(&'a [u8], Actions),
+    /// A key of which only is looked at what kind of thing it is: whether it is there, its type, its size. Policies want
+    /// Read for it, an access string any right.
+    Look(&'a [u8]),
     /// A channel.
     Channel(&'a [u8], Actions),
     /// A pattern of channels, to subscribe to: decided on the cache.
@@ -101,8 +104,17 @@ pub trait Asks {
     fn command(&self) -> &str;
     /// The command's bit, as [`Commands::bit`] tells it.
     fn command_bit(&self) -> u16;
+    /// The first argument behind the name, if there is one.
+    fn first_argument(&self) -> Option<&[u8]> {
+        None
+    }
     /// Tells every need, each key once per position.
     fn needs(&self, each: &mut dyn FnMut(Need<'_>));
+    /// The one need of a call that has exactly one and can tell it cheaply; [`Asks::needs`] tells it too.
+    #[inline]
+    fn sole_need(&self) -> Option<Need<'_>> {
+        None
+    }
     /// `cache:TtlMs`: the TTL the key will have because of this call, `None` when it ends without one.
     fn ttl_ms(&self) -> Option<u64>;
     /// Whether [`Asks::ttl_ms`] cannot be told, because nobody has looked at the key yet. A policy that asks for it then
@@ -118,6 +130,10 @@ pub trait Asks {
 pub trait Commands {
     /// The bit of a command or `container|subcommand`, in any case.
     fn bit(&self, name: &str) -> Option<u16>;
+    /// The name of a bit, as [`Commands::bit`] takes it.
+    fn name(&self, bit: u16) -> Option<&'static str>;
+    /// The names of the categories without `@`, `all` left out, in redis's order.
+    fn categories(&self) -> &'static [&'static str];
     /// The bits of a category, named without `@` in any case. `all` is every command.
     fn category(&self, name: &str) -> Option<Box<[u16]>>;
     /// The bits of a container's subcommands, empty for other commands.

@@ -17,6 +17,8 @@ pub enum Evidence<'a> {
     Bearer(&'a str),
     /// RESP AUTH or HELLO AUTH: a static token, a user's password, or an ElastiCache IAM token.
     Password {
+        /// The cache logged in to: users are each cache's own.
+        cache: &'a str,
         /// The user named, if one was.
         user: Option<&'a [u8]>,
         /// The password.

@@ -57,7 +57,8 @@ impl Access {
                 Explained::Policies(compiled.explain(call, Moment { source, wall_ms }))
             });
         }
-        let user = self.users.get(who).ok_or_else(|| format!("no principal and no user is named {who:?}"))?;
+        let user =
+            found.users.get(who).ok_or_else(|| format!("no principal and no user of the cache is named {who:?}"))?;
         Ok(Explained::AccessString(Grant::of_user(&user.acl).explain(call)))
     }
 }

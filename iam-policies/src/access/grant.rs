@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{Actions, Admitted, Asks, Denied, Need, Permit};
-use crate::acl::AccessString;
-use crate::pattern::Pattern;
+use crate::acl::{AccessString, Short};
 use crate::policy::{Compiled, Moment};
 
 /// What one caller may do on one cache.
@@ -60,6 +59,13 @@ impl Grant {
         self
     }
 
+    pub(super) fn access_string(&self) -> Option<&AccessString> {
+        match &self.rights {
+            Rights::User(acl) => Some(acl),
+            _ => None,
+        }
+    }
+
     /// Whether it comes from a user's access string.
     pub fn is_of_user(&self) -> bool {
         matches!(self.rights, Rights::User(_))
@@ -86,7 +92,14 @@ impl Grant {
         if self.full {
             return Ok(Permit::new(call));
         }
-        match self.judge(inside, &call, wall_ms) {
+        // A user's grant neither ends nor is for reading only.
+        let judged = match &self.rights {
+            Rights::User(acl) if !self.read_only && wall_ms < self.expires_at_ms => {
+                acl.judge(&call).map_err(Denied::from)
+            }
+            _ => self.judge(inside, &call, wall_ms),
+        };
+        match judged {
             Ok(()) => Ok(Permit::new(call)),
             Err(denied) => Err((call, denied)),
         }
@@ -95,7 +108,7 @@ impl Grant {
     /// Judges a call by an access string alone.
     pub(super) fn explain(&self, call: &dyn Asks) -> Result<(), Denied> {
         match &self.rights {
-            Rights::User(acl) => by_access_string(acl, call),
+            Rights::User(acl) => Ok(acl.judge(call)?),
             _ => Err(Denied::Implicit),
         }
     }
@@ -110,7 +123,7 @@ impl Grant {
         match &self.rights {
             Rights::All => Ok(()),
             Rights::None => Err(Denied::Implicit),
-            Rights::User(acl) => by_access_string(acl, call),
+            Rights::User(acl) => Ok(acl.judge(call)?),
             Rights::Policies(compiled) => compiled.decide(call, Moment { source: inside.source(), wall_ms }),
         }
     }
@@ -131,26 +144,38 @@ fn each_need(call: &dyn Asks, judge: impl Fn(Need<'_>) -> Result<(), Denied>) ->
 fn read_only(call: &dyn Asks) -> Result<(), Denied> {
     each_need(call, |need| match need {
         Need::Key(_, actions) if Actions::READ.contains(actions) => Ok(()),
+        Need::Look(_) => Ok(()),
         _ => Err(Denied::ReadOnly),
     })
 }
 
-fn by_access_string(acl: &AccessString, call: &dyn Asks) -> Result<(), Denied> {
-    if !acl.allows_command(call.command_bit()) {
-        return Err(Denied::Command);
-    }
-    each_need(call, |need| match need {
-        Need::Key(key, actions) if acl.allows_key(key, actions) => Ok(()),
-        Need::Key(..) => Err(Denied::Key),
-        Need::Channel(channel, _) if acl.allows_channel(channel) => Ok(()),
-        // Redis lets a pattern through only when the access string holds that very pattern.
-        Need::Pattern(pattern, _)
-            if acl.channels.iter().any(|each| each.is_any() || *each == Pattern::new(pattern)) =>
-        {
-            Ok(())
+impl From<Short> for Denied {
+    fn from(short: Short) -> Self {
+        match short {
+            Short::Command => Self::Command,
+            Short::Unknown => Self::Unknown,
+            Short::Key(_) => Self::Key,
+            Short::Channel(_) => Self::Channel,
         }
-        Need::Channel(..) | Need::Pattern(..) => Err(Denied::Channel),
-        Need::Cache(_) => Ok(()),
-        Need::Unknown => Err(Denied::Unknown),
-    })
+    }
+}
+
+impl Short {
+    /// The key or channel that is not allowed.
+    pub(super) fn object(self, call: &dyn Asks) -> Option<Vec<u8>> {
+        let (Self::Key(wanted) | Self::Channel(wanted)) = self else { return None };
+        let (mut object, mut at) = (None, 0);
+        call.needs(&mut |need| {
+            if at == wanted {
+                object = match need {
+                    Need::Key(name, _) | Need::Look(name) | Need::Channel(name, _) | Need::Pattern(name, _) => {
+                        Some(name.to_vec())
+                    }
+                    Need::Cache(_) | Need::Unknown => None,
+                };
+            }
+            at += 1;
+        });
+        object
+    }
 }

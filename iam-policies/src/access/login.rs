@@ -24,7 +24,7 @@ impl Access {
             Evidence::Anonymous => self.anonymous(),
             Evidence::Signed(request) => self.signed(request, wall_ms),
             Evidence::Bearer(token) => self.bearer(token, wall_ms),
-            Evidence::Password { user, password } => self.password(*user, password, wall_ms),
+            Evidence::Password { cache, user, password } => self.password(cache, *user, password, wall_ms),
         }
     }
 
@@ -122,7 +122,7 @@ impl Access {
     /// RESP logins. Without a user name it is the user `default`, or a token. `default` by name and with any password is
     /// nobody in particular, unless it is a user of ours: redis' user of that name has no password as long as anonymous
     /// callers are let in, and admission asks whether they are.
-    fn password(&self, user: Option<&[u8]>, password: &[u8], wall_ms: u64) -> Result<Caller, AuthnError> {
+    fn password(&self, cache: &str, user: Option<&[u8]>, password: &[u8], wall_ms: u64) -> Result<Caller, AuthnError> {
         let wrong =
             || AuthnError::refused("InvalidClientTokenId", "invalid username-password pair or user is disabled");
         let text = std::str::from_utf8(password).unwrap_or_default();
@@ -133,15 +133,17 @@ impl Access {
             ));
         }
         let name = user.map_or(Cow::Borrowed("default"), String::from_utf8_lossy);
-        if let Some((known, found)) = self.users.get_key_value(&*name) {
-            return if found.acl.enabled && found.acl.accepts(password) {
-                Ok(self.of_user(known))
-            } else {
-                Err(wrong())
-            };
+        let cache = self.caches.get_key_value(cache);
+        match cache.and_then(|(cache, found)| Some((cache, found.users.get_key_value(&*name)?))) {
+            Some((cache, (known, found))) if found.acl.accepts(password) && found.acl.enabled => {
+                return Ok(self.of_user(known, cache));
+            }
+            Some(_) if user.is_some() => return Err(wrong()),
+            // No password of the user `default`: perhaps a token.
+            Some(_) => {}
+            // The same work for an unknown user, so that time does not tell which names exist.
+            None => drop(AccessString::default().accepts(password)),
         }
-        // The same work for an unknown user, so that time does not tell which names exist.
-        let _ = AccessString::default().accepts(password);
         let named = user.is_some() && name != "default";
         if is_jwt(text) && !named {
             return self.policy_token(text, wall_ms);
@@ -153,9 +155,10 @@ impl Access {
         }
     }
 
-    fn of_user(&self, name: &Arc<str>) -> Caller {
+    /// A user of one cache: the same name in another is somebody else.
+    fn of_user(&self, name: &Arc<str>, cache: &Arc<str>) -> Caller {
         let arn = format!("arn:aws:elasticache:{}:{}:user:{name}", self.region, self.account);
-        caller(name.clone(), arn, Proof::User, format!("user {name}").into(), None, false, None)
+        caller(name.clone(), arn, Proof::User, format!("user {name}").into(), Some(cache.clone()), false, None)
     }
 }
 

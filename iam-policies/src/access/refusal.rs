@@ -44,8 +44,6 @@ pub enum NotAdmitted {
     Anonymous,
     /// The credential is bound to another cache.
     OtherCache,
-    /// The user may not log in to this cache.
-    NotItsUser,
     /// The credential is no longer valid: its key, token, user or principal is gone.
     Revoked,
 }
@@ -56,7 +54,7 @@ impl NotAdmitted {
         match self {
             Self::UnknownCache => 404,
             Self::Anonymous | Self::Revoked => 401,
-            Self::Network | Self::OtherCache | Self::NotItsUser => 403,
+            Self::Network | Self::OtherCache => 403,
         }
     }
 }
@@ -68,7 +66,6 @@ impl std::fmt::Display for NotAdmitted {
             Self::Network => "the cache cannot be reached from this address",
             Self::Anonymous => "the cache takes no anonymous callers: send a credential",
             Self::OtherCache => "the credential is bound to another cache",
-            Self::NotItsUser => "the user may not log in to this cache",
             Self::Revoked => "the credential is no longer valid",
         })
     }

@@ -16,6 +16,12 @@ impl Commands for Few {
     fn bit(&self, name: &str) -> Option<u16> {
         ["get", "set"].iter().position(|each| name.eq_ignore_ascii_case(each)).map(|at| at as u16)
     }
+    fn name(&self, bit: u16) -> Option<&'static str> {
+        ["GET", "SET"].get(usize::from(bit)).copied()
+    }
+    fn categories(&self) -> &'static [&'static str] {
+        &["read"]
+    }
     fn category(&self, name: &str) -> Option<Box<[u16]>> {
         match name {
             "all" => Some([0, 1].into()),
@@ -174,7 +180,7 @@ fn networks_are_asked_at_accept_and_per_cache() {
 #[test]
 fn users_are_judged_by_their_access_string() {
     let access = access();
-    let login = |user, password| Evidence::Password { user, password };
+    let login = |user, password| Evidence::Password { cache: "default", user, password };
     let app = login(Some(&b"app"[..]), &b"pw"[..]);
     assert_eq!(may(&access, &app, "a:1", Actions::READ), Ok(()));
     assert_eq!(may(&access, &app, "b:1", Actions::READ), Err("Key".into()));
@@ -247,7 +253,7 @@ fn a_policy_token_narrows_and_cannot_widen() {
 
 #[test]
 fn the_default_user_needs_no_password_where_anybody_may_come() {
-    let login = |user, password| Evidence::Password { user, password };
+    let login = |user, password| Evidence::Password { cache: "default", user, password };
     let open = |raw: &RawAccess| {
         let mut caches = caches();
         caches[0].anonymous = true;
@@ -277,7 +283,8 @@ fn the_default_user_needs_no_password_where_anybody_may_come() {
 fn a_new_snapshot_ends_what_is_gone_from_it() {
     let live = LiveAccess::new(access());
     let inside = enter(&live.load(), &Evidence::Bearer(&minted(ALL, "1"))).unwrap();
-    let app = enter(&live.load(), &Evidence::Password { user: Some(b"app"), password: b"pw" }).unwrap();
+    let app =
+        enter(&live.load(), &Evidence::Password { cache: "default", user: Some(b"app"), password: b"pw" }).unwrap();
     let epoch = live.epoch();
     let mut without = raw();
     without.principal.truncate(1);
@@ -349,4 +356,103 @@ fn every_mistake_is_told_with_its_place() {
     ] {
         assert!(mistakes.iter().any(|(at, _)| at == path), "{path} not in {mistakes:#?}");
     }
+}
+
+/// Names and texts of the users that ACL commands show.
+fn shown(live: &LiveAccess, cache: &str) -> Vec<String> {
+    let text = |acl: &crate::acl::AccessString| String::from_utf8(acl.describe(&Few)).unwrap();
+    live.load().users_of(cache, &Few).into_iter().map(|(name, acl)| format!("{name} {}", text(&acl))).collect()
+}
+
+fn set(live: &LiveAccess, name: &str, rules: &str) -> Result<(), UserError> {
+    live.set_user("default", name, rules.split(' ').map(str::as_bytes), &Few)
+}
+
+#[test]
+fn a_user_that_is_made_logs_in_and_one_that_is_deleted_ends() {
+    let live = LiveAccess::new(access());
+    let login = |name| Evidence::Password { cache: "default", user: Some(name), password: b"s" };
+    set(&live, "bob", "on >s ~b:* +get").unwrap();
+    let bob = enter(&live.load(), &login(b"bob")).unwrap();
+    assert_eq!(may(&live.load(), &login(b"bob"), "b:1", Actions::READ), Ok(()));
+    assert_eq!(may(&live.load(), &login(b"bob"), "a:1", Actions::READ), Err("Key".into()));
+    // Only here, and what he may do follows the newest rules.
+    let elsewhere = Evidence::Password { cache: "shut", user: Some(b"bob"), password: b"s" };
+    assert!(live.load().authenticate(&elsewhere, NOW_MS).is_err());
+    let epoch = live.epoch();
+    set(&live, "bob", "~a:*").unwrap();
+    assert_ne!(live.epoch(), epoch);
+    assert!(live.load().authorize(&bob, Get(b"a:1", Actions::READ), NOW_MS).is_ok());
+    assert_eq!(set(&live, "bob", "~c (+get").unwrap_err(), UserError::Unmatched(b"(+get".to_vec()));
+    assert!(matches!(set(&live, "bob", "~c nonsense"), Err(UserError::Rule(rule, _)) if rule == b"nonsense"));
+    assert!(live.load().authorize(&bob, Get(b"c", Actions::READ), NOW_MS).is_err());
+    assert_eq!(live.delete_users("default", ["nobody", "bob", "app"].into_iter()), Ok(2));
+    assert_eq!(live.load().admit(bob.caller().clone(), here(), "default").unwrap_err(), NotAdmitted::Revoked);
+    assert_eq!(shown(&live, "default"), ["default off sanitize-payload resetchannels -@all"]);
+    assert_eq!(set(&live, "bob", "on").map(|()| live.load().users_of("none", &Few).len()), Ok(0));
+    assert_eq!(live.set_user("none", "bob", [].into_iter(), &Few), Err(UserError::NoCache));
+}
+
+#[test]
+fn a_user_of_several_caches_is_neither_shown_nor_changed() {
+    let mut raw = raw();
+    raw.user[0].caches.push("shut".into());
+    let live = LiveAccess::new(access_of(&raw, &caches()));
+    assert_eq!(shown(&live, "default").len(), 1);
+    assert_eq!(set(&live, "app", "on").unwrap_err(), UserError::Shared);
+    assert_eq!(live.delete_users("default", ["app"].into_iter()), Err(UserError::Shared));
+}
+
+#[test]
+fn a_reload_brings_back_whom_it_names_and_keeps_whom_it_does_not() {
+    let live = LiveAccess::new(access());
+    set(&live, "bob", "on >s ~b:* +get").unwrap();
+    set(&live, "app", "+@all").unwrap();
+    live.delete_users("default", ["app"].into_iter()).unwrap();
+    assert!(live.publish(access()).is_empty());
+    let names = |live| shown(live, "default").iter().map(|user| user[..3].to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&live), ["app", "bob", "def"]);
+    // A cache that now lets anybody in has no place for him.
+    let mut open = caches();
+    open[0].anonymous = true;
+    let (account, region) = ("000000000000".into(), "us-east-1".into());
+    let everybody = RawAccess { account, region, security_group: raw().security_group, ..Default::default() };
+    assert_eq!(live.publish(access_of(&everybody, &open)), [("default".to_owned(), "bob".to_owned())]);
+    assert_eq!(names(&live), ["def"]);
+}
+
+#[test]
+fn default_is_who_has_not_logged_in() {
+    let mut open = caches();
+    open[0].anonymous = true;
+    let (account, region) = ("000000000000".into(), "us-east-1".into());
+    let everybody = RawAccess { account, region, security_group: raw().security_group, ..Default::default() };
+    let live = LiveAccess::new(access_of(&everybody, &open));
+    let full = "default on nopass ~* &* +@all";
+    assert_eq!(shown(&live, "default"), [full]);
+    set(&live, "default", "on").unwrap();
+    // Nobody may be limited while anybody may do everything.
+    assert_eq!(set(&live, "bob", "on >s ~b:* +get").unwrap_err(), UserError::Limited);
+    set(&live, "bob", "off ~b:* +get").unwrap();
+    assert_eq!(set(&live, "default", "-get").unwrap_err(), UserError::Default);
+    set(&live, "default", ">s").unwrap();
+    assert!(enter(&live.load(), &Evidence::Anonymous).is_err());
+    let login = Evidence::Password { cache: "default", user: None, password: b"s" };
+    assert_eq!(enter(&live.load(), &login).unwrap().caller().name(), "default");
+    set(&live, "bob", "on >s").unwrap();
+    assert_eq!(set(&live, "default", "nopass").unwrap_err(), UserError::Limited);
+    // It stays as it was made, whatever the file says.
+    assert!(live.publish(access_of(&everybody, &open)).is_empty());
+    assert!(enter(&live.load(), &Evidence::Anonymous).is_err());
+    live.delete_users("default", ["bob"].into_iter()).unwrap();
+    set(&live, "default", "nopass").unwrap();
+    assert_eq!(shown(&live, "default"), [full]);
+    assert!(enter(&live.load(), &Evidence::Anonymous).is_ok());
+    // Where the configuration lets nobody in without a login, neither does a user.
+    let guarded = LiveAccess::new(access());
+    assert_eq!(set(&guarded, "default", "on nopass ~* &* +@all").unwrap_err(), UserError::Default);
+    set(&guarded, "default", "on >s ~* +@all").unwrap();
+    assert_eq!(enter(&guarded.load(), &login).unwrap().caller().name(), "default");
+    let token = Evidence::Password { cache: "default", user: None, password: b"alice-token" };
+    assert_eq!(enter(&guarded.load(), &token).unwrap().caller().name(), "alice");
 }

@@ -344,6 +344,7 @@ fn subject_of(need: Need<'_>) -> Option<(Subject<'_>, Actions)> {
     let at_least = |actions: Actions, least| if actions.is_empty() { least } else { actions };
     Some(match need {
         Need::Key(key, actions) => (Subject::Key(key), at_least(actions, Actions::READ)),
+        Need::Look(key) => (Subject::Key(key), Actions::READ),
         Need::Channel(channel, actions) => (Subject::Channel(channel), at_least(actions, Actions::SUBSCRIBE)),
         Need::Pattern(_, actions) => (Subject::Cache, at_least(actions, Actions::SUBSCRIBE)),
         Need::Cache(actions) => (Subject::Cache, at_least(actions, Actions::ADMIN)),

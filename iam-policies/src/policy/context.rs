@@ -136,7 +136,7 @@ impl Context<'_> {
         let mut keys = Vec::new();
         if let Some((call, _)) = self.call {
             call.needs(&mut |need| {
-                if let Need::Key(key, _) = need {
+                if let Need::Key(key, _) | Need::Look(key) = need {
                     keys.push(Cow::Owned(key.to_vec()));
                 }
             });

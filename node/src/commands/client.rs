@@ -219,7 +219,7 @@ fn flags(record: &Record) -> String {
 }
 
 /// One connection as redis' CLIENT LIST shows it. Buffers the engine does not own are shown as 0.
-fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
+pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     let (state, who) = (&record.state, record.who.lock());
     let seconds_since = |at_ms: u64| now.wall_ms.saturating_sub(at_ms) / 1000;
     let (address, local) = match &record.addresses {

@@ -99,7 +99,7 @@ fn id(text: &[u8]) -> Result<u64, CommandError> {
 }
 
 fn known_user<'a>(cx: &Cx<'_>, name: &'a [u8]) -> Result<&'a [u8], CommandError> {
-    let is_known = std::str::from_utf8(name).is_ok_and(|name| cx.engine.access.load().knows(name));
+    let is_known = std::str::from_utf8(name).is_ok_and(|name| cx.engine.access.load().knows(cx.engine.name(), name));
     let unknown = || CommandError::Quoted([b"ERR No such user '", shown(name, 1024), b"'"].concat());
     if is_known { Ok(name) } else { Err(unknown()) }
 }

@@ -6,7 +6,7 @@ use larder_iam_policies::access::Evidence;
 
 use super::parse::int;
 use super::{Acl, Arity, Family, Flags, Http, Spec};
-use crate::engine::{Cx, Outcome, unsubscribe_all};
+use crate::engine::{Context, Cx, Outcome, Reason, What, unsubscribe_all};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 use crate::session::{Identity, Replies};
@@ -101,7 +101,7 @@ fn hello(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let (login, name) = hello_options(args)?;
     if let Some((user, password)) = login {
-        authenticate(cx, Some(user), password)?;
+        authenticate(cx, args.get(0), Some(user), password)?;
     }
     if cx.session.identity.is_none() {
         return Err(CommandError::Text(
@@ -179,8 +179,8 @@ pub(super) const AUTH: Spec = Spec {
 };
 fn auth(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.len() {
-        2 => authenticate(cx, None, args.get(1)).map_err(|error| without_password(cx, args.get(1), error))?,
-        3 => authenticate(cx, Some(args.get(1)), args.get(2))?,
+        2 => authenticate(cx, args.get(0), None, args.get(1))?,
+        3 => authenticate(cx, args.get(0), Some(args.get(1)), args.get(2))?,
         _ => return Err(CommandError::Syntax),
     }
     cx.out.ok();
@@ -198,17 +198,30 @@ fn without_password(cx: &Cx<'_>, password: &[u8], error: CommandError) -> Comman
     }
 }
 
-/// Makes the session act for whom the password proves. The old identity stays when it proves nobody.
-fn authenticate(cx: &mut Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<(), CommandError> {
-    let identity = prove(cx, user, password)?;
-    cx.session.act_for(Some(identity));
-    Ok(())
+/// Makes the session act for whom the password proves. The old identity stays when it proves nobody, and the ACL log tells
+/// of it.
+fn authenticate(cx: &mut Cx<'_>, command: &[u8], user: Option<&[u8]>, password: &[u8]) -> Result<(), CommandError> {
+    match prove(cx, user, password) {
+        Ok(identity) => {
+            cx.session.act_for(Some(identity));
+            Ok(())
+        }
+        Err(error) => {
+            let error = if user.is_none() { without_password(cx, password, error) } else { error };
+            if matches!(error, CommandError::WrongPass) {
+                let context = if cx.nested { Context::Multi } else { Context::Toplevel };
+                let user = user.unwrap_or(b"default").to_vec();
+                cx.note_refusal(What { reason: Reason::Auth, context, object: command.to_vec(), user });
+            }
+            Err(error)
+        }
+    }
 }
 
 fn prove(cx: &Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<Identity, CommandError> {
     let access = cx.engine.access.load();
     let caller = access
-        .authenticate(&Evidence::Password { user, password }, cx.now.wall_ms)
+        .authenticate(&Evidence::Password { cache: cx.engine.name(), user, password }, cx.now.wall_ms)
         .map_err(|_| CommandError::WrongPass)?;
     // Whoever may not enter this cache learns no more than a wrong password would tell.
     let inside =

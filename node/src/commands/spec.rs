@@ -341,6 +341,13 @@ macro_rules! bits {
             /// The names of all bits.
             pub const ALL_NAMES: &'static [&'static str] = &[$($text),+];
 
+            /// The bit of a name, in any case.
+            pub fn named(name: &str) -> Option<Self> {
+                const ALL: &[($int, &str)] = &[$((1 << $bit, $text)),+];
+                let known = |(_, text): &&($int, &str)| !text.is_empty() && text.eq_ignore_ascii_case(name);
+                ALL.iter().find(known).map(|(bit, _)| Self(*bit))
+            }
+
             /// Both sets.
             pub const fn or(self, other: Self) -> Self {
                 Self(self.0 | other.0)
@@ -438,6 +445,11 @@ bits! {
 }
 
 impl KeyFlags {
+    /// Whether a key is neither read nor changed, only looked at: whether it is there, of which type, how large.
+    pub fn only_looks(self) -> bool {
+        self.0 & (Self::ACCESS.0 | Self::UPDATE.0 | Self::INSERT.0 | Self::DELETE.0) == 0
+    }
+
     /// The IAM actions these flags imply: data handed out or metadata looked at is Read; anything inserted, updated or
     /// deleted is Write.
     pub fn actions(self) -> Actions {

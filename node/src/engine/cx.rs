@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
+use super::acl_log::What;
 use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
 use crate::metrics::{Cells, Count};
@@ -97,6 +98,14 @@ impl<'a> Cx<'a> {
     /// Whether the command comes from a log: what it says was decided already, and the clock stands still.
     pub(crate) fn replays(&self) -> bool {
         self.session.kind == crate::session::Kind::Replay
+    }
+
+    /// Enters a refusal into the ACL log.
+    #[cold]
+    pub(crate) fn note_refusal(&self, what: What) {
+        self.session.note(self.executing);
+        let client = crate::commands::describe_client(&self.session.record, self.now, self.out.len());
+        self.engine.acl_log.note(what, client, self.now);
     }
 
     /// Makes the client wait for so long before its `OK` and everything it asks after.

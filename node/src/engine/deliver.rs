@@ -167,6 +167,12 @@ pub(crate) fn may_listen(session: &Session, channel: &[u8], now: Now) -> bool {
     may(session, b"SUBSCRIBE", channel, now)
 }
 
+/// Whether the client may listen to all that it listens to.
+pub(super) fn may_listen_on(session: &Session, now: Now) -> bool {
+    session.channels.iter().all(|channel| may(session, b"SUBSCRIBE", channel, now))
+        && session.patterns.iter().all(|pattern| may(session, b"PSUBSCRIBE", pattern, now))
+}
+
 /// Whether a message heard by a pattern is for the client. A user's access string names its patterns, as in redis, and
 /// with them what they match; a policy names channels.
 fn may_hear_by_pattern(session: &Session, channel: &[u8], now: Now) -> bool {

@@ -2,13 +2,15 @@
 //!
 //! The order of the checks is redis' own, because it decides which of several errors a client sees.
 
-use larder_iam_policies::access::Permit;
+use larder_iam_policies::access::{Asks, Denied, Need, Permit};
 use smallvec::SmallVec;
 
 use super::Engine;
+use super::acl_log::{Context, Reason, What};
 use super::blocking::serve_and_release;
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
+use super::deliver::may_listen_on;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -22,22 +24,22 @@ impl Engine {
     /// Brings a session up to the newest access snapshot: one compare when nothing changed. False when the client may
     /// not be connected any more, by its network or because its credential ended.
     #[inline]
-    pub(super) fn refresh(&self, session: &mut Session, now: Now) -> bool {
+    pub(crate) fn refresh(&self, session: &mut Session, now: Now) -> bool {
         match &session.identity {
             None => true,
             Some(identity) => {
                 let expired = identity.inside.caller().expires_at_ms().is_some_and(|at| now.wall_ms >= at);
-                !expired && (identity.epoch == self.access.epoch() || self.readmit(session))
+                !expired && (identity.epoch == self.access.epoch() || self.readmit(session, now))
             }
         }
     }
 
     #[cold]
-    fn readmit(&self, session: &mut Session) -> bool {
+    fn readmit(&self, session: &mut Session, now: Now) -> bool {
         let Some(identity) = session.identity.take() else { return true };
         let (caller, source) = (identity.inside.caller().clone(), session.source.clone());
         session.act_for(self.access.load().admit(caller, source, self.name()).ok().map(|inside| self.identify(inside)));
-        session.identity.is_some()
+        session.identity.is_some() && may_listen_on(session, now)
     }
 }
 
@@ -92,7 +94,8 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     }
     let call = Call::of(spec, args, cx.now);
     let queueing = cx.session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED);
-    let permit = match judge(cx, call) {
+    let context = if cx.session.transaction.is_some() { Context::Multi } else { Context::Toplevel };
+    let permit = match judge(cx, call, context) {
         Ok(permit) => admissible(cx, spec).map(|()| permit),
         Err(Unjudged::Busy) => return Outcome::Busy,
         Err(Unjudged::Denied(error)) => Err(error),
@@ -134,7 +137,7 @@ pub(super) enum Unjudged {
 
 /// Asks the session's grant about a call. When the judge must know the TTL a key has already, locks the call's keys
 /// first, looks, and keeps them locked: the call then runs with the TTL it was judged by.
-pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Result<Permit<Call<'c>>, Unjudged> {
+pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>, context: Context) -> Result<Permit<Call<'c>>, Unjudged> {
     let looks = cx.session.identity.as_ref().is_some_and(|identity| identity.grant.uses_ttl());
     let call = if !looks || call.inherits_from().is_none() {
         call
@@ -142,14 +145,40 @@ pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>) -> Result<Permit<Call<'
         hold(cx, &call).map_err(|Busy| Unjudged::Busy)?;
         observe(cx, call)
     };
-    permit(cx.session, call, cx.now).map_err(Unjudged::Denied)
+    permit(cx, call, context).map_err(Unjudged::Denied)
 }
 
 /// Asks a session's grant about a call whose TTL is known or does not matter.
-fn permit<'c>(session: &Session, call: Call<'c>, now: Now) -> Result<Permit<Call<'c>>, CommandError> {
-    let identity = session.identity.as_ref().ok_or(CommandError::NoAuth)?;
-    let asked = identity.grant.permit(&identity.inside, call, now.wall_ms);
-    asked.map_err(|(call, denied)| commands::no_permission(&call, &denied))
+fn permit<'c>(cx: &Cx<'_>, call: Call<'c>, context: Context) -> Result<Permit<Call<'c>>, CommandError> {
+    let identity = cx.session.identity.as_ref().ok_or(CommandError::NoAuth)?;
+    let asked = identity.grant.permit(&identity.inside, call, cx.now.wall_ms);
+    asked.map_err(|(call, denied)| {
+        denied_call(cx, &call, &denied, context);
+        commands::no_permission(&call, &denied)
+    })
+}
+
+/// Enters a denied call into the ACL log.
+#[cold]
+fn denied_call(cx: &Cx<'_>, call: &Call<'_>, denied: &Denied, context: Context) {
+    let Some((identity, reason)) = cx.session.identity.as_ref().zip(Reason::of(call, denied)) else { return };
+    let object = match reason {
+        Reason::Command | Reason::Auth => call.spec().name.to_ascii_lowercase().into_bytes(),
+        Reason::Key | Reason::Channel => identity.grant.culprit(call).unwrap_or_else(|| touched(call)),
+    };
+    let user = identity.inside.caller().login_name().as_bytes().to_vec();
+    cx.note_refusal(What { reason, context, object, user });
+}
+
+/// The first key or channel of a call that policies denied as a whole.
+fn touched(call: &Call<'_>) -> Vec<u8> {
+    let mut first = None;
+    call.needs(&mut |need| {
+        if let Need::Key(name, _) | Need::Look(name) | Need::Channel(name, _) | Need::Pattern(name, _) = need {
+            first.get_or_insert_with(|| name.to_vec());
+        }
+    });
+    first.unwrap_or_default()
 }
 
 /// Tells a call the TTL its key has, under the key's lock. A command that takes from whichever of its keys has something

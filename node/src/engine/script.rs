@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
 use super::Engine;
+use super::acl_log::Context;
 use super::cx::Cx;
 use super::road::{Partitions, Unjudged, act, admissible, judge};
 use crate::commands::{self, Call, Flags};
@@ -217,7 +218,7 @@ impl Script<'_, '_> {
         wanted.add_queued(cx, spec, args);
         wanted.extend(cx);
         let call = Call::of(spec, args, cx.now);
-        let permit = match judge(cx, call) {
+        let permit = match judge(cx, call, Context::Lua) {
             Ok(permit) => permit,
             Err(Unjudged::Denied(error)) => return Err(error),
             Err(Unjudged::Busy) => return Err(CommandError::Text("ERR a partition was not held")),

@@ -1,6 +1,7 @@
 //! Several commands as one step: EXEC, and the HTTP dialect's `/multi-exec`.
 
 use super::Engine;
+use super::acl_log::Context;
 use super::blocking::serve_and_release;
 use super::cx::{Cx, Outcome};
 use super::road::{Partitions, Unjudged, act, judge};
@@ -93,7 +94,11 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
         let args = args.as_args();
         let call = Call::of(spec, args, cx.now);
         // Asked again, by the newest snapshot: a rule may have changed since the command was queued.
-        match if spec.flags.has(commands::Flags::NO_AUTH) { Ok(None) } else { judge(cx, call).map(Some) } {
+        match if spec.flags.has(commands::Flags::NO_AUTH) {
+            Ok(None)
+        } else {
+            judge(cx, call, Context::Multi).map(Some)
+        } {
             Ok(permit) => {
                 let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
                 debug_assert!(paid.is_some() || spec.flags.has(commands::Flags::NO_AUTH));

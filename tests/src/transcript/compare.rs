@@ -1,5 +1,7 @@
 //! What "the same" means: the same bytes, except for the replies listed here by name.
 
+mod acl;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_node::commands;
@@ -39,6 +41,11 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
         "redis has more parameters and another order: the same value, but for some, of each of ours",
         config,
     ),
+    ("ACL CAT", "redis has more commands: of its commands those that we have", acl::category),
+    ("ACL GENPASS", "passwords differ: as long", acl::password),
+    ("ACL LIST", "single commands have no order: the same words", acl::users),
+    ("ACL GETUSER", "as ACL LIST", acl::users),
+    ("ACL LOG", "ages and clients differ: the same refusals", acl::log),
     ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
     ("COMMAND COUNT", "redis has more commands: an integer", integer),
     ("COMMAND INFO", "containers have more subcommands in redis: the same entry but for those", command_entries),

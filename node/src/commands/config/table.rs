@@ -153,6 +153,14 @@ pub(super) static PARAMETERS: &[Parameter] = &[
             engine.slow.set_latency_ms(ms.unsigned_abs());
         },
     ),
+    number(
+        "acllog-max-len",
+        ANY,
+        |engine| engine.acl_log.entries_max().to_string(),
+        |engine, entries| {
+            engine.acl_log.set_entries_max(entries.unsigned_abs());
+        },
+    ),
     number("hash-max-listpack-entries", ANY, hash_entries, set_hash_entries),
     number("hash-max-ziplist-entries", ANY, hash_entries, set_hash_entries),
     size("hash-max-listpack-value", hash_value, set_hash_value),
@@ -226,6 +234,8 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     fixed("activedefrag", Type::Flag, no),
     fixed("lazyfree-lazy-user-del", Type::Flag, yes),
     fixed("list-compress-depth", Type::Number(0, i32::MAX as i64), |_| "0".to_owned()),
+    fixed("acl-pubsub-default", Type::OneOf(&["allchannels", "resetchannels"]), |_| "resetchannels".to_owned()),
+    immutable("aclfile", empty),
     immutable("databases", |engine| engine.db.databases().to_string()),
     immutable("unixsocket", |engine| {
         engine.doors.unix().map(|unix| unix.path.to_string_lossy().into_owned()).unwrap_or_default()
