@@ -11,6 +11,7 @@ mod clients;
 mod cx;
 mod deliver;
 mod doors;
+mod evict;
 mod info;
 mod memory;
 mod random;
@@ -45,7 +46,7 @@ pub use update::{Change, Current, TtlChange, UpdateError, Updated};
 
 use crate::commands::{self, Call, Http};
 use crate::config::EngineConfig;
-use crate::db::{Busy, Db};
+use crate::db::{Busy, Db, Pool};
 use crate::log::{EffectLog, LogReader};
 use crate::meter::{Meters, Paid};
 use crate::metrics::Metrics;
@@ -72,6 +73,8 @@ pub struct Engine {
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
+    /// Keys that may be evicted next.
+    victims: parking_lot::Mutex<Pool>,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -128,11 +131,14 @@ impl Engine {
     /// An empty engine. `seed` decides hashing and every random choice; use fresh randomness in production.
     pub fn new(config: EngineConfig, access: Arc<LiveAccess>, seed: u64, now: Now) -> Arc<Self> {
         let partitions = config.partitions.next_power_of_two().clamp(64, 4096);
-        Arc::new(Self {
+        let db = Db::new(partitions, seed);
+        db.eviction.set_limit(config.maxmemory_bytes);
+        db.eviction.set_policy(config.maxmemory_policy);
+        let engine = Arc::new(Self {
             access,
             meters: Arc::new(Meters::new(config.requests_per_second, config.burst_or_default())),
             metrics: Metrics::new(config.workers, commands::table().len()),
-            db: Db::new(partitions, seed),
+            db,
             log: EffectLog::new(config.limits.log_bytes_max),
             pubsub: PubSub::default(),
             started: now,
@@ -143,13 +149,18 @@ impl Engine {
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
+            victims: parking_lot::Mutex::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
             seed,
             drawn: AtomicU64::new(0),
             config,
-        })
+        });
+        // The limit is for all of it, from the first command on.
+        engine.usage();
+        engine.db.settle_heats(now.wall_ms);
+        engine
     }
 
     /// The cache's name.
@@ -273,7 +284,7 @@ impl Engine {
             cx.fail(&commands::refused_over_http(spec, why));
             return Flow::Done;
         }
-        if let Err(error) = road::admissible(&cx, spec) {
+        if let Err(error) = road::admissible(&mut cx, spec) {
             cx.fail(&error);
             return Flow::Done;
         }
@@ -303,12 +314,6 @@ impl Engine {
     pub fn subscribe_log(&self) -> LogReader {
         let _all = self.db.lock_all_patiently();
         self.log.subscribe()
-    }
-
-    /// Whether commands that may grow data are refused now.
-    #[inline]
-    pub(crate) fn is_out_of_memory(&self) -> bool {
-        self.config.maxmemory_bytes > 0 && self.used_bytes() > self.config.maxmemory_bytes
     }
 }
 

@@ -31,6 +31,7 @@ pub mod workers;
 
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};
+pub use db::Policy;
 pub use engine::{
     Change, Current, Engine, Flow, Next, Progress, ReplayError, Swept, TransactionError, TtlChange, UpdateError,
     Updated,

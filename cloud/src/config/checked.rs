@@ -7,9 +7,9 @@ use std::time::Duration;
 use larder_gateway::config::{Http, Remote, TlsSource};
 use larder_iam_policies::access::Access;
 use larder_iam_policies::config::RawCacheAccess;
-use larder_node::EngineConfig;
 use larder_node::commands::Vocabulary;
 use larder_node::server::ConnectionLimits;
+use larder_node::{EngineConfig, Policy};
 
 use super::raw::{Raw, RawCache};
 use super::{Mistakes, Mode};
@@ -208,7 +208,12 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
             None
         }
         (_, Some(remote)) => {
-            for (name, given) in [("listen", raw.listen.is_some()), ("maxmemory_bytes", raw.maxmemory_bytes > 0)] {
+            let embedded = [
+                ("listen", raw.listen.is_some()),
+                ("maxmemory_bytes", raw.maxmemory_bytes > 0),
+                ("maxmemory_policy", raw.maxmemory_policy.as_deref().is_some_and(|policy| policy != "noeviction")),
+            ];
+            for (name, given) in embedded {
                 if given {
                     wrong(name, "is of embedded caches only");
                 }
@@ -219,6 +224,7 @@ fn check_cache(path: &str, raw: &RawCache, mistakes: &mut Mistakes) -> Option<Ca
             let listen = raw.listen.as_deref().map(|text| address(&format!("{path}.listen"), text, mistakes));
             let engine = EngineConfig {
                 maxmemory_bytes: raw.maxmemory_bytes,
+                maxmemory_policy: raw.maxmemory_policy.as_deref().and_then(Policy::named).unwrap_or_default(),
                 requests_per_second: raw.requests_per_second,
                 burst: raw.burst,
                 ..EngineConfig::new(&raw.name)

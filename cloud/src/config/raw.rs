@@ -68,6 +68,7 @@ pub(super) struct RawCache {
     pub(super) data_policy: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) maxmemory_bytes: u64,
+    pub(super) maxmemory_policy: Option<String>,
     pub(super) requests_per_second: u32,
     pub(super) burst: u32,
     pub(super) remote: Option<RawRemote>,

@@ -18,8 +18,10 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::entry::{Growth, size_class};
+use super::eviction::Settings;
 use super::freer::Freeing;
 use super::table::{KeyHash, Table};
+use super::warmth::{Kind, SETTLE_S, Warmth};
 use crate::waiters::Waiters;
 
 /// How long a command waits for a partition before it gives its worker to others.
@@ -41,6 +43,8 @@ pub(crate) struct Db {
     pub(crate) growth: Growth,
     /// What was taken out and is not freed yet.
     pub(crate) freeing: Arc<Freeing>,
+    /// How much may be held, and what goes first.
+    pub(crate) eviction: Settings,
 }
 
 #[repr(align(64))]
@@ -53,6 +57,25 @@ pub(crate) struct Shard {
     pub(crate) table: Table,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
+    /// The heats of the table were brought up to date in this unix second.
+    settled_s: u64,
+    /// What they mean.
+    heats: Kind,
+}
+
+impl Shard {
+    /// Brings the heats of the keys up to date, if it is time; how many buckets that took.
+    #[inline]
+    pub(crate) fn settle_heats(&mut self, warmth: Warmth, now_s: u64) -> usize {
+        let from = self.heats;
+        let changed = from != warmth.kind();
+        // Time may go back.
+        if !changed && now_s.abs_diff(self.settled_s) < SETTLE_S {
+            return 0;
+        }
+        (self.settled_s, self.heats) = (now_s, warmth.kind());
+        self.table.warm_all(|heat| if changed { warmth.adopted(heat, from) } else { warmth.settled(heat) })
+    }
 }
 
 type Guard<'e> = MutexGuard<'e, Shard>;
@@ -61,14 +84,20 @@ impl Db {
     /// `partitions` must be a power of two.
     pub(crate) fn new(partitions: usize, seed: u64) -> Self {
         let key_hash = KeyHash::new(seed);
-        let shard =
-            || Shard { table: Table::new(key_hash.clone()), watched: Watched::default(), waiters: Waiters::default() };
+        let shard = || Shard {
+            table: Table::new(key_hash.clone()),
+            watched: Watched::default(),
+            waiters: Waiters::default(),
+            settled_s: 0,
+            heats: Kind::default(),
+        };
         Self {
             partitions: (0..partitions).map(|_| Partition { shard: Mutex::new(shard()) }).collect(),
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
             growth: Growth::new(key_hash),
             freeing: Arc::default(),
+            eviction: Settings::default(),
         }
     }
 
@@ -117,6 +146,14 @@ impl Db {
     /// One partition, waiting as long as it takes; the caller holds none. For work that is not a client's command.
     pub(crate) fn lock_patiently(&self, partition: usize) -> Held<'_> {
         Held::One(partition, self.partitions[partition].shard.lock())
+    }
+
+    /// Brings the heats of every partition that nobody holds up to date; the sweepers do the others.
+    pub(crate) fn settle_heats(&self, now_ms: u64) {
+        let warmth = self.eviction.warmth(now_ms);
+        for mut shard in (0..self.partitions()).filter_map(|at| self.try_lock(at)) {
+            shard.settle_heats(warmth, now_ms / 1000);
+        }
     }
 
     /// These partitions, ascending and without repeats; the caller holds none. `gated` is told when the gate was needed.

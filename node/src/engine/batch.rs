@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use super::cx::{Cx, Outcome};
 use super::road;
 use super::{Calls, Engine, Next, Progress};
-use crate::commands::{self, Call, Shape, Spec};
+use crate::commands::{self, Call, Flags, Shape, Spec};
+use crate::error::CommandError;
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
 use crate::session::{Replies, Session};
 use crate::time::Now;
@@ -183,13 +184,12 @@ impl Engine {
     }
 
     /// Whether the state of a session asks nothing of a simple command: it may do everything, queues nothing, and the
-    /// cache sets no budget.
+    /// cache sets no rate.
     #[inline]
     fn takes_short_road(&self, session: &Session) -> bool {
         session.transaction.is_none()
             && session.replies == Replies::All
             && !session.only_subscriptions()
-            && self.config.maxmemory_bytes == 0
             && !self.meters.is_limited()
             && session.identity.as_ref().is_some_and(|identity| identity.grant.is_full())
     }
@@ -224,6 +224,9 @@ fn prefetch(cx: &Cx<'_>, items: &[Item]) {
 /// The road of a simple command whose every check is known to pass: permit and payment are still made, and cost nothing.
 #[inline]
 fn short_road(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>, hash: u64) -> Outcome {
+    if spec.flags.has(Flags::DENYOOM) && cx.engine.is_limited() && !cx.engine.make_room(cx.cells, cx.now) {
+        return road::refuse(cx, args, &CommandError::OutOfMemory);
+    }
     let Some(identity) = &cx.session.identity else { return Outcome::Busy };
     let Ok(permit) = identity.grant.permit(&identity.inside, Call::of(spec, args, cx.now), cx.now.wall_ms) else {
         return road::command(cx, args);

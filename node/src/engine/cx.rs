@@ -20,6 +20,8 @@ pub struct Cx<'a> {
     pub(crate) outcome: Outcome,
     /// The command runs inside EXEC or a replay: it must not wait.
     pub(crate) nested: bool,
+    /// Memory was short and no key could be evicted when the command began, or the script or EXEC around it.
+    pub(crate) out_of_memory: bool,
     /// Commands and bytes of the EXEC that it runs in.
     pub(crate) executing: Option<(usize, usize)>,
 }
@@ -41,7 +43,18 @@ impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
         let keys = Keyspace::new(&engine.db, &engine.log, cells, now.wall_ms);
-        Self { engine, session, keys, out, now, cells, outcome: Outcome::Done, nested: false, executing: None }
+        Self {
+            engine,
+            session,
+            keys,
+            out,
+            now,
+            cells,
+            outcome: Outcome::Done,
+            nested: false,
+            out_of_memory: false,
+            executing: None,
+        }
     }
 
     /// A key of the command, with its hash.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod eviction;
 mod linear;
 mod model;
 mod soak;
