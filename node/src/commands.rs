@@ -99,6 +99,7 @@ table! {
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
     listing::SCAN, listing::KEYS, listing::RANDOMKEY, objects::OBJECT, objects::OBJECT_ENCODING, objects::OBJECT_REFCOUNT,
+    objects::OBJECT_IDLETIME, objects::OBJECT_FREQ, objects::OBJECT_HELP,
     objects::COPY, databases::MOVE, databases::SWAPDB, dump::DUMP, dump::RESTORE, keyspace::FLUSHDB, keyspace::FLUSHALL,
     sort::SORT, sort::SORT_RO,
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,

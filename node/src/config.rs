@@ -1,5 +1,6 @@
 //! What one cache's engine needs to be told, with its bounds.
 
+use crate::db::Policy;
 use crate::resp;
 
 /// One engine's settings.
@@ -13,8 +14,11 @@ pub struct EngineConfig {
     pub databases: usize,
     /// Worker threads that will call the engine, 1 to 1024; each has statistics cells of its own.
     pub workers: usize,
-    /// Most bytes of keys, values and tables; 0 for no limit. Over it, commands that may grow data answer `OOM`.
+    /// Most bytes the engine holds; 0 for no limit. Over it keys are evicted, and where none may be, commands that may
+    /// grow data answer `OOM`.
     pub maxmemory_bytes: u64,
+    /// Which keys are evicted.
+    pub maxmemory_policy: Policy,
     /// Requests a second, 0 for no limit.
     pub requests_per_second: u32,
     /// Requests that may come at once above the rate; 0 means one second's worth.
@@ -32,6 +36,7 @@ impl EngineConfig {
             databases: 16,
             workers: 1,
             maxmemory_bytes: 0,
+            maxmemory_policy: Policy::Noeviction,
             requests_per_second: 0,
             burst: 0,
             limits: Limits::DEFAULT,

@@ -1,10 +1,15 @@
 //! The keyspace: partitions, their locks, and what a command may do with the keys it holds.
 
 pub mod entry;
+mod eviction;
 mod freer;
 mod keyspace;
 mod partition;
 pub mod table;
+mod warmth;
 
+pub use eviction::Policy;
+pub(crate) use eviction::Pool;
 pub(crate) use keyspace::{Change, Key, Keyspace};
 pub(crate) use partition::{Busy, Db, Held};
+pub(crate) use warmth::Warmth;

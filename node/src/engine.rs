@@ -12,6 +12,7 @@ mod clients;
 mod cx;
 mod deliver;
 mod doors;
+mod evict;
 mod info;
 mod memory;
 mod random;
@@ -47,7 +48,7 @@ pub use update::{Change, Current, TtlChange, UpdateError, Updated};
 
 use crate::commands::{self, Call, Http};
 use crate::config::EngineConfig;
-use crate::db::{Busy, Db};
+use crate::db::{Busy, Db, Pool};
 use crate::log::{EffectLog, LogReader};
 use crate::meter::{Meters, Paid};
 use crate::metrics::Metrics;
@@ -75,6 +76,8 @@ pub struct Engine {
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
     pub(crate) acl_log: acl_log::AclLog,
+    /// Keys that may be evicted next.
+    victims: parking_lot::Mutex<Pool>,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -133,11 +136,14 @@ impl Engine {
     /// An empty engine. `seed` decides hashing and every random choice; use fresh randomness in production.
     pub fn new(config: EngineConfig, access: Arc<LiveAccess>, seed: u64, now: Now) -> Arc<Self> {
         let partitions = config.partitions.next_power_of_two().clamp(64, 4096);
-        Arc::new(Self {
+        let db = Db::new(partitions, config.databases.clamp(1, 256), seed);
+        db.eviction.set_limit(config.maxmemory_bytes);
+        db.eviction.set_policy(config.maxmemory_policy);
+        let engine = Arc::new(Self {
             access,
             meters: Arc::new(Meters::new(config.requests_per_second, config.burst_or_default())),
             metrics: Metrics::new(config.workers, commands::table().len()),
-            db: Db::new(partitions, config.databases.clamp(1, 256), seed),
+            db,
             log: EffectLog::new(config.limits.log_bytes_max),
             pubsub: PubSub::default(),
             started: now,
@@ -149,6 +155,7 @@ impl Engine {
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
             acl_log: acl_log::AclLog::default(),
+            victims: parking_lot::Mutex::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
@@ -156,7 +163,11 @@ impl Engine {
             drawn: AtomicU64::new(0),
             replayed_to: AtomicU8::new(0),
             config,
-        })
+        });
+        // The limit is for all of it, from the first command on.
+        engine.usage();
+        engine.db.settle_heats(now.wall_ms);
+        engine
     }
 
     /// The cache's name.
@@ -269,7 +280,7 @@ impl Engine {
             cx.fail(&commands::refused_over_http(spec, why));
             return Flow::Done;
         }
-        if let Err(error) = road::admissible(&cx, spec) {
+        if let Err(error) = road::admissible(&mut cx, spec) {
             cx.fail(&error);
             return Flow::Done;
         }
@@ -299,12 +310,6 @@ impl Engine {
     pub fn subscribe_log(&self) -> LogReader {
         let _all = self.db.lock_all_patiently();
         self.log.subscribe()
-    }
-
-    /// Whether commands that may grow data are refused now.
-    #[inline]
-    pub(crate) fn is_out_of_memory(&self) -> bool {
-        self.config.maxmemory_bytes > 0 && self.used_bytes() > self.config.maxmemory_bytes
     }
 }
 

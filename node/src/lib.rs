@@ -36,6 +36,7 @@ pub(crate) use larder_iam_policies::glob;
 
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};
+pub use db::Policy;
 pub use engine::{
     Change, Current, Engine, Flow, Next, Progress, ReplayError, Swept, TransactionError, TtlChange, UpdateError,
     Updated,

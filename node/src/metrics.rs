@@ -44,6 +44,8 @@ named! {
         Misses = "keyspace_misses";
         /// Keys removed because their time came.
         Expired = "expired_keys";
+        /// Keys removed because memory was short.
+        Evicted = "evicted_keys";
         /// Error replies.
         Errors = "total_error_replies";
         /// Commands refused by policy or access string.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use larder_gateway::config::{Http, Remote, TlsConfig};
 use larder_iam_policies::access::Access;
 use larder_iam_policies::config::RawCacheAccess;
-use larder_node::EngineConfig;
 use larder_node::commands::Vocabulary;
 use larder_node::proxy::Version;
 use larder_node::server::{AddressSource, ConnectionLimits, TlsMode, UnixPlace};
+use larder_node::{EngineConfig, Policy};
 
 use super::raw::{Raw, RawCache};
 use super::{Mistakes, Mode};
@@ -227,13 +227,14 @@ fn check_cache(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistake
             None
         }
         (_, Some(remote)) => {
-            let given = [
+            let embedded = [
                 ("listen", raw.listen.is_some()),
                 ("tls", raw.tls.is_some()),
                 ("unix_socket", raw.unix_socket.is_some()),
                 ("maxmemory_bytes", raw.maxmemory_bytes > 0),
+                ("maxmemory_policy", raw.maxmemory_policy.as_deref().is_some_and(|policy| policy != "noeviction")),
             ];
-            for (name, given) in given {
+            for (name, given) in embedded {
                 if given {
                     wrong(name, "is of embedded caches only");
                 }
@@ -245,6 +246,7 @@ fn check_cache(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistake
             let engine = EngineConfig {
                 databases: raw.databases,
                 maxmemory_bytes: raw.maxmemory_bytes,
+                maxmemory_policy: raw.maxmemory_policy.as_deref().and_then(Policy::named).unwrap_or_default(),
                 requests_per_second: raw.requests_per_second,
                 burst: raw.burst,
                 ..EngineConfig::new(&raw.name)

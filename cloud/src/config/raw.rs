@@ -73,6 +73,7 @@ pub(super) struct RawCache {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) databases: usize,
     pub(super) maxmemory_bytes: u64,
+    pub(super) maxmemory_policy: Option<String>,
     pub(super) requests_per_second: u32,
     pub(super) burst: u32,
     pub(super) remote: Option<RawRemote>,

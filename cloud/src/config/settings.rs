@@ -1,6 +1,7 @@
 //! Every setting of `larder.toml`: one row each. The check of names and kinds, the defaults, the environment, the printed
 //! configuration, the sample file and `docs/settings.md` all read this table.
 
+use larder_node::Policy;
 use toml::{Table, Value};
 
 /// One setting.
@@ -98,7 +99,8 @@ pub const SETTINGS: &[Setting] = &[
     row("cache[].data_policy", Word(&["optional", "required"]), "\"optional\"", RELOADS, "Whether ElastiCache IAM logins need a `cache:` Allow too; `required` is not built yet."),
     row("cache[].tags", Tags, "{}", RELOADS, "Tags, for `aws:ResourceTag/…`."),
     row("cache[].databases", Number(1, 256), "16", START, "How many databases RESP clients of an embedded cache may SELECT, redis's `databases`; 1 for what behaves as in cluster mode. HTTP is always about database 0."),
-    row("cache[].maxmemory_bytes", Number(0, i64::MAX), "0", START, "Most bytes an embedded cache holds, 0 for no limit; above it writes are refused (eviction is not built yet)."),
+    row("cache[].maxmemory_bytes", Number(0, i64::MAX), "0", START, "Most bytes an embedded cache holds, 0 for no limit; above it keys are evicted, or writes are refused."),
+    row("cache[].maxmemory_policy", Word(Policy::NAMES), "\"noeviction\"", START, "Which keys are evicted above maxmemory_bytes: redis's policies by their names."),
     row("cache[].requests_per_second", Number(0, u32::MAX as i64), "0", START, "Rate above which calls are throttled; 0 for no limit."),
     row("cache[].burst", Number(0, u32::MAX as i64), "0", START, "Calls that may come at once above the rate; 0 means one second's worth."),
     row("cache[].remote.url", Text, "", RELOADS, "`redis://host:port` of a RESP server elsewhere."),

@@ -104,7 +104,13 @@ fn config_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .map(|(parameter, value)| read(cx.engine, parameter, value).map_err(|why| failed(parameter, &why)))
         .collect();
     // Nothing is left that could go wrong.
+    let db = &cx.engine.db;
+    let heats = db.eviction.warmth(cx.now.wall_ms).kind();
     changes?.into_iter().flatten().for_each(|(set, value)| set(cx.engine, value));
+    // At once, before a key is used whose heat would be misread.
+    if db.eviction.warmth(cx.now.wall_ms).kind() != heats {
+        db.settle_heats(cx.now.wall_ms);
+    }
     cx.out.ok();
     Ok(())
 }
@@ -126,6 +132,10 @@ fn read(engine: &Engine, parameter: &Parameter, text: &[u8]) -> Result<Option<Ch
             refuses(engine, value).map_or(Ok(Some((*set, value))), Err)
         }
         Kind::Size(set) => Ok(Some((*set, memory(text).ok_or(NOT_MEMORY)?))),
+        Kind::Word(words, set) => {
+            let word = as_shown(&Type::OneOf(words), text)?;
+            Ok(words.iter().position(|each| *each == word).map(|at| (*set, at as i64)))
+        }
         Kind::Fixed(kind) => {
             let value = as_shown(kind, text)?;
             let current = (parameter.read)(engine);

@@ -70,7 +70,7 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut found = 0;
     for bytes in args.iter().skip(1) {
         let key = cx.key(bytes);
-        found += i64::from(cx.keys.read(key).is_some());
+        found += i64::from(cx.keys.look(key).is_some());
     }
     cx.out.int(found);
     Ok(())
@@ -78,7 +78,16 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// `TOUCH key [key …]`
 pub(super) const TOUCH: Spec =
-    Spec { name: "TOUCH", since: "3.2.1", summary: "Uses the keys, as reading them would.", ..EXISTS };
+    Spec { name: "TOUCH", since: "3.2.1", summary: "Uses the keys, as reading them would.", run: touch, ..EXISTS };
+fn touch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut found = 0;
+    for bytes in args.iter().skip(1) {
+        let key = cx.key(bytes);
+        found += i64::from(cx.keys.read(key).is_some());
+    }
+    cx.out.int(found);
+    Ok(())
+}
 
 /// `TYPE key`
 pub(super) const TYPE: Spec = Spec {
@@ -296,7 +305,7 @@ fn pttl(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn remaining_ms(cx: &mut Cx<'_>, args: Args<'_>) -> i64 {
     let key = cx.key(args.get(1));
     let now_ms = cx.now.wall_ms;
-    match cx.keys.read(key).map(|entry| entry.expire_at_ms()) {
+    match cx.keys.look(key).map(|entry| entry.expire_at_ms()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at_ms)) => i64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or(i64::MAX),
@@ -335,7 +344,7 @@ fn pexpiretime(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn expires_at_ms(cx: &mut Cx<'_>, args: Args<'_>) -> i64 {
     let key = cx.key(args.get(1));
-    match cx.keys.read(key).map(|entry| entry.expire_at_ms()) {
+    match cx.keys.look(key).map(|entry| entry.expire_at_ms()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at_ms)) => i64::try_from(at_ms).unwrap_or(i64::MAX),

@@ -1,6 +1,7 @@
 //! What a value is made of, and copies of it.
 
 use super::connection::database;
+use super::help::help;
 use super::parse::is;
 use super::strings::{copy as copy_text, length};
 use super::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -73,6 +74,78 @@ fn refcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     Ok(())
 }
+
+/// `OBJECT IDLETIME key`
+pub(super) const OBJECT_IDLETIME: Spec = Spec {
+    name: "OBJECT|IDLETIME",
+    summary: "Seconds since the key was used last; not known under an LFU policy.",
+    reply: "integer; null when the key is absent",
+    run: idletime,
+    ..OBJECT_ENCODING
+};
+fn idletime(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(2));
+    match cx.keys.heat(key) {
+        None => cx.out.null(),
+        Some((_, warmth)) if warmth.is_lfu() => return Err(CommandError::Text(IDLE_UNKNOWN)),
+        Some((heat, warmth)) => cx.out.int(warmth.idle_s(heat) as i64),
+    }
+    Ok(())
+}
+const IDLE_UNKNOWN: &str = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+                            switching between policies at runtime LRU and LFU data will take some time to adjust.";
+
+/// `OBJECT FREQ key`
+pub(super) const OBJECT_FREQ: Spec = Spec {
+    name: "OBJECT|FREQ",
+    since: "4.0.0",
+    summary: "How often the key is used, on a logarithmic scale to 255; known under an LFU policy only.",
+    reply: "integer; null when the key is absent",
+    run: freq,
+    ..OBJECT_ENCODING
+};
+fn freq(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = cx.key(args.get(2));
+    match cx.keys.heat(key) {
+        None => cx.out.null(),
+        Some((_, warmth)) if !warmth.is_lfu() => return Err(CommandError::Text(FREQ_UNKNOWN)),
+        Some((heat, warmth)) => cx.out.int(warmth.counter(heat).into()),
+    }
+    Ok(())
+}
+const FREQ_UNKNOWN: &str = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+                            when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+
+/// `OBJECT HELP`
+pub(super) const OBJECT_HELP: Spec = Spec {
+    name: "OBJECT|HELP",
+    since: "6.2.0",
+    arity: Arity::Exactly(2),
+    flags: Flags::LOADING.or(Flags::STALE),
+    acl: Acl::KEYSPACE.or(Acl::SLOW),
+    summary: "The subcommands.",
+    reply: "array of lines",
+    run: object_help,
+    ..Spec::ROW
+};
+fn object_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    help(cx, &OBJECT, OBJECT_LINES);
+    Ok(())
+}
+const OBJECT_LINES: &[&str] = &[
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+];
 
 /// `COPY source destination [DB n] [REPLACE]`
 pub(super) const COPY: Spec = Spec {

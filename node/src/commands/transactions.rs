@@ -60,10 +60,6 @@ fn exec(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
             discard(cx);
             Err(CommandError::ExecAbort(" previous errors.".into()))
         }
-        Some(transaction) if cx.engine.is_out_of_memory() && transaction.grows() => {
-            discard(cx);
-            Err(CommandError::ExecAbort(format!(": {}", CommandError::OutOfMemory).into()))
-        }
         Some(_) => {
             engine::exec(cx);
             Ok(())

@@ -9,6 +9,7 @@ use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
+use super::warmth::Warmth;
 use crate::error::CommandError;
 use crate::log::{EffectLog, write_select};
 use crate::metrics::{Cells, Count, Gauge};
@@ -28,6 +29,8 @@ pub(crate) struct Keyspace<'e> {
     pub(crate) now_ms: u64,
     /// The database whose keys are meant. [`crate::engine::Cx::select`] changes it for good.
     pub(crate) database: u8,
+    /// What keys that are used are touched with.
+    warmth: Warmth,
     cells: &'e Cells,
     log: &'e EffectLog,
     /// The log has a reader. Stays true to the log while partitions are held.
@@ -64,6 +67,7 @@ impl<'e> Keyspace<'e> {
             held: Held::None,
             now_ms,
             database,
+            warmth: db.eviction.warmth(now_ms),
             cells,
             log,
             logging: false,
@@ -145,9 +149,9 @@ impl<'e> Keyspace<'e> {
         key: Key<'_>,
         show: impl FnOnce(Option<Value<'_>>),
     ) -> Result<(), CommandError> {
-        let now_ms = self.now_ms;
+        let (now_ms, warmth) = (self.now_ms, self.warmth);
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
-        match shard.table.find(key.hash, key.bytes) {
+        match shard.table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat)) {
             Some(entry) if entry.is_due(now_ms) => self.expire(key),
             Some(entry) => {
                 self.cells.add(Count::Hits, 1);
@@ -167,7 +171,7 @@ impl<'e> Keyspace<'e> {
     /// Makes `key` a string, whatever it was: SET. One search when it exists.
     #[inline]
     pub(crate) fn set_string(&mut self, key: Key<'_>, value: &[u8], expire_at_ms: Option<u64>) {
-        let (cells, place) = (self.cells, self.place());
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         let before = Weight::of(shard);
         let old = match shard.table.find_mut(key.hash, key.bytes) {
@@ -175,10 +179,12 @@ impl<'e> Keyspace<'e> {
                 if entry.entry().is_due(self.now_ms) {
                     cells.add(Count::Expired, 1);
                 }
+                entry.set_heat(warmth.touched(entry.heat()));
                 entry.exchange_string(value, expire_at_ms)
             }
             None => {
-                shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms));
+                let entry = Entry::string(key.bytes, value, expire_at_ms);
+                shard.table.insert_warm(key.hash, entry, warmth.fresh());
                 None
             }
         };
@@ -189,11 +195,22 @@ impl<'e> Keyspace<'e> {
         }
     }
 
-    /// As [`Keyspace::find`], counted as a read of data.
-    #[inline]
-    pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+    /// As [`Keyspace::find`], counted as a read of data, though the key is not used by it.
+    pub(crate) fn look(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
         let cells = self.cells;
         let found = self.find(key);
+        cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        found
+    }
+
+    /// As [`Keyspace::find`], counted as a read of data and a use of the key.
+    #[inline]
+    pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let (cells, warmth) = (self.cells, self.warmth);
+        if self.shard(key.hash).table.volatile_len() > 0 {
+            self.expire_if_due(key);
+        }
+        let found = self.shard(key.hash).table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat));
         cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
         found
     }
@@ -283,10 +300,14 @@ impl<'e> Keyspace<'e> {
     /// with [`Keyspace::changed`].
     pub(crate) fn edit<R>(&mut self, key: Key<'_>, act: impl FnOnce(Option<Occupied<'_>>) -> R) -> R {
         self.expire_if_due(key);
-        let (cells, place) = (self.cells, self.place());
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
-        let result = act(shard.table.find_mut(key.hash, key.bytes));
+        let mut found = shard.table.find_mut(key.hash, key.bytes);
+        if let Some(found) = &mut found {
+            found.set_heat(warmth.touched(found.heat()));
+        }
+        let result = act(found);
         before.settle(shard, cells, place);
         result
     }
@@ -294,10 +315,10 @@ impl<'e> Keyspace<'e> {
     /// Puts an entry, replacing what is there.
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
-        let (cells, place) = (self.cells, self.place());
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
-        let old = shard.table.upsert(key.hash, entry);
+        let old = shard.table.upsert_warm(key.hash, entry, warmth.fresh(), |heat| warmth.touched(heat));
         before.settle(shard, cells, place);
         self.changed(key, change);
         if let Some(old) = old {
@@ -398,9 +419,32 @@ impl<'e> Keyspace<'e> {
         self.note_expired(key.bytes, key.hash);
     }
 
+    /// How warm the key is, and what to read that with; it is not used by this.
+    pub(crate) fn heat(&mut self, key: Key<'_>) -> Option<(u16, Warmth)> {
+        self.expire_if_due(key);
+        let (warmth, now_s) = (self.warmth, self.now_ms / 1000);
+        let shard = self.shard(key.hash);
+        shard.settle_heats(warmth, now_s);
+        Some((shard.table.heat(key.hash, key.bytes)?, warmth))
+    }
+
+    /// Takes a key out because memory is short, which is a change of it, and a `DEL` in the log.
+    pub(crate) fn evict(&mut self, key: Key<'_>) -> bool {
+        let Some(entry) = self.remove(key) else { return false };
+        self.garbage.entry(entry);
+        self.cells.add(Count::Evicted, 1);
+        self.note_gone(key.bytes, key.hash);
+        true
+    }
+
     /// The bookkeeping of an expiry: the entry is gone already.
     pub(crate) fn note_expired(&mut self, key: &[u8], hash: u64) {
         self.cells.add(Count::Expired, 1);
+        self.note_gone(key, hash);
+    }
+
+    /// Tells watchers and the log of a key that no command removed.
+    fn note_gone(&mut self, key: &[u8], hash: u64) {
         let shard = self.shard(hash);
         if !shard.watched.is_empty() {
             shard.watched.touch(key);

@@ -18,8 +18,10 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::entry::{Growth, size_class};
+use super::eviction::Settings;
 use super::freer::Freeing;
 use super::table::{KeyHash, Table};
+use super::warmth::{Kind, SETTLE_S, Warmth};
 use crate::waiters::Waiters;
 
 /// How long a command waits for a partition before it gives its worker to others.
@@ -44,6 +46,8 @@ pub(crate) struct Db {
     pub(crate) growth: Growth,
     /// What was taken out and is not freed yet.
     pub(crate) freeing: Arc<Freeing>,
+    /// How much may be held, and what goes first.
+    pub(crate) eviction: Settings,
 }
 
 /// How many keys a database holds, those that are due included.
@@ -103,6 +107,18 @@ impl Slice {
         let mut table = std::mem::replace(&mut self.of(one).table, empty);
         std::mem::swap(&mut self.of(other).table, &mut table);
         self.of(one).table = table;
+        // What the heats of their keys mean goes with them.
+        let heats = |shard: &Shard| (shard.settled_s, shard.heats);
+        let (of_one, of_other) = (heats(self.of(one)), heats(self.of(other)));
+        (self.of(one).settled_s, self.of(one).heats) = of_other;
+        (self.of(other).settled_s, self.of(other).heats) = of_one;
+    }
+
+    /// Brings the heats of the keys of every database up to date, if it is time; how many buckets that took.
+    #[inline]
+    pub(crate) fn settle_heats(&mut self, warmth: Warmth, now_s: u64) -> usize {
+        let others = self.others.iter_mut().flatten().map(|shard| shard.settle_heats(warmth, now_s)).sum::<usize>();
+        self.first.settle_heats(warmth, now_s) + others
     }
 }
 
@@ -111,11 +127,34 @@ pub(crate) struct Shard {
     pub(crate) table: Table,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
+    /// The heats of the table were brought up to date in this unix second.
+    settled_s: u64,
+    /// What they mean.
+    heats: Kind,
 }
 
 impl Shard {
     fn new(key_hash: &KeyHash) -> Self {
-        Self { table: Table::new(key_hash.clone()), watched: Watched::default(), waiters: Waiters::default() }
+        Self {
+            table: Table::new(key_hash.clone()),
+            watched: Watched::default(),
+            waiters: Waiters::default(),
+            settled_s: 0,
+            heats: Kind::default(),
+        }
+    }
+
+    /// Brings the heats of the keys up to date, if it is time; how many buckets that took.
+    #[inline]
+    pub(crate) fn settle_heats(&mut self, warmth: Warmth, now_s: u64) -> usize {
+        let from = self.heats;
+        let changed = from != warmth.kind();
+        // Time may go back.
+        if !changed && now_s.abs_diff(self.settled_s) < SETTLE_S {
+            return 0;
+        }
+        (self.settled_s, self.heats) = (now_s, warmth.kind());
+        self.table.warm_all(|heat| if changed { warmth.adopted(heat, from) } else { warmth.settled(heat) })
     }
 }
 
@@ -132,6 +171,7 @@ impl Db {
             gate: Mutex::new(()),
             growth: Growth::new(key_hash),
             freeing: Arc::default(),
+            eviction: Settings::default(),
         }
     }
 
@@ -190,6 +230,14 @@ impl Db {
     /// One partition, waiting as long as it takes; the caller holds none. For work that is not a client's command.
     pub(crate) fn lock_patiently(&self, partition: usize) -> Held<'_> {
         Held::One(partition, self.partitions[partition].slice.lock())
+    }
+
+    /// Brings the heats of every partition that nobody holds up to date; the sweepers do the others.
+    pub(crate) fn settle_heats(&self, now_ms: u64) {
+        let warmth = self.eviction.warmth(now_ms);
+        for mut slice in (0..self.partitions()).filter_map(|at| self.try_lock(at)) {
+            slice.settle_heats(warmth, now_ms / 1000);
+        }
     }
 
     /// These partitions, ascending and without repeats; the caller holds none. `gated` is told when the gate was needed.

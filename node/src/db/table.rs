@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 mod bucket;
+mod heat;
 mod occupied;
 mod scan;
 mod sweep;
@@ -204,6 +205,11 @@ impl Table {
 
     /// Puts an entry in whose key the table does not hold: [`Table::upsert`] without the search.
     pub fn insert_new(&mut self, hash: u64, entry: Entry) {
+        self.insert_warm(hash, entry, 0);
+    }
+
+    /// As [`Table::insert_new`], with a heat to begin with.
+    pub fn insert_warm(&mut self, hash: u64, entry: Entry, heat: u16) {
         debug_assert!(self.find(hash, entry.key()).is_none());
         if self.buckets == 0 {
             self.add_bucket();
@@ -216,7 +222,7 @@ impl Table {
             self.volatile += 1;
             self.lower_due(number, at);
         }
-        self.put(number, tag(hash), Slot::new(entry, 0));
+        self.put(number, tag(hash), Slot::new(entry, heat));
         self.grow();
     }
 

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use super::cx::{Cx, Outcome};
 use super::road;
 use super::{Calls, Engine, Next, Progress};
-use crate::commands::{self, Call, Shape, Spec};
+use crate::commands::{self, Call, Flags, Shape, Spec};
+use crate::error::CommandError;
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
 use crate::session::{Replies, Session};
 use crate::time::Now;
@@ -183,13 +184,12 @@ impl Engine {
     }
 
     /// Whether the state of a session asks nothing of a simple command but whether it may: it queues nothing, the cache sets
-    /// no budget, and its rights can be told from the arguments alone.
+    /// no rate, and its rights can be told from the arguments alone.
     #[inline]
     fn takes_short_road(&self, session: &Session) -> bool {
         session.transaction.is_none()
             && session.replies == Replies::All
             && !session.only_subscriptions()
-            && self.config.maxmemory_bytes == 0
             && !self.meters.is_limited()
             && session.identity.as_ref().is_some_and(|identity| identity.grant.is_full() || identity.grant.is_of_user())
     }
@@ -225,6 +225,9 @@ fn prefetch(cx: &Cx<'_>, items: &[Item]) {
 /// Whoever may not run it takes the long road, which says why.
 #[inline]
 fn short_road(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>, hash: u64) -> Outcome {
+    if spec.flags.has(Flags::DENYOOM) && cx.engine.is_limited() && !cx.engine.make_room(cx.cells, cx.now) {
+        return road::refuse(cx, args, &CommandError::OutOfMemory);
+    }
     let Some(identity) = &cx.session.identity else { return Outcome::Busy };
     let Ok(permit) = identity.grant.permit(&identity.inside, Call::of(spec, args, cx.now), cx.now.wall_ms) else {
         return road::command(cx, args);

@@ -25,6 +25,8 @@ pub struct Cx<'a> {
     pub(crate) nested: bool,
     /// It runs inside a script.
     pub(crate) scripted: bool,
+    /// Memory was short and no key could be evicted when the command began, or the script or EXEC around it.
+    pub(crate) out_of_memory: bool,
     /// Commands and bytes of the EXEC that it runs in.
     pub(crate) executing: Option<(usize, usize)>,
 }
@@ -56,6 +58,7 @@ impl<'a> Cx<'a> {
             outcome: Outcome::Done,
             nested: false,
             scripted: false,
+            out_of_memory: false,
             executing: None,
         }
     }

@@ -127,8 +127,8 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
     put_all(text, &["allocator_active", "allocator_resident"], &resident.to_string());
     put_bytes(text, "total_system_memory", machine::total_bytes());
     scripts(cx, &usage, text);
-    put_bytes(text, "maxmemory", cx.engine.config.maxmemory_bytes);
-    put(text, "maxmemory_policy", "noeviction");
+    put_bytes(text, "maxmemory", cx.engine.db.eviction.limit());
+    put(text, "maxmemory_policy", cx.engine.db.eviction.policy().name());
     fragmentation(text, used, resident);
     put(text, "mem_not_counted_for_evict", usage.freeing);
     put(text, "mem_replication_backlog", usage.log);
@@ -201,8 +201,8 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     count(text, Count::Expired);
     put(text, "expired_stale_perc", "0.00");
     put_all(text, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"], "0");
-    let evictions =
-        ["evicted_keys", "evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"];
+    count(text, Count::Evicted);
+    let evictions = ["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"];
     put_all(text, &evictions, "0");
     count(text, Count::Hits);
     count(text, Count::Misses);

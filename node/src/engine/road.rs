@@ -210,9 +210,10 @@ pub(super) fn is_stale(cx: &mut Cx<'_>, call: &Call<'_>) -> bool {
 }
 
 /// What the state of the cache and of the connection forbids, whoever asks.
-pub(super) fn admissible(cx: &Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
-    if spec.flags.has(Flags::DENYOOM) && cx.engine.is_out_of_memory() {
-        return Err(CommandError::OutOfMemory);
+pub(super) fn admissible(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
+    cx.out_of_memory = false;
+    if cx.engine.is_limited() {
+        room_for(cx, spec)?;
     }
     if cx.session.only_subscriptions() && !spec.flags.has(Flags::IN_SUBSCRIPTION) {
         return Err(CommandError::Said(format!(
@@ -222,6 +223,21 @@ pub(super) fn admissible(cx: &Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
         )));
     }
     Ok(())
+}
+
+/// Makes room for a command that may grow data, in memory that has a limit. Inside MULTI every command may: the queue
+/// itself grows. A script only learns whether there is room: it is told at its first call that would grow data.
+#[cold]
+fn room_for(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
+    let is_exec = spec.name == "EXEC";
+    let grows = match &cx.session.transaction {
+        Some(transaction) if is_exec => transaction.grows(),
+        Some(_) if !spec.flags.has(Flags::UNQUEUED) => true,
+        _ => spec.flags.has(Flags::DENYOOM),
+    };
+    let asks = grows || is_exec || matches!(spec.locks, Locks::Script);
+    cx.out_of_memory = asks && !cx.engine.make_room(cx.cells, cx.now);
+    if grows && cx.out_of_memory { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
 
 /// Locks what a paid call needs, unless it is locked already, runs it, and lets go.

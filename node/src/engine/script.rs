@@ -21,7 +21,7 @@ use sha1::{Digest, Sha1};
 use super::Engine;
 use super::acl_log::Context;
 use super::cx::Cx;
-use super::road::{Partitions, Unjudged, act, admissible, judge};
+use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Flags};
 use crate::db::entry::size_class;
 use crate::error::CommandError;
@@ -223,7 +223,10 @@ impl Script<'_, '_> {
             Err(Unjudged::Denied(error)) => return Err(error),
             Err(Unjudged::Busy) => return Err(CommandError::Text("ERR a partition was not held")),
         };
-        admissible(cx, spec)?;
+        // What is half done is done to its end.
+        if cx.out_of_memory && spec.flags.has(Flags::DENYOOM) && !cx.engine.scripts.wrote.load(Ordering::Acquire) {
+            return Err(CommandError::OutOfMemory);
+        }
         // The script was charged for as a whole.
         let paid = cx.engine.meters.charged_before(permit);
         if paid.call().spec().is_write() {

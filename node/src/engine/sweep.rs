@@ -1,4 +1,4 @@
-//! Active expiry: each worker takes dead keys out of its share of the partitions.
+//! What each worker does in its share of the partitions: dead keys are taken out, heats are brought up to date.
 
 use std::sync::atomic::Ordering;
 
@@ -17,15 +17,14 @@ pub struct Swept {
 
 impl Engine {
     /// Takes out keys whose time has come, in the partitions that are `worker`'s of `workers`, looking at about
-    /// `budget` buckets. Partitions with nothing due cost one lock and one compare; those held by others are passed over.
+    /// `budget` buckets; before that evicts some keys where memory is short. Partitions with nothing due cost one lock and one compare; those held by others are passed over.
     ///
     /// About 5,000 buckets take 100 us.
     pub fn sweep(&self, worker: usize, workers: usize, now: Now, budget: usize) -> Swept {
-        if !self.sweeps.load(Ordering::Relaxed) {
-            return Swept::default();
-        }
+        let expires = self.sweeps.load(Ordering::Relaxed);
+        let warmth = self.db.eviction.warmth(now.wall_ms);
         let mut keys = Keyspace::new(&self.db, &self.log, self.metrics.of(worker), 0, now.wall_ms);
-        let mut swept = Swept::default();
+        let mut swept = Swept { more: self.evict_behind(self.metrics.of(worker), now), ..Swept::default() };
         let mut left = budget;
         for partition in (worker..self.db.partitions()).step_by(workers.max(1)) {
             if left == 0 {
@@ -36,11 +35,14 @@ impl Engine {
                 Err(Busy) => swept.more = true,
                 Ok(held) => {
                     keys.hold(held);
-                    let (expired, examined, more) = keys.sweep(partition, left);
+                    left = left.saturating_sub(keys.held.slice(partition).settle_heats(warmth, now.wall_ms / 1000));
+                    if expires {
+                        let (expired, examined, more) = keys.sweep(partition, left);
+                        swept.expired += expired;
+                        swept.more |= more;
+                        left = left.saturating_sub(examined);
+                    }
                     keys.release();
-                    swept.expired += expired;
-                    swept.more |= more;
-                    left = left.saturating_sub(examined);
                 }
             }
         }

@@ -20,7 +20,7 @@ pub enum TransactionError<'a> {
     Busy(Vec<Paid<Call<'a>>>),
     /// The TTL a call was authorised with is no longer the key's: observe and authorise again.
     Stale,
-    /// A command has no place in a transaction over HTTP.
+    /// A command has no place in a transaction over HTTP, or memory is short.
     Refused(CommandError),
 }
 
@@ -43,6 +43,11 @@ impl Engine {
             }
         }
         let mut cx = Cx::new(self, session, now, out);
+        let grows =
+            self.is_limited() && calls.iter().any(|paid| paid.call().spec().flags.has(commands::Flags::DENYOOM));
+        if grows && !self.make_room(cx.cells, now) {
+            return Err(TransactionError::Refused(CommandError::OutOfMemory));
+        }
         let mut wanted = Partitions::default();
         calls.iter().for_each(|paid| wanted.add_queued(&cx, paid.call().spec(), paid.call().args()));
         match wanted.lock(&cx) {

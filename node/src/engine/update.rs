@@ -98,6 +98,8 @@ impl Engine {
         let mut nothing = Out::new(2);
         let mut cx = Cx::new(self, session, now, &mut nothing);
         let key = cx.key(paid.call().args().get(1));
+        // Before the key is locked: room is made in any partition.
+        cx.out_of_memory = paid.call().spec().flags.has(Flags::DENYOOM) && !self.make_room(cx.cells, now);
         match self.db.lock_one(self.db.partition_of(key.hash)) {
             Ok(held) => cx.keys.hold(held),
             Err(Busy) => return Err(UpdateError::Busy(paid)),
@@ -151,7 +153,7 @@ fn apply<'c>(cx: &mut Cx<'_>, call: &Call<'_>, change: Change, keeps: Option<u64
         }
         Change::Put { value, content_type, ttl } => {
             let expire_at_ms = allowed_expiry(cx, call, &value, ttl, keeps)?;
-            if call.spec().flags.has(Flags::DENYOOM) && cx.engine.is_out_of_memory() {
+            if cx.out_of_memory {
                 return Err(UpdateError::OutOfMemory);
             }
             let entry = Entry::string(key.bytes, &value, expire_at_ms);

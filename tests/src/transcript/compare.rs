@@ -441,6 +441,10 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("databases", "there is one"),
     ("io-threads", "workers"),
     ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
+    ("lazyfree-lazy-user-flush", "as lazyfree-lazy-user-del"),
+    ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
+    ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
+    ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
 ];
 
 fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {

@@ -1,7 +1,8 @@
 //! The parameters: what each is called, what it may be, where it is read and what setting it does.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::db::Policy;
 use crate::engine::{Calls, Engine};
 
 /// One parameter.
@@ -24,6 +25,8 @@ pub(super) enum Kind {
     },
     /// Bytes, with redis's units.
     Size(fn(&Engine, i64)),
+    /// One of these words, set by its place among them.
+    Word(&'static [&'static str], fn(&Engine, i64)),
     /// What it is, for the life of the process.
     Immutable,
     /// What it is, as nothing else is built; the type tells what is no value at all.
@@ -64,16 +67,6 @@ const ANY: (i64, i64) = (0, i64::MAX);
 const INT: (i64, i64) = (0, i32::MAX as i64);
 /// Most connections of one listener, as `[node]` bounds them.
 const CONNECTIONS_MAX: i64 = 1_000_000;
-const POLICIES: &[&str] = &[
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "noeviction",
-];
 
 fn shown(size: &AtomicUsize) -> String {
     size.load(Ordering::Relaxed).to_string()
@@ -81,6 +74,14 @@ fn shown(size: &AtomicUsize) -> String {
 
 fn store(size: &AtomicUsize, value: i64) {
     size.store(usize::try_from(value).unwrap_or(usize::MAX), Ordering::Relaxed);
+}
+
+fn shown32(setting: &AtomicU32) -> String {
+    setting.load(Ordering::Relaxed).to_string()
+}
+
+fn store32(setting: &AtomicU32, value: i64) {
+    setting.store(u32::try_from(value).unwrap_or(u32::MAX), Ordering::Relaxed);
 }
 
 fn yes(_: &Engine) -> String {
@@ -224,8 +225,38 @@ pub(super) static PARAMETERS: &[Parameter] = &[
             engine.doors.set_keepalive_s(seconds.unsigned_abs());
         },
     ),
-    fixed("maxmemory", Type::Memory(0), |engine| engine.config.maxmemory_bytes.to_string()),
-    fixed("maxmemory-policy", Type::OneOf(POLICIES), |_| "noeviction".to_owned()),
+    size(
+        "maxmemory",
+        |engine| engine.db.eviction.limit().to_string(),
+        |engine, bytes| engine.db.eviction.set_limit(bytes.unsigned_abs()),
+    ),
+    Parameter {
+        name: "maxmemory-policy",
+        kind: Kind::Word(Policy::NAMES, |engine, at| {
+            let policy = usize::try_from(at).ok().and_then(|at| Policy::ALL.get(at).copied());
+            engine.db.eviction.set_policy(policy.unwrap_or_default());
+        }),
+        read: |engine| engine.db.eviction.policy().name().to_owned(),
+    },
+    number(
+        "maxmemory-samples",
+        (1, i32::MAX as i64),
+        |engine| shown32(&engine.db.eviction.samples),
+        |engine, value| store32(&engine.db.eviction.samples, value),
+    ),
+    number(
+        "lfu-log-factor",
+        INT,
+        |engine| shown32(&engine.db.eviction.lfu_log_factor),
+        |engine, value| store32(&engine.db.eviction.lfu_log_factor, value),
+    ),
+    number(
+        "lfu-decay-time",
+        INT,
+        |engine| shown32(&engine.db.eviction.lfu_decay_minutes),
+        |engine, value| store32(&engine.db.eviction.lfu_decay_minutes, value),
+    ),
+    fixed("maxmemory-eviction-tenacity", Type::Number(0, 100), |_| "10".to_owned()),
     fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
@@ -233,6 +264,10 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     fixed("notify-keyspace-events", Type::Text, empty),
     fixed("activedefrag", Type::Flag, no),
     fixed("lazyfree-lazy-user-del", Type::Flag, yes),
+    fixed("lazyfree-lazy-user-flush", Type::Flag, yes),
+    fixed("lazyfree-lazy-server-del", Type::Flag, yes),
+    fixed("lazyfree-lazy-eviction", Type::Flag, yes),
+    fixed("lazyfree-lazy-expire", Type::Flag, yes),
     fixed("list-compress-depth", Type::Number(0, i32::MAX as i64), |_| "0".to_owned()),
     fixed("acl-pubsub-default", Type::OneOf(&["allchannels", "resetchannels"]), |_| "resetchannels".to_owned()),
     immutable("aclfile", empty),

@@ -46,6 +46,8 @@ impl Table {
             self.sweep_at += 1;
         }
         self.earliest_due_s = self.chunks.iter().map(|chunk| chunk.due_s).min().unwrap_or(NEVER);
+        // Shrinking moved entries into a chunk that was seen already.
+        swept.more = self.earliest_due_s <= now_s;
         swept
     }
 
