@@ -187,3 +187,69 @@ fn a_pattern_hears_what_its_listener_may() {
     assert_eq!(publisher.say("PUBLISH a:c one"), ":1|");
     assert_eq!(app.hear().0, "*4|$8|pmessage|$3|a:*|$3|a:c|$3|one|");
 }
+
+#[test]
+fn only_who_may_administrate_changes_users() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut tenant = login(&engine, &clock, "tenant-token");
+    assert_eq!(tenant.say("ACL WHOAMI"), "$6|tenant|");
+    for line in ["ACL SETUSER x on", "ACL DELUSER app", "ACL LIST", "ACL USERS", "ACL LOG", "ACL GETUSER app"] {
+        assert!(tenant.say(line).starts_with("-NOPERM"), "{line}");
+    }
+    let mut root = root(&engine, &clock);
+    let log = root.say("ACL LOG 1");
+    assert!(log.contains("command|") && log.contains("acl|getuser|") && log.contains("tenant|"), "{log}");
+    tenant.say("GET b:1");
+    assert!(root.say("ACL LOG 1").contains("$3|key|$7|context|$8|toplevel|$6|object|$3|b:1|"));
+    assert_eq!(root.say("ACL USERS"), "*3|$3|app|$7|default|$6|reader|");
+}
+
+#[test]
+fn a_changed_user_is_judged_anew_and_a_deleted_one_is_cut() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut app = login(&engine, &clock, "app app-password");
+    let mut reader = login(&engine, &clock, "reader reader-password");
+    assert_eq!(app.say("SET a:1 x"), "+OK|");
+    assert_eq!(root.say("ACL SETUSER app -set (+set ~b:*)"), "+OK|");
+    assert_eq!(app.say("SET a:1 x"), NO_KEY);
+    assert_eq!(app.say("SET b:1 x"), "+OK|");
+    assert_eq!(root.say("ACL DELUSER reader"), ":1|");
+    assert_eq!(reader.hear().1, Next::Close);
+    // Its own deletion is the last it hears.
+    assert_eq!(root.say("ACL SETUSER app +acl|deluser"), "+OK|");
+    assert_eq!(app.bytes(b"ACL DELUSER app\r\n"), (":1|".to_owned(), Next::Close));
+}
+
+#[test]
+fn a_listener_that_may_listen_no_more_is_cut_at_once() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut app = login(&engine, &clock, "app app-password");
+    app.say("SUBSCRIBE a:c");
+    assert_eq!(root.say("ACL SETUSER app -get"), "+OK|");
+    assert_eq!(app.hear().1, Next::Read { missing: 0 });
+    assert_eq!(root.say("ACL SETUSER app resetchannels &b:*"), "+OK|");
+    assert_eq!(app.hear().1, Next::Close);
+}
+
+#[test]
+fn nobody_is_limited_where_anybody_may_do_everything() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    assert!(client.say("ACL SETUSER x on >p ~a +get").starts_with("-ERR this cache takes callers without a login"));
+    assert_eq!(client.say("ACL SETUSER x on >p +@all ~* &*"), "+OK|");
+    assert_eq!(client.say("ACL WHOAMI"), "$7|default|");
+    let mut other = Client::new(&engine, &clock, 1);
+    assert_eq!(client.bytes(b"ACL SETUSER default off\r\n"), ("+OK|".to_owned(), Next::Close));
+    assert_eq!(other.hear().1, Next::Close);
+    let mut late = Client::new(&engine, &clock, 0);
+    assert!(late.say("PING").starts_with("-NOAUTH"));
+    assert_eq!(late.say("AUTH x p"), "+OK|");
+    assert_eq!(late.say("ACL SETUSER default on"), "+OK|");
+    assert_eq!(Client::new(&engine, &clock, 0).say("PING"), "+PONG|");
+}
