@@ -336,7 +336,7 @@ impl Run {
                 b"+hash\r\n" => format!("HGETALL {name}"),
                 b"+set\r\n" => format!("SMEMBERS {name}"),
                 b"+zset\r\n" => format!("ZRANGE {name} 0 -1 WITHSCORES"),
-                b"+stream\r\n" => format!("XINFO STREAM {name} FULL"),
+                b"+stream\r\n" => format!("XRANGE {name} - +"),
                 _ => format!("EXISTS {name}"),
             };
             for line in
