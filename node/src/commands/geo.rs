@@ -142,10 +142,10 @@ pub(super) const GEODIST: Spec = Spec {
     ..GEOPOS
 };
 fn geodist(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let unit_m = args.try_get(4).map_or(Ok(1.0), unit_m)?;
     if args.len() > 5 {
         return Err(CommandError::Syntax);
     }
+    let unit_m = args.try_get(4).map_or(Ok(1.0), unit_m)?;
     let key = cx.key(args.get(1));
     let set = cx.keys.collection::<SortedSet>(key)?;
     let at = |member: &[u8]| set.and_then(|set| set.score(member)).map(Position::of_score);

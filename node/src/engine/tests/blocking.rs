@@ -290,9 +290,9 @@ fn looking(engine: &Arc<Engine>, clock: &Clock, wanted: usize) -> Client {
     let mut client = Client::new(engine, clock, 0);
     let inside = client.session.identity.as_ref().unwrap().inside.clone();
     let request = OwnedArgs::from_slices(["BLPOP", "q", &wanted.to_string()]);
-    let waiter = Arc::new(Waiter::new(request, inside, LOOK, 2, client.session.inbox().clone()));
+    let waiter = Arc::new(Waiter::new(request, inside, LOOK, &client.session, 0));
     let partition = engine.db.partition_of(engine.db.hash(b"q"));
-    engine.db.lock_patiently(partition).shard(partition).waiters.push(b"q", waiter.clone());
+    engine.db.lock_patiently(partition).shard(partition, 0).waiters.push(b"q", waiter.clone());
     engine.metrics.of(0).shift(crate::metrics::Gauge::Blocked, 1);
     client.session.blocked = Some(Blocked { waiter, deadline_us: None });
     client
