@@ -555,7 +555,8 @@ mod tests {
             let fewest = usize::try_from(spec.arity.number().unsigned_abs()).unwrap();
             let with_a_key = fewest + usize::from(spec.flags.has(Flags::NO_MANDATORY_KEYS));
             let mut words = vec!["1"; with_a_key];
-            if let [KeySpec { begin: Begin::Option(keyword, from, _) | Begin::Keyword(keyword, from), .. }] = spec.keys {
+            if let [KeySpec { begin: Begin::Option(keyword, from, _) | Begin::Keyword(keyword, from), .. }] = spec.keys
+            {
                 words[usize::try_from(*from).unwrap()] = keyword;
             }
             let args = OwnedArgs::from_slices(words);

@@ -87,3 +87,65 @@ fn the_log_of_random_stream_commands_replays_to_the_same_streams() {
     }
     assert!(failed < 8000 && read > 200, "the run proves too little: {failed} failed, {read} read");
 }
+
+#[test]
+fn those_who_wait_are_served_and_the_log_says_what_they_got() {
+    let clock = Clock::new();
+    let (engine, twin) = (engine(&clock), engine(&clock));
+    let log = engine.subscribe_log();
+    let mut client = Client::new(&engine, &clock, 0);
+    let mut waiting: Vec<Client> = (0..4).map(|_| Client::new(&engine, &clock, 1)).collect();
+    client.say("XGROUP CREATE s g $ MKSTREAM");
+    assert_eq!(
+        waiting[0].say("XREADGROUP GROUP g alice COUNT 1 BLOCK 0 STREAMS t s > >"),
+        "-NOGROUP No such key 't' or \
+        consumer group 'g' in XREADGROUP with GROUP option|"
+    );
+    assert_eq!(waiting[0].say("XREADGROUP GROUP g alice COUNT 1 BLOCK 0 STREAMS s >"), "");
+    assert_eq!(waiting[1].say("XREADGROUP GROUP g bob BLOCK 0 NOACK STREAMS s >"), "");
+    assert_eq!(waiting[2].say("XREAD BLOCK 0 STREAMS t s $ $"), "");
+    assert_eq!(waiting[3].say("XREAD BLOCK 0 STREAMS s 5"), "");
+    client.bytes(b"MULTI\r\nXADD s 1 f a\r\nXADD s 2 f b\r\nXADD s 3 f c\r\nEXEC\r\n");
+    let entry = |id: u8, value: &str| format!("*2|$3|{id}-0|*2|$1|f|$1|{value}|");
+    let (a, b, c) = (entry(1, "a"), entry(2, "b"), entry(3, "c"));
+    assert_eq!(waiting[0].hear().0, format!("*1|*2|$1|s|*1|{a}"));
+    assert_eq!(waiting[1].hear().0, format!("*1|*2|$1|s|*2|{b}{c}"));
+    assert_eq!(waiting[2].hear().0, format!("*1|*2|$1|s|*3|{a}{b}{c}"));
+    assert_eq!(waiting[3].hear().0, "");
+    client.say("XADD s 6 f d");
+    assert_eq!(waiting[3].hear().0, format!("*1|*2|$1|s|*1|{}", entry(6, "d")));
+    assert_eq!(
+        waiting[0].say("XREADGROUP GROUP g alice BLOCK 0 STREAMS s >"),
+        format!("*1|*2|$1|s|*1|{}", entry(6, "d"))
+    );
+    assert_eq!(waiting[0].say("XREADGROUP GROUP g alice BLOCK 0 STREAMS s >"), "");
+    let (_, bytes) = log.read().unwrap();
+    twin.replay(&bytes, clock.now()).unwrap();
+    let mut reader = Client::new(&twin, &clock, 0);
+    let all = all_of(&mut client, "s");
+    assert_eq!(all, all_of(&mut reader, "s"));
+    assert!(all.contains("$5|alice|") && all.contains("$3|bob|"), "{all}");
+    client.say("XGROUP DESTROY s g");
+    assert_eq!(waiting[0].hear().0, "-NOGROUP the consumer group this client was blocked on no longer exists|");
+}
+
+#[test]
+fn over_http_nobody_waits_for_a_stream() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let client = Client::new(&engine, &clock, 0);
+    let now = clock.now();
+    let mut session = engine.detached(client.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    let mut run = |words: &[&str]| {
+        let args = OwnedArgs::from_slices(words);
+        let paid = paid(&engine, &session, &args, now);
+        let mut out = Out::new(2);
+        assert!(matches!(engine.run(&mut session, paid, now, &mut out), Flow::Done));
+        String::from_utf8(out.take()).unwrap()
+    };
+    assert_eq!(run(&["XREAD", "STREAMS", "s", "0"]), "*-1\r\n");
+    let refused = run(&["XREAD", "BLOCK", "0", "STREAMS", "s", "0"]);
+    assert!(refused.starts_with("-ERR XREAD is not available over HTTP"), "{refused}");
+    let refused = run(&["XREADGROUP", "GROUP", "g", "c", "BLOCK", "9", "STREAMS", "s", ">"]);
+    assert!(refused.contains("is not available over HTTP"), "{refused}");
+}

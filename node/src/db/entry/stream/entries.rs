@@ -92,6 +92,14 @@ impl Entries {
         self.block_bytes + if blocks == 0 { 0 } else { size_class(blocks) }
     }
 
+    /// Whether what is counted on the way is what there is.
+    #[cfg(test)]
+    pub(super) fn is_counted(&self) -> bool {
+        let live: usize = self.blocks.iter().map(|block| block.live as usize).sum();
+        let bytes: usize = self.blocks.iter().map(Block::heap_bytes).sum();
+        live == self.len && bytes == self.block_bytes
+    }
+
     /// How many blocks they are in.
     pub fn blocks(&self) -> usize {
         self.blocks.len()

@@ -51,6 +51,7 @@ proptest! {
                     twin.drain(..gone);
                 }
             }
+            prop_assert!(entries.is_counted());
             prop_assert_eq!(entries.len(), twin.len());
             prop_assert_eq!(entries.first_id(), twin.first().map_or(Id::MIN, |(id, _)| *id));
             prop_assert_eq!(entries.last_entry_id(), twin.last().map(|(id, _)| *id));
