@@ -47,7 +47,7 @@ pub fn fuzz_commands(data: &[u8]) {
         requests += 1;
     }
     let used = node.engine.metrics().gauge(Gauge::UsedBytes) as usize;
-    let fair = 1 << 20 | 256 * data.len() + requests * 4 * BULK_BYTES_MAX;
+    let fair = (1 << 20) + 256 * data.len() + requests * 4 * BULK_BYTES_MAX;
     assert!(used <= fair, "{used} bytes are used after {requests} requests of {} bytes", data.len());
     let Ok((_, told)) = log.read() else { return };
     if let Err(error) = twin.engine.replay(&told, node.now) {
