@@ -16,6 +16,7 @@ mod lzf;
 mod read;
 mod ziplist;
 
+pub(crate) use fuzz::elements;
 pub use fuzz::fuzz_restore;
 
 use bytes::Bytes;
