@@ -46,8 +46,8 @@ mod strings;
 mod substrings;
 mod transactions;
 
-pub use refused::{REFUSED, Refused, Why};
 pub(crate) use client::describe as describe_client;
+pub use refused::{REFUSED, Refused, Why};
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,

@@ -80,7 +80,8 @@ impl Client {
     fn new(engine: &Arc<Engine>) -> Self {
         let address: std::net::SocketAddr = "127.0.0.1:4000".parse().unwrap();
         let address = larder_node::Address::from(address);
-        let peer = Peer { source: Source::new([127, 0, 0, 1].into(), false, 6379), address: address.clone(), local: address };
+        let peer =
+            Peer { source: Source::new([127, 0, 0, 1].into(), false, 6379), address: address.clone(), local: address };
         let session = engine.open(peer, 0, NOW).unwrap();
         Self { engine: engine.clone(), session, out: Out::new(2) }
     }

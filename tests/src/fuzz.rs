@@ -98,7 +98,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "glob",
-        body: larder_node::glob::fuzz_glob,
+        body: larder_iam_policies::glob::fuzz_glob,
         dictionary: &["*", "?", "[", "]", "^", "-", "\\", "\n", "[^a]", "[a-z]", "**", "*a", "aaaaaaaa"],
     },
     Target {

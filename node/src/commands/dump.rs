@@ -25,7 +25,9 @@ pub(super) const DUMP: Spec = Spec {
 fn dump(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     match cx.keys.find(key).map(EntryRef::value) {
-        Some(Value::Object(Object::Stream(_))) => return Err(CommandError::Text("ERR streams cannot be dumped here yet")),
+        Some(Value::Object(Object::Stream(_))) => {
+            return Err(CommandError::Text("ERR streams cannot be dumped here yet"));
+        }
         Some(value) => cx.out.bulk_shared(rdb::dump(value).into()),
         None => cx.out.null(),
     }

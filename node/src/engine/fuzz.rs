@@ -236,13 +236,17 @@ impl Node {
         last
     }
 
-    /// Every live key with its expiry and elements.
-    fn state(&self, now: Now) -> BTreeMap<Vec<u8>, (Option<u64>, Vec<String>)> {
+    /// Every live key of every database with its expiry and elements.
+    fn state(&self, now: Now) -> BTreeMap<(u8, Vec<u8>), (Option<u64>, Vec<String>)> {
         let mut all = BTreeMap::new();
         for partition in 0..self.engine.db.partitions() {
             let mut held = self.engine.db.lock_patiently(partition);
-            for entry in held.shard(partition).table.iter().filter(|entry| !entry.is_due(now.wall_ms)) {
-                all.insert(entry.key().to_vec(), (entry.expire_at_ms(), crate::rdb::elements(entry.value())));
+            for database in std::iter::once(0).chain(held.slice(partition).others()) {
+                let table = &held.shard(partition, database).table;
+                for entry in table.iter().filter(|entry| !entry.is_due(now.wall_ms)) {
+                    let holds = (entry.expire_at_ms(), crate::rdb::elements(entry.value()));
+                    all.insert((database, entry.key().to_vec()), holds);
+                }
             }
         }
         all
@@ -251,7 +255,11 @@ impl Node {
 
 fn session(engine: &Arc<Engine>, now: Now) -> Session {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 4000));
-    let peer = Peer { source: Source::new([127, 0, 0, 1].into(), false, 6379), address, local: address };
+    let peer = Peer {
+        source: Source::new([127, 0, 0, 1].into(), false, 6379),
+        address: address.into(),
+        local: address.into(),
+    };
     engine.open(peer, 0, now).unwrap_or_else(|_| panic!("an anonymous caller is admitted"))
 }
 

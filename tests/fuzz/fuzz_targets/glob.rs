@@ -1,4 +1,4 @@
 //! Glob patterns.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_node::glob::fuzz_glob(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| larder_iam_policies::glob::fuzz_glob(data));
