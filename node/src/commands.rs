@@ -13,6 +13,7 @@ mod clients;
 mod config;
 mod connection;
 mod floats;
+mod functions;
 mod hashes;
 mod help;
 mod index;
@@ -102,6 +103,10 @@ table! {
     sorted_sets::ZDIFFSTORE, sorted_sets::BZPOPMIN, sorted_sets::BZPOPMAX, sorted_sets::BZMPOP,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
+    scripting::SCRIPT_DEBUG, scripting::SCRIPT_HELP,
+    functions::FCALL, functions::FCALL_RO, functions::FUNCTION, functions::FUNCTION_LOAD, functions::FUNCTION_DELETE,
+    functions::FUNCTION_FLUSH, functions::FUNCTION_LIST, functions::FUNCTION_STATS, functions::FUNCTION_DUMP,
+    functions::FUNCTION_RESTORE, functions::FUNCTION_KILL, functions::FUNCTION_HELP,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,
     pubsub::PUBSUB, pubsub::PUBSUB_CHANNELS, pubsub::PUBSUB_NUMSUB, pubsub::PUBSUB_NUMPAT,
     transactions::MULTI, transactions::EXEC, transactions::DISCARD, transactions::WATCH, transactions::UNWATCH,

@@ -12,6 +12,7 @@ mod cx;
 mod deliver;
 mod doors;
 mod info;
+pub(crate) mod leftovers;
 mod random;
 mod replay;
 mod road;
@@ -68,6 +69,7 @@ pub struct Engine {
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     pub(crate) scripts: script::Scripts,
+    pub(crate) leftovers: leftovers::Leftovers,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     pub(crate) clients: clients::Clients,
@@ -138,6 +140,7 @@ impl Engine {
             doors: doors::Doors::default(),
             run_id: run_id(seed),
             scripts: script::Scripts::default(),
+            leftovers: leftovers::Leftovers::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             clients: clients::Clients::default(),
@@ -272,7 +275,11 @@ impl Engine {
         }
         match road::hold(&mut cx, paid.call()) {
             Ok(()) => {}
-            Err(Busy) => return Flow::Busy(paid),
+            Err(Busy) => {
+                let Some(busy) = self.scripts.live.busy() else { return Flow::Busy(paid) };
+                cx.fail(&busy);
+                return Flow::Done;
+            }
         }
         if road::is_stale(&mut cx, paid.call()) {
             cx.keys.release();

@@ -24,17 +24,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_iam_policies::access::Source;
+use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::echo::Echo;
 use crate::engine::Engine;
-use crate::session::Peer;
+use crate::session::{Peer, Session};
 use crate::workers::{Drain, Guest, Phase, Seat, Workers};
+use busy::Held;
 use client::SessionClient;
 use connection::Connection;
 
 const BACKLOG: u32 = 1024;
+/// How long a worker may take to begin a connection.
+const BEGUN: Duration = Duration::from_millis(20);
 /// How long accepting rests after the system refused a connection its files or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(10);
 
@@ -218,12 +222,10 @@ impl Shared {
             return;
         };
         let arrival = Arrival { shared: self.clone(), address, local, guest };
+        let held = Held { stream, input: Vec::new(), session: None };
         match self.workers.choose() {
-            Some(_) => arrival.place(stream, Vec::new()),
-            None => {
-                self.busy.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(arrival.wait(stream));
-            }
+            Some(_) => arrival.place(held),
+            None => arrival.hold(held),
         }
     }
 
@@ -271,45 +273,83 @@ struct Arrival {
     guest: Guest,
 }
 
+/// A connection that was given to a worker and that the worker has not begun.
+type Parcel = Arc<Mutex<Option<(Arrival, std::net::TcpStream, Vec<u8>, Option<Session>)>>>;
+
 impl Arrival {
-    async fn wait(self, stream: TcpStream) {
+    /// Serves the connection here until a worker responds.
+    fn hold(self, held: Held) {
+        self.shared.busy.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(self.wait(held));
+    }
+
+    async fn wait(self, held: Held) {
+        let peer = self.peer();
         let held = tokio::select! {
-            held = busy::hold(stream, &self.shared.workers) => held,
+            held = held.wait(&self.shared.front, &peer, &self.shared.workers) => held,
             () = self.shared.drain.reached(Phase::Draining) => None,
         };
-        if let Some((stream, input)) = held {
-            self.place(stream, input);
+        if let Some(held) = held {
+            self.place(held);
         }
     }
 
-    fn place(self, stream: TcpStream, input: Vec<u8>) {
+    fn place(self, held: Held) {
         // The worker's runtime watches the socket from here on, not this one.
-        let Ok(stream) = stream.into_std() else { return };
+        let Ok(stream) = held.stream.into_std() else { return };
         let workers = self.shared.workers.clone();
-        let placed = workers.place(move |seat| async move {
+        let parcel: Parcel = Arc::new(Mutex::new(Some((self, stream, held.input, held.session))));
+        let sent = parcel.clone();
+        let placed = workers.place(move |seat: Seat| async move {
+            let Some((arrival, stream, input, session)) = sent.lock().take() else { return };
             match TcpStream::from_std(stream) {
-                Ok(stream) => self.live(stream, input, seat).await,
+                Ok(stream) => arrival.live(Held { stream, input, session }, seat).await,
                 Err(error) => tracing::warn!(%error, "cannot watch a connection"),
             }
         });
-        // It stopped responding between the question and now: the client may connect again.
-        if placed.is_err() {
-            tracing::debug!("a connection found no worker");
-        }
+        let Ok(worker) = placed else { return take_back(&parcel) };
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BEGUN).await;
+                if parcel.lock().is_none() {
+                    return;
+                }
+                if !workers.responds(worker) {
+                    return take_back(&parcel);
+                }
+            }
+        });
     }
 
-    async fn live(self, stream: TcpStream, input: Vec<u8>, seat: Seat) {
-        let Self { shared, address, local, guest } = self;
+    fn peer(&self) -> Peer {
+        let source = Source::new(self.address.ip(), false, self.local.port());
+        Peer { source, address: self.address, local: self.local }
+    }
+
+    async fn live(self, held: Held, seat: Seat) {
+        let peer = self.peer();
+        let Held { stream, input, session } = held;
+        let Self { shared, guest, .. } = self;
         let limits = shared.limits;
         match &shared.front {
             Front::Echo => Connection::new(stream, Echo::default(), seat, limits, guest, input).run().await,
             Front::Engine(engine) => {
-                let source = Source::new(address.ip(), false, local.port());
                 let worker = seat.worker();
-                let Ok(session) = engine.open(Peer { source, address, local }, worker, seat.now()) else { return };
+                let session = session.map_or_else(|| engine.open(peer, worker, seat.now()), Ok);
+                let Ok(mut session) = session else { return };
+                session.moves_to(worker);
                 let client = SessionClient { engine: engine.clone(), session, worker };
                 Connection::new(stream, client, seat, limits, guest, input).run().await;
             }
         }
+    }
+}
+
+/// A worker that took a connection and did not begin it is held by something long: the connection is served here until
+/// another is free.
+fn take_back(parcel: &Parcel) {
+    let Some((arrival, stream, input, session)) = parcel.lock().take() else { return };
+    if let Ok(stream) = TcpStream::from_std(stream) {
+        arrival.hold(Held { stream, input, session });
     }
 }

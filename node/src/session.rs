@@ -203,6 +203,11 @@ impl Session {
         state.flags.store(kept | blocked | dirty, Ordering::Relaxed);
     }
 
+    /// Lives on this worker from now on; its gauges add up over all of them.
+    pub(crate) fn moves_to(&mut self, worker: usize) {
+        self.worker = worker;
+    }
+
     pub(crate) fn is_connection(&self) -> bool {
         matches!(self.kind, Kind::Connection { .. })
     }

@@ -233,6 +233,10 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
         let hash = cx.key(call.args().get(position.into())).hash;
         return db.lock_one(db.partition_of(hash));
     }
+    if matches!(call.spec().locks, Locks::Walks) && cx.engine.scripts.live.is_long() {
+        // It would wait for each partition, for one of them as long as the script runs.
+        return Err(Busy);
+    }
     let mut wanted = Partitions::default();
     wanted.add(cx, call.spec(), call.args());
     wanted.lock(cx)
@@ -358,6 +362,19 @@ pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> O
     }
     cx.fail(error);
     Outcome::Done
+}
+
+/// What becomes of a command whose partitions are held for too long: it is asked again, or, when it is a script that holds
+/// them and it has gone on for long, answered so.
+#[cold]
+pub(super) fn held_up(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(error) = cx.engine.scripts.live.busy() else { return Outcome::Busy };
+    let mark = cx.out.mark();
+    let outcome = refuse(cx, args, &error);
+    if cx.session.replies != Replies::All {
+        cx.out.rollback(mark);
+    }
+    outcome
 }
 
 /// A browser or an HTTP client talks to us, perhaps because a web page made it: contract section 4.

@@ -21,6 +21,7 @@ impl Engine {
     ///
     /// About 5,000 buckets take 100 us.
     pub fn sweep(&self, worker: usize, workers: usize, now: Now, budget: usize) -> Swept {
+        self.forget_leftovers();
         if !self.sweeps.load(Ordering::Relaxed) {
             return Swept::default();
         }

@@ -384,6 +384,7 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("databases", "there is one"),
     ("io-threads", "workers"),
     ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
+    ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
 ];
 
 fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {

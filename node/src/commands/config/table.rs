@@ -111,6 +111,14 @@ fn set_hash_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.hash.value_bytes_max, value);
 }
 
+fn busy_ms(engine: &Engine) -> String {
+    engine.scripts.live.slow_ms().to_string()
+}
+
+fn set_busy_ms(engine: &Engine, ms: i64) {
+    engine.scripts.live.set_slow_ms(ms.unsigned_abs());
+}
+
 fn zset_entries(engine: &Engine) -> String {
     shown(&engine.db.growth.sorted_set.entries_max)
 }
@@ -215,6 +223,15 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine, seconds| {
             engine.doors.set_keepalive_s(seconds.unsigned_abs());
         },
+    ),
+    number("busy-reply-threshold", ANY, busy_ms, set_busy_ms),
+    number("lua-time-limit", ANY, busy_ms, set_busy_ms),
+    // Our own; 0 is none.
+    number(
+        "lua-instruction-limit",
+        ANY,
+        |engine| engine.scripts.instructions_max.load(Ordering::Relaxed).to_string(),
+        |engine, value| engine.scripts.instructions_max.store(value.unsigned_abs(), Ordering::Relaxed),
     ),
     fixed("maxmemory", Type::Memory(0), |engine| engine.config.maxmemory_bytes.to_string()),
     fixed("maxmemory-policy", Type::OneOf(POLICIES), |_| "noeviction".to_owned()),
