@@ -12,6 +12,7 @@ mod client;
 mod clients;
 mod config;
 mod connection;
+mod dump;
 mod floats;
 mod functions;
 mod hashes;
@@ -24,6 +25,8 @@ mod lists;
 mod objects;
 mod parse;
 mod pubsub;
+mod refused;
+mod replicas;
 mod scans;
 mod scripting;
 mod server;
@@ -36,6 +39,7 @@ mod strings;
 mod substrings;
 mod transactions;
 
+pub use refused::{REFUSED, Refused, Why};
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,
@@ -68,7 +72,7 @@ table! {
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
     introspection::COMMAND_GETKEYS, introspection::COMMAND_GETKEYSANDFLAGS, introspection::COMMAND_LIST,
     introspection::COMMAND_DOCS, introspection::COMMAND_HELP, introspection::INFO,
-    server::TIME, server::DEBUG,
+    server::TIME, server::DEBUG, server::LOLWUT, replicas::WAIT, replicas::WAITAOF, replicas::ROLE,
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
     slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
@@ -82,7 +86,7 @@ table! {
     keyspace::EXPIREAT, keyspace::PEXPIREAT, keyspace::EXPIRETIME, keyspace::PEXPIRETIME, keyspace::RENAMENX, keyspace::TOUCH,
     keyspace::TTL, keyspace::PTTL, keyspace::PERSIST, keyspace::RENAME, keyspace::DBSIZE,
     listing::SCAN, listing::KEYS, listing::RANDOMKEY, objects::OBJECT, objects::OBJECT_ENCODING, objects::OBJECT_REFCOUNT,
-    objects::COPY, keyspace::FLUSHDB, keyspace::FLUSHALL,
+    objects::COPY, dump::DUMP, dump::RESTORE, keyspace::FLUSHDB, keyspace::FLUSHALL,
     sort::SORT, sort::SORT_RO,
     lists::LPUSH, lists::RPUSH, lists::LPOP, lists::RPOP, lists::LLEN, lists::LRANGE,
     lists::LPUSHX, lists::RPUSHX, lists::LINDEX, lists::LSET, lists::LINSERT, lists::LREM, lists::LTRIM, lists::LPOS,
@@ -128,11 +132,12 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 /// The row a request means, its subcommand resolved, its arity checked.
 ///
 /// # Errors
-/// [`CommandError::Unknown`] for a name or subcommand that is not in the table, [`CommandError::Arity`].
+/// [`CommandError::Unknown`] for a name or subcommand that is not in the table, unless it is one of [`REFUSED`], whose
+/// error says why; [`CommandError::Arity`].
 #[inline]
 pub fn resolve(args: Args<'_>) -> Result<&'static Spec, CommandError> {
     let Some(mut spec) = args.try_get(0).and_then(find) else {
-        return Err(unknown(args));
+        return Err(refused::refusal(args).unwrap_or_else(|| unknown(args)));
     };
     if spec.is_container() {
         spec = subcommand(spec, args)?;
@@ -145,6 +150,7 @@ fn subcommand(container: &'static Spec, args: Args<'_>) -> Result<&'static Spec,
     let Some(name) = args.try_get(1) else { return Ok(container) };
     match subcommands(container).find(|sub| sub.subname().as_bytes().eq_ignore_ascii_case(name)) {
         Some(sub) => Ok(sub),
+        None if let Some(refusal) = refused::refusal(args) => Err(refusal),
         None => {
             let hint = format!("'. Try {} HELP.", container.name);
             Err(CommandError::Unknown([b"ERR unknown subcommand '", shown(name, 128), hint.as_bytes()].concat()))
@@ -375,8 +381,9 @@ impl larder_iam_policies::access::Commands for Vocabulary {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Commands\n\nGenerated from the command table (`node/src/commands`). Every reply and error text is redis 7.0.15's \
-         unless `docs/fidelity.md` says otherwise.\n\n| command | since | arity | needs | over HTTP | what it does | \
-         answers |\n| --- | --- | --- | --- | --- | --- | --- |\n",
+         unless `docs/fidelity.md` says otherwise.\n\nTTL is what `cache:TtlMs` is for a command that writes: the TTL its \
+         key will have.\n\n| command | since | arity | needs | TTL | over HTTP | what it does | answers |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for spec in SPECS.iter().filter(|spec| !spec.is_container() || spec.name == "COMMAND") {
         let http = match spec.http {
@@ -388,13 +395,34 @@ pub fn reference() -> String {
             spec.since.to_owned(),
             spec.arity.number().to_string(),
             rights(spec),
+            ttl(spec),
             http,
             spec.summary.to_owned(),
             spec.reply.to_owned(),
         ];
         page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
+    page.push_str(
+        "\n## Refused\n\nCommands of Valkey 8 that are not here. A request for one is answered with \
+         `ERR … is not available: ` and the reason; one about a cluster as redis without a cluster answers it.\n\n\
+         | command | why |\n| --- | --- |\n",
+    );
+    let mut refused = REFUSED.to_vec();
+    refused.sort_by_key(|refused| refused.name);
+    for Refused { name, why } in refused {
+        page.push_str(&format!("| `{}` | {} |\n", name.replace('|', " "), why.text()));
+    }
     page
+}
+
+/// The TTL of what a command writes, in words.
+fn ttl(spec: &Spec) -> String {
+    match spec.ttl {
+        Ttl::None if spec.is_write() => "none".to_owned(),
+        Ttl::None => String::new(),
+        Ttl::Inherited(position) => format!("that of argument {position}"),
+        Ttl::Of(_) => "as its arguments say".to_owned(),
+    }
 }
 
 /// The IAM actions a command may need, in words.

@@ -4,6 +4,10 @@
 //! ends with the pattern; a lone `\` at the end is a backslash. Time is at most pattern length times text length: one
 //! `*` is tried again at a time, the newest, which is enough because what stood before it has matched already.
 
+mod fuzz;
+
+pub use fuzz::fuzz_glob;
+
 /// True when the whole of `text` matches `pattern`.
 ///
 /// An empty text matches the empty pattern and no other, not even `*`: so says redis.

@@ -19,6 +19,7 @@ mod long_double;
 pub mod meter;
 pub mod metrics;
 pub mod pubsub;
+pub mod rdb;
 pub mod resp;
 pub mod server;
 pub mod session;

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use larder_iam_policies::access::Actions;
 
+use super::connection::VERSION;
 use super::help::{help, misused};
 use super::objects::encoding_of;
-use super::parse::is;
+use super::parse::{int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Locks, Spec};
 use crate::engine::Cx;
 use crate::error::CommandError;
@@ -31,6 +32,27 @@ fn time(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     cx.out.array(2);
     cx.out.bulk((ms / 1000).to_string());
     cx.out.bulk((ms % 1000 * 1000).to_string());
+    Ok(())
+}
+
+/// `LOLWUT [VERSION version …]`: what redis answers whose version has no drawing.
+pub(super) const LOLWUT: Spec = Spec {
+    name: "LOLWUT",
+    family: Family::Server,
+    since: "5.0.0",
+    arity: Arity::AtLeast(1),
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: Acl::READ.or(Acl::FAST),
+    summary: "The version, without a drawing.",
+    reply: "verbatim string",
+    run: lolwut,
+    ..Spec::ROW
+};
+fn lolwut(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 2 && is(args.get(1), "VERSION") {
+        int(args.get(2))?;
+    }
+    cx.out.verbatim(*b"txt", format!("Redis ver. {VERSION}\n"));
     Ok(())
 }
 
