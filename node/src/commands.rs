@@ -18,6 +18,7 @@ mod connection;
 mod databases;
 mod dump;
 mod floats;
+mod functions;
 mod geo;
 mod hashes;
 mod help;
@@ -129,6 +130,10 @@ table! {
     geo::GEORADIUSBYMEMBER_RO, geo::GEOSEARCH, geo::GEOSEARCHSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
     scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
+    scripting::SCRIPT_DEBUG, scripting::SCRIPT_HELP,
+    functions::FCALL, functions::FCALL_RO, functions::FUNCTION, functions::FUNCTION_LOAD, functions::FUNCTION_DELETE,
+    functions::FUNCTION_FLUSH, functions::FUNCTION_LIST, functions::FUNCTION_STATS, functions::FUNCTION_DUMP,
+    functions::FUNCTION_RESTORE, functions::FUNCTION_KILL, functions::FUNCTION_HELP,
     pubsub::PUBLISH, pubsub::SUBSCRIBE, pubsub::UNSUBSCRIBE, pubsub::PSUBSCRIBE, pubsub::PUNSUBSCRIBE,
     pubsub::PUBSUB, pubsub::PUBSUB_CHANNELS, pubsub::PUBSUB_NUMSUB, pubsub::PUBSUB_NUMPAT,
     shards::SSUBSCRIBE, shards::SUNSUBSCRIBE, shards::SPUBLISH,

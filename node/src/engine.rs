@@ -15,6 +15,7 @@ mod doors;
 mod evict;
 mod fuzz;
 mod info;
+pub(crate) mod leftovers;
 mod memory;
 mod random;
 mod replay;
@@ -74,6 +75,7 @@ pub struct Engine {
     /// 40 hexadecimal digits that tell this run of the engine from every other.
     pub(crate) run_id: String,
     pub(crate) scripts: script::Scripts,
+    pub(crate) leftovers: leftovers::Leftovers,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
@@ -153,6 +155,7 @@ impl Engine {
             doors: doors::Doors::default(),
             run_id: run_id(seed),
             scripts: script::Scripts::default(),
+            leftovers: leftovers::Leftovers::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
@@ -288,7 +291,11 @@ impl Engine {
         }
         match road::hold(&mut cx, paid.call()) {
             Ok(()) => {}
-            Err(Busy) => return Flow::Busy(paid),
+            Err(Busy) => {
+                let Some(busy) = self.scripts.live.busy() else { return Flow::Busy(paid) };
+                cx.fail(&busy);
+                return Flow::Done;
+            }
         }
         if road::is_stale(&mut cx, paid.call()) {
             cx.keys.release();

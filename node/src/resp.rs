@@ -16,6 +16,7 @@ mod request;
 
 pub use args::{Args, OwnedArgs, encode_request};
 pub use fuzz::fuzz_resp;
+pub(crate) use inline::unquote;
 pub use number::{parse_i64, write_double};
 pub use out::{Mark, Out, SHARED_BYTES_MIN};
 pub use reply::{Reply, read_reply};

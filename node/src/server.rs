@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use larder_iam_policies::access::Source;
+use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
@@ -36,6 +37,7 @@ use crate::echo::Echo;
 use crate::engine::Engine;
 use crate::session::{Address, Peer};
 use crate::workers::{Drain, Guest, Phase, Seat, Workers};
+use busy::Held;
 use client::SessionClient;
 use connection::Connection;
 use entry::{Entered, Origin};
@@ -45,6 +47,8 @@ use wire::Wire;
 const BACKLOG: u32 = 1024;
 /// What a connection is told that finds no room.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+/// How long a worker may take to begin a connection.
+const BEGUN: Duration = Duration::from_millis(20);
 /// How long accepting rests after the system refused a connection its files or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(10);
 
@@ -267,7 +271,7 @@ impl Shared {
             drop(stream.try_write(TOO_MANY));
             return;
         };
-        Arrival { shared: self.clone(), guest, stream: Carrier::Net { stream, peer, local } }.place();
+        self.begin(guest, Carrier::Net { stream, peer, local });
     }
 
     /// As [`Shared::take`], by the Unix socket: from this machine.
@@ -280,7 +284,16 @@ impl Shared {
             drop(stream.try_write(TOO_MANY));
             return;
         };
-        Arrival { shared: self.clone(), guest, stream: Carrier::Unix(stream) }.place();
+        self.begin(guest, Carrier::Unix(stream));
+    }
+
+    fn begin(self: &Arc<Self>, guest: Guest, stream: Carrier) {
+        let arrival = Arrival { shared: self.clone(), guest };
+        let held = Held { stream, input: Vec::new(), session: None };
+        match self.workers.choose() {
+            Some(_) => arrival.place(held),
+            None => arrival.hold(held),
+        }
     }
 
     fn enter(&self) -> Option<Guest> {
@@ -331,11 +344,13 @@ impl Drop for Shared {
 }
 
 /// A connection on its way to a worker.
-struct Arrival<S> {
+struct Arrival {
     shared: Arc<Shared>,
     guest: Guest,
-    stream: S,
 }
+
+/// A connection that was given to a worker and that the worker has not begun.
+type Sent = Arc<Mutex<Option<(Arrival, Held<Parcel>)>>>;
 
 /// What a connection came by.
 enum Carrier {
@@ -367,73 +382,59 @@ impl Parcel {
     }
 }
 
-impl Arrival<Carrier> {
-    fn place(self) {
-        match self.shared.workers.choose() {
-            Some(_) => self.hand_over(Vec::new()),
-            None => {
-                self.shared.busy.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(self.wait());
-            }
-        }
+impl Arrival {
+    /// Serves the connection here until a worker responds.
+    fn hold(self, held: Held<Carrier>) {
+        self.shared.busy.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(self.wait(held));
     }
 
-    async fn wait(self) {
-        let Self { shared, guest, stream } = self;
-        // Who has to say more than requests before a reply waits in silence.
-        let is_plain =
-            shared.source == AddressSource::Peer && shared.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::Off);
-        let held = async {
-            Some(match stream {
-                Carrier::Net { stream, peer, local } if is_plain => {
-                    let (stream, input) = busy::hold(stream, &shared.workers).await?;
-                    (Carrier::Net { stream, peer, local }, input)
-                }
-                Carrier::Unix(stream) => {
-                    let (stream, input) = busy::hold(stream, &shared.workers).await?;
-                    (Carrier::Unix(stream), input)
-                }
-                carrier => {
-                    busy::wait(&shared.workers).await;
-                    (carrier, Vec::new())
-                }
-            })
-        };
+    async fn wait(self, held: Held<Carrier>) {
         let held = tokio::select! {
-            held = held => held,
-            () = shared.drain.reached(Phase::Draining) => None,
+            held = self.shared.serve_until_placed(held) => held,
+            () = self.shared.drain.reached(Phase::Draining) => None,
         };
-        if let Some((stream, input)) = held {
-            Self { shared, guest, stream }.hand_over(input);
+        if let Some(held) = held {
+            self.place(held);
         }
     }
 
-    fn hand_over(self, input: Vec<u8>) {
-        let Self { shared, guest, stream } = self;
+    fn place(self, held: Held<Carrier>) {
+        let Held { stream, input, session } = held;
         // The worker's runtime watches the socket from here on, not this one.
-        let Ok(parcel) = stream.pack() else { return };
-        let workers = shared.workers.clone();
-        let placed = workers.place(move |seat| async move {
-            match parcel.unpack() {
-                Ok(stream) => Arrival { shared, guest, stream }.live(input, seat).await,
+        let Ok(stream) = stream.pack() else { return };
+        let workers = self.shared.workers.clone();
+        let sent: Sent = Arc::new(Mutex::new(Some((self, Held { stream, input, session }))));
+        let parcel = sent.clone();
+        let placed = workers.place(move |seat: Seat| async move {
+            let Some((arrival, Held { stream, input, session })) = parcel.lock().take() else { return };
+            match stream.unpack() {
+                Ok(stream) => arrival.live(Held { stream, input, session }, seat).await,
                 Err(error) => tracing::warn!(%error, "cannot watch a connection"),
             }
         });
-        // It stopped responding between the question and now: the client may connect again.
-        if placed.is_err() {
-            tracing::debug!("a connection found no worker");
-        }
+        let Ok(worker) = placed else { return take_back(&sent) };
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BEGUN).await;
+                if sent.lock().is_none() {
+                    return;
+                }
+                if !workers.responds(worker) {
+                    return take_back(&sent);
+                }
+            }
+        });
     }
 
     /// The connection's life on its worker.
-    async fn live(self, input: Vec<u8>, seat: Seat) {
-        let Self { shared, guest, stream } = self;
+    async fn live(self, held: Held<Carrier>, seat: Seat) {
+        let Self { shared, guest } = self;
+        let Held { stream, input, session } = held;
         match stream {
             Carrier::Unix(stream) => {
-                let path = shared.unix.clone().unwrap_or_else(|| "".into());
-                let source = Source::new(Ipv4Addr::LOCALHOST.into(), false, shared.address.port());
-                let peer = Peer { source, address: Address::Unix(path.clone()), local: Address::Unix(path) };
-                shared.converse(stream, peer, guest, input, seat).await;
+                let peer = shared.local_peer();
+                shared.converse(Held { stream, input, session }, peer, guest, seat).await;
             }
             Carrier::Net { stream, peer, local } => {
                 let entered = tokio::select! {
@@ -446,12 +447,25 @@ impl Arrival<Carrier> {
                 source.vpce = origin.vpce;
                 let peer = Peer { source, address: origin.address.into(), local: local.into() };
                 match entered {
-                    Entered::Plain(stream) => shared.converse(stream, peer, guest, input, seat).await,
+                    Entered::Plain(stream) => {
+                        shared.converse(Held { stream, input, session }, peer, guest, seat).await;
+                    }
                     #[cfg(feature = "tls")]
-                    Entered::Tls(stream) => shared.converse(*stream, peer, guest, input, seat).await,
+                    Entered::Tls(stream) => {
+                        shared.converse(Held { stream: *stream, input, session }, peer, guest, seat).await;
+                    }
                 }
             }
         }
+    }
+}
+
+/// A worker that took a connection and did not begin it is held by something long: the connection is served here until
+/// another is free.
+fn take_back(sent: &Sent) {
+    let Some((arrival, Held { stream, input, session })) = sent.lock().take() else { return };
+    if let Ok(stream) = stream.unpack() {
+        arrival.hold(Held { stream, input, session });
     }
 }
 
@@ -477,13 +491,48 @@ impl Shared {
         }
     }
 
-    async fn converse(&self, stream: impl Wire, peer: Peer, guest: Guest, input: Vec<u8>, seat: Seat) {
+    /// Serves a connection on this thread until a worker responds. Who has to say more than requests before a reply waits
+    /// in silence. `None`: it ended.
+    async fn serve_until_placed(&self, held: Held<Carrier>) -> Option<Held<Carrier>> {
+        let is_plain =
+            self.source == AddressSource::Peer && self.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::Off);
+        let Held { stream, input, session } = held;
+        match stream {
+            Carrier::Net { stream, peer, local } if is_plain => {
+                let source = Source::new(peer.ip(), false, local.port());
+                let who = Peer { source, address: peer.into(), local: local.into() };
+                let held = Held { stream, input, session }.wait(&self.front, &who, &self.workers).await?;
+                Some(held.with(|stream| Carrier::Net { stream, peer, local }))
+            }
+            Carrier::Unix(stream) => {
+                let who = self.local_peer();
+                let held = Held { stream, input, session }.wait(&self.front, &who, &self.workers).await?;
+                Some(held.with(Carrier::Unix))
+            }
+            stream => {
+                busy::wait(&self.workers).await;
+                Some(Held { stream, input, session })
+            }
+        }
+    }
+
+    /// Who comes by the Unix socket.
+    fn local_peer(&self) -> Peer {
+        let path = self.unix.clone().unwrap_or_else(|| "".into());
+        let source = Source::new(Ipv4Addr::LOCALHOST.into(), false, self.address.port());
+        Peer { source, address: Address::Unix(path.clone()), local: Address::Unix(path) }
+    }
+
+    async fn converse(&self, held: Held<impl Wire>, peer: Peer, guest: Guest, seat: Seat) {
+        let Held { stream, input, session } = held;
         let limits = self.limits;
         match &self.front {
             Front::Echo => Connection::new(stream, Echo::default(), seat, limits, guest, input).run().await,
             Front::Engine(engine) => {
                 let worker = seat.worker();
-                let Ok(session) = engine.open(peer, worker, seat.now()) else { return };
+                let session = session.map_or_else(|| engine.open(peer, worker, seat.now()), Ok);
+                let Ok(mut session) = session else { return };
+                session.moves_to(worker);
                 let client = SessionClient { engine: engine.clone(), session, worker };
                 Connection::new(stream, client, seat, limits, guest, input).run().await;
             }

@@ -237,6 +237,11 @@ impl Session {
         matches!(self.kind, Kind::Detached)
     }
 
+    /// Lives on this worker from now on; its gauges add up over all of them.
+    pub(crate) fn moves_to(&mut self, worker: usize) {
+        self.worker = worker;
+    }
+
     pub(crate) fn is_connection(&self) -> bool {
         matches!(self.kind, Kind::Connection)
     }

@@ -34,6 +34,8 @@ use task::Watched;
 pub const PULSE_US_MAX: u64 = 5_000;
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 1024;
+/// A worker's stack: values of scripts may be nested 1,000 deep.
+const STACK_BYTES: usize = 8 << 20;
 /// The pulse of a parked worker.
 const PARKED: u64 = u64::MAX;
 
@@ -97,7 +99,7 @@ impl Workers {
         let pool = Arc::new(Pool { workers: shared.into(), threads: Mutex::default(), clock: Clock::start() });
         for (worker, jobs) in jobs.into_iter().enumerate() {
             let seat = Seat { pool: pool.clone(), worker };
-            let thread = std::thread::Builder::new().name(format!("worker-{worker}"));
+            let thread = std::thread::Builder::new().name(format!("worker-{worker}")).stack_size(STACK_BYTES);
             let (ready, started) = std::sync::mpsc::sync_channel(1);
             pool.threads.lock().push(thread.spawn(move || seat.live(jobs, &ready))?);
             started.recv().map_err(io::Error::other)??;
@@ -121,6 +123,18 @@ impl Workers {
         let responding =
             self.pool.workers.iter().enumerate().filter(|(_, worker)| worker.pulse_age_us(now_us) < PULSE_US_MAX);
         responding.min_by_key(|(_, worker)| worker.live.load(Ordering::Relaxed)).map(|(index, _)| index)
+    }
+
+    /// Whether this worker responds.
+    pub fn responds(&self, worker: usize) -> bool {
+        let now_us = self.pool.clock.now().mono_us;
+        self.pool.workers.get(worker).is_some_and(|worker| worker.pulse_age_us(now_us) < PULSE_US_MAX)
+    }
+
+    /// Microseconds since the last of them responded; 0 while one does.
+    pub fn held_us(&self) -> u64 {
+        let now_us = self.pool.clock.now().mono_us;
+        self.pool.workers.iter().map(|worker| worker.pulse_age_us(now_us)).min().unwrap_or(0)
     }
 
     /// Runs a connection's task on the worker that [`Workers::choose`] names, as a live connection until it ends.

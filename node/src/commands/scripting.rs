@@ -2,14 +2,16 @@
 
 use larder_iam_policies::access::Actions;
 
+use super::help::help;
 use super::parse::{int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
 use crate::engine::Cx;
-use crate::engine::script::{self, Kill};
+use crate::engine::script;
 use crate::error::CommandError;
 use crate::resp::Args;
 
-const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
+/// What commands that run scripts have in common.
+pub(super) const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
 
 /// `EVAL script numkeys [key …] [arg …]`
 pub(super) const EVAL: Spec = Spec {
@@ -80,7 +82,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandEr
     let (keys, argv) = split(args)?;
     let owner = script::owner(cx);
     cx.engine.scripts.keep(owner, args.get(1));
-    script::run(cx, args.get(1), keys, argv, read_only)
+    script::eval(cx, args.get(1), keys, argv, read_only)
 }
 
 fn run_loaded(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
@@ -88,11 +90,11 @@ fn run_loaded(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), Co
     let owner = script::owner(cx);
     let body = cx.engine.scripts.find(&owner, args.get(1));
     let body = body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?;
-    script::run(cx, &body, keys, argv, read_only)
+    script::eval(cx, &body, keys, argv, read_only)
 }
 
 /// The keys and the arguments behind them.
-fn split(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
+pub(super) fn split(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
     let count = int(args.get(2))?;
     let rest = args.from(3);
     match usize::try_from(count) {
@@ -104,7 +106,7 @@ fn split(args: Args<'_>) -> Result<(Args<'_>, Args<'_>), CommandError> {
     }
 }
 
-/// `SCRIPT LOAD | EXISTS | FLUSH | KILL`
+/// `SCRIPT LOAD | EXISTS | FLUSH | KILL | DEBUG | HELP`
 pub(super) const SCRIPT: Spec = Spec {
     name: "SCRIPT",
     family: Family::Scripting,
@@ -131,6 +133,7 @@ pub(super) const SCRIPT_LOAD: Spec = Spec {
     ..SCRIPT
 };
 fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    script::check(args.get(2))?;
     let owner = script::owner(cx);
     let sha = cx.engine.scripts.keep(owner, args.get(2));
     cx.out.bulk(sha);
@@ -195,15 +198,66 @@ pub(super) const SCRIPT_KILL: Spec = Spec {
     ..SCRIPT_LOAD
 };
 fn kill(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    match cx.engine.scripts.kill() {
-        Kill::Done => {
-            cx.out.ok();
-            Ok(())
-        }
-        Kill::NothingRuns => Err(CommandError::Text("NOTBUSY No scripts in execution right now.")),
-        Kill::HasWritten => Err(CommandError::Text(
-            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
-             script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
-        )),
-    }
+    cx.engine.scripts.live.killed(false)?;
+    cx.out.ok();
+    Ok(())
 }
+
+/// `SCRIPT DEBUG YES | SYNC | NO`: refused but for NO, which is what it is.
+pub(super) const SCRIPT_DEBUG: Spec = Spec {
+    name: "SCRIPT|DEBUG",
+    since: "3.2.0",
+    arity: Arity::Exactly(3),
+    flags: Flags::NOSCRIPT,
+    tips: &[],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    summary: "Only NO: there is no debugger.",
+    reply: "OK",
+    run: debug,
+    ..SCRIPT_LOAD
+};
+fn debug(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mode = args.get(2);
+    if is(mode, "YES") || is(mode, "SYNC") {
+        return Err(CommandError::Text("ERR there is no debugger of scripts here"));
+    }
+    if !is(mode, "NO") {
+        return Err(CommandError::Text("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// `SCRIPT HELP`
+pub(super) const SCRIPT_HELP: Spec = Spec {
+    name: "SCRIPT|HELP",
+    since: "5.0.0",
+    arity: Arity::Exactly(2),
+    flags: Flags::LOADING.or(Flags::STALE),
+    tips: &[],
+    beyond: Beyond::Nothing,
+    summary: "The subcommands.",
+    reply: "array of lines",
+    run: script_help,
+    ..SCRIPT_LOAD
+};
+fn script_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    help(cx, &SCRIPT, HELP);
+    Ok(())
+}
+const HELP: &[&str] = &[
+    "DEBUG (YES|SYNC|NO)",
+    "    Set the debug mode for subsequent scripts executed.",
+    "EXISTS <sha1> [<sha1> ...]",
+    "    Return information about the existence of the scripts in the script cache.",
+    "FLUSH [ASYNC|SYNC]",
+    "    Flush the Lua scripts cache. Very dangerous on replicas.",
+    "    When called without the optional mode argument, the behavior is determined by the",
+    "    lazyfree-lazy-user-flush configuration directive. Valid modes are:",
+    "    * ASYNC: Asynchronously flush the scripts cache.",
+    "    * SYNC: Synchronously flush the scripts cache.",
+    "KILL",
+    "    Kill the currently executing Lua script.",
+    "LOAD <script>",
+    "    Load a script into the scripts cache without executing it.",
+];

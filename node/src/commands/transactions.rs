@@ -1,6 +1,7 @@
 //! MULTI, EXEC and WATCH.
 
 use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec};
+use crate::engine::leftovers::Left;
 use crate::engine::{self, Cx};
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -156,8 +157,6 @@ fn unwatch_command(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 pub(crate) fn unwatch(session: &mut Session) {
     let watch = std::mem::take(&mut session.watch);
     for (database, key) in &watch.keys {
-        let db = &session.engine.db;
-        let partition = db.partition_of(db.hash(key));
-        db.lock_patiently(partition).shard(partition, *database).watched.forget(key, &watch.touched);
+        session.engine.forget_at(*database, key, Left::Watch(watch.touched.clone()));
     }
 }

@@ -157,6 +157,7 @@ impl Engine {
                 _ if args.is_empty() => Outcome::Done,
                 _ => road::command(&mut cx, args),
             };
+            let outcome = if outcome == Outcome::Busy { road::held_up(&mut cx, args) } else { outcome };
             let next = match outcome {
                 Outcome::Done => {
                     consumed = item.end;

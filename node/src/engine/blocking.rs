@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cx::{Cx, Outcome};
+use super::leftovers::Left;
 use super::{Engine, road};
 use crate::commands::{self, Call, Serve};
 use crate::db::entry::EntryRef;
@@ -200,8 +201,7 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     let engine = &session.engine;
     // Its keys are among its arguments; at the others nobody waits.
     for key in waiter.request.as_args().iter().skip(1) {
-        let partition = engine.db.partition_of(engine.db.hash(key));
-        engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.forget(key, &waiter);
+        engine.forget_at(waiter.database, key, Left::Waiter(waiter.clone()));
     }
     if let Some(key) = waiter.take_owed() {
         let partition = engine.db.partition_of(engine.db.hash(&key));

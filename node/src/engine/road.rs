@@ -136,8 +136,13 @@ pub(super) enum Unjudged {
 }
 
 /// Asks the session's grant about a call. When the judge must know the TTL a key has already, locks the call's keys
-/// first, looks, and keeps them locked: the call then runs with the TTL it was judged by.
-pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>, context: Context) -> Result<Permit<Call<'c>>, Unjudged> {
+/// first, looks, and keeps them locked: the call then runs with the TTL it was judged by. A refusal is entered into the ACL
+/// log as one of this context, if there is one.
+pub(super) fn judge<'c>(
+    cx: &mut Cx<'_>,
+    call: Call<'c>,
+    context: impl Into<Option<Context>>,
+) -> Result<Permit<Call<'c>>, Unjudged> {
     let looks = cx.session.identity.as_ref().is_some_and(|identity| identity.grant.uses_ttl());
     let call = if !looks || call.inherits_from().is_none() {
         call
@@ -145,15 +150,17 @@ pub(super) fn judge<'c>(cx: &mut Cx<'_>, call: Call<'c>, context: Context) -> Re
         hold(cx, &call).map_err(|Busy| Unjudged::Busy)?;
         observe(cx, call)
     };
-    permit(cx, call, context).map_err(Unjudged::Denied)
+    permit(cx, call, context.into()).map_err(Unjudged::Denied)
 }
 
 /// Asks a session's grant about a call whose TTL is known or does not matter.
-fn permit<'c>(cx: &Cx<'_>, call: Call<'c>, context: Context) -> Result<Permit<Call<'c>>, CommandError> {
+fn permit<'c>(cx: &Cx<'_>, call: Call<'c>, context: Option<Context>) -> Result<Permit<Call<'c>>, CommandError> {
     let identity = cx.session.identity.as_ref().ok_or(CommandError::NoAuth)?;
     let asked = identity.grant.permit(&identity.inside, call, cx.now.wall_ms);
     asked.map_err(|(call, denied)| {
-        denied_call(cx, &call, &denied, context);
+        if let Some(context) = context {
+            denied_call(cx, &call, &denied, context);
+        }
         commands::no_permission(&call, &denied)
     })
 }
@@ -277,6 +284,10 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
     if let (Shape::OneKey(position), Locks::Keys) = (call.spec().shape(), call.spec().locks) {
         let hash = cx.key(call.args().get(position.into())).hash;
         return db.lock_one(db.partition_of(hash));
+    }
+    if matches!(call.spec().locks, Locks::Walks) && cx.engine.scripts.live.is_long() {
+        // It would wait for each partition, for one of them as long as the script runs.
+        return Err(Busy);
     }
     let mut wanted = Partitions::default();
     wanted.add(cx, call.spec(), call.args());
@@ -403,6 +414,19 @@ pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> O
     }
     cx.fail(error);
     Outcome::Done
+}
+
+/// What becomes of a command whose partitions are held for too long: it is asked again, or, when it is a script that holds
+/// them and it has gone on for long, answered so.
+#[cold]
+pub(super) fn held_up(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(error) = cx.engine.scripts.live.busy() else { return Outcome::Busy };
+    let mark = cx.out.mark();
+    let outcome = refuse(cx, args, &error);
+    if cx.session.replies != Replies::All {
+        cx.out.rollback(mark);
+    }
+    outcome
 }
 
 /// A browser or an HTTP client talks to us, perhaps because a web page made it: contract section 4.

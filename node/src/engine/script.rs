@@ -5,15 +5,25 @@
 //! touched, which the gate's holder may. Each call inside is a call of its own: the caller's grant is asked, and what it
 //! changes is one record of the log, the script's inside `MULTI … EXEC`; the script itself is never logged.
 
+mod bit;
 mod cjson;
+mod cmsgpack;
 mod convert;
+pub(crate) mod functions;
+mod host;
+mod library;
+mod live;
 mod lua;
+mod patterns;
+mod strings;
+mod structs;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
@@ -26,11 +36,15 @@ use crate::commands::{self, Call, Flags};
 use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
+use functions::{Declared, Functions, Library};
+use live::Live;
 
 /// Scripts kept for EVALSHA, in all.
 const SCRIPTS_MAX: usize = 10_000;
 /// Bytes of them, in all.
 const SCRIPT_BYTES_MAX: usize = 64 << 20;
+/// Instructions one script may run unless CONFIG SET says otherwise: some seconds. Calls count as well.
+const INSTRUCTIONS_MAX: u64 = 400_000_000;
 
 /// A script's SHA-1 in lower-case hex.
 pub(crate) type Sha = [u8; 40];
@@ -45,30 +59,26 @@ pub(crate) fn sha_of(body: &[u8]) -> Sha {
     })
 }
 
-/// The scripts that were loaded, each known to the principal that loaded it and to nobody else.
-#[derive(Default)]
+/// The scripts that were loaded, each known to the principal that loaded it and to nobody else; and the one that runs.
 pub(crate) struct Scripts {
     kept: Mutex<Kept>,
-    /// A script runs.
-    running: AtomicBool,
-    /// It has changed something.
-    wrote: AtomicBool,
-    /// It is to be ended.
-    kill: Arc<AtomicBool>,
+    pub(crate) functions: Functions,
+    pub(crate) live: Arc<Live>,
+    /// Instructions one script may run; 0 for as many as it likes.
+    pub(crate) instructions_max: AtomicU64,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        let instructions_max = AtomicU64::new(INSTRUCTIONS_MAX);
+        Self { kept: Mutex::default(), functions: Functions::default(), live: Arc::default(), instructions_max }
+    }
 }
 
 #[derive(Default)]
 struct Kept {
     bodies: HashMap<(Arc<str>, Sha), Arc<[u8]>>,
     bytes: usize,
-}
-
-/// What SCRIPT KILL met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kill {
-    NothingRuns,
-    HasWritten,
-    Done,
 }
 
 impl Scripts {
@@ -107,28 +117,6 @@ impl Scripts {
     pub(crate) fn forget_all(&self) {
         *self.kept.lock() = Kept::default();
     }
-
-    /// Asks the running script to end.
-    pub(crate) fn kill(&self) -> Kill {
-        if !self.running.load(Ordering::Acquire) {
-            return Kill::NothingRuns;
-        }
-        if self.wrote.load(Ordering::Acquire) {
-            return Kill::HasWritten;
-        }
-        self.kill.store(true, Ordering::Release);
-        Kill::Done
-    }
-
-    fn begin(&self) {
-        self.wrote.store(false, Ordering::Release);
-        self.kill.store(false, Ordering::Release);
-        self.running.store(true, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.running.store(false, Ordering::Release);
-    }
 }
 
 /// Under whose name a session's scripts are kept.
@@ -136,23 +124,73 @@ pub(crate) fn owner(cx: &Cx<'_>) -> Arc<str> {
     cx.session.identity.as_ref().map_or_else(|| "".into(), |identity| identity.inside.caller().name().into())
 }
 
-/// Runs a script whose declared keys' partitions are held, and writes its reply.
-pub(crate) fn run(
+/// What is run.
+pub(crate) enum Program<'p> {
+    /// EVAL's script: what of it is behind its `#!` line.
+    Script { sha: Sha, body: &'p [u8] },
+    /// A function of a library.
+    Function { library: &'p Library, name: &'p str },
+}
+
+impl Program<'_> {
+    /// What errors call it.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Script { sha, .. } => sha,
+            Self::Function { name, .. } => name.as_bytes(),
+        }
+    }
+}
+
+/// Whether a script can be compiled, and what it declares is known.
+pub(crate) fn check(body: &[u8]) -> Result<(), CommandError> {
+    let (_, rest) = functions::shebang(body)?;
+    lua::check(&sha_of(body), rest)
+}
+
+/// Runs EVAL's script; see [`run`].
+pub(crate) fn eval(
     cx: &mut Cx<'_>,
     body: &[u8],
     keys: Args<'_>,
     argv: Args<'_>,
     read_only: bool,
 ) -> Result<(), CommandError> {
+    let sha = sha_of(body);
+    let (declared, body) = functions::shebang(body)?;
+    if declared.is_some() {
+        lua::check(&sha, body)?;
+    }
+    run(cx, &Program::Script { sha, body }, declared, (keys, argv), read_only)
+}
+
+/// Runs a program whose declared keys' partitions are held, and writes its reply. A script that declares nothing, not even
+/// that it does not, is held by nothing but its calls.
+pub(crate) fn run(
+    cx: &mut Cx<'_>,
+    program: &Program<'_>,
+    declared: Option<Declared>,
+    (keys, argv): (Args<'_>, Args<'_>),
+    read_only: bool,
+) -> Result<(), CommandError> {
     let engine = cx.engine;
+    let only_reads = declared.is_some_and(|declared| declared.has(Declared::NO_WRITES));
+    let allow_oom = declared.is_some_and(|declared| declared.has(Declared::ALLOW_OOM));
+    if declared.is_some() && read_only && !only_reads {
+        return Err(CommandError::Text("ERR Can not execute a script with write flag using *_ro command."));
+    }
+    if declared.is_some() && !only_reads && !allow_oom && cx.out_of_memory {
+        return Err(CommandError::OutOfMemory);
+    }
     let outer = std::mem::replace(&mut cx.nested, true);
     let database = cx.keys.database;
     cx.scripted = true;
     let begun = (!outer).then(|| cx.keys.begin_record());
-    engine.scripts.begin();
-    let mut script = Script { cx: &mut *cx, read_only, protocol: 2 };
-    let answered = lua::run(&mut script, body, keys, argv);
-    engine.scripts.end();
+    engine.scripts.live.begin(matches!(program, Program::Function { .. }));
+    let read_only = read_only || only_reads;
+    let mut script = Script { cx: &mut *cx, read_only, allow_oom, has_written: false, protocol: 2 };
+    let answered = lua::run(&mut script, program, keys, argv);
+    engine.scripts.live.end();
     cx.nested = outer;
     // What a script selects is for itself.
     cx.select(database);
@@ -166,7 +204,10 @@ pub(crate) fn run(
             convert::write(&reply, cx.out);
             Ok(())
         }
-        Err(text) => Err(CommandError::Said(text.replace(['\r', '\n'], " "))),
+        Err(mut text) => {
+            text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+            Err(CommandError::Quoted(text))
+        }
     }
 }
 
@@ -174,6 +215,9 @@ pub(crate) fn run(
 pub(super) struct Script<'s, 'a> {
     cx: &'s mut Cx<'a>,
     read_only: bool,
+    /// It may add data when there is no room for more.
+    allow_oom: bool,
+    has_written: bool,
     /// The protocol that replies are shown to it in: `redis.setresp`.
     protocol: u8,
 }
@@ -201,6 +245,24 @@ impl Script<'_, '_> {
         }
     }
 
+    /// Whether the caller may call this; nothing when it is no command, or not with so many words.
+    fn may(&mut self, args: Args<'_>) -> Option<bool> {
+        let cx = &mut *self.cx;
+        let spec = match commands::resolve(args) {
+            Ok(spec) => spec,
+            // Redis does not count the words here.
+            Err(CommandError::Arity(_)) => args.try_get(0).and_then(commands::find)?,
+            Err(_) => return None,
+        };
+        if spec.flags.has(Flags::NO_AUTH) {
+            return Some(true);
+        }
+        let mut wanted = Partitions::default();
+        wanted.add_queued(cx, spec, args);
+        wanted.extend(cx);
+        Some(judge(cx, Call::of(spec, args, cx.now), None).is_ok())
+    }
+
     fn run_call(&mut self, args: Args<'_>) -> Result<(), CommandError> {
         let cx = &mut *self.cx;
         let spec = commands::resolve(args).map_err(|error| match error {
@@ -223,14 +285,15 @@ impl Script<'_, '_> {
             Err(Unjudged::Denied(error)) => return Err(error),
             Err(Unjudged::Busy) => return Err(CommandError::Text("ERR a partition was not held")),
         };
-        // What is half done is done to its end.
-        if cx.out_of_memory && spec.flags.has(Flags::DENYOOM) && !cx.engine.scripts.wrote.load(Ordering::Acquire) {
+        // What has begun to write may come to its end.
+        if cx.out_of_memory && spec.flags.has(Flags::DENYOOM) && !self.allow_oom && !self.has_written {
             return Err(CommandError::OutOfMemory);
         }
         // The script was charged for as a whole.
         let paid = cx.engine.meters.charged_before(permit);
         if paid.call().spec().is_write() {
-            cx.engine.scripts.wrote.store(true, Ordering::Release);
+            self.has_written = true;
+            cx.engine.scripts.live.wrote();
         }
         act(cx, spec, args);
         Ok(())

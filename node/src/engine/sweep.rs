@@ -21,6 +21,7 @@ impl Engine {
     ///
     /// About 5,000 buckets take 100 us.
     pub fn sweep(&self, worker: usize, workers: usize, now: Now, budget: usize) -> Swept {
+        self.forget_leftovers();
         let expires = self.sweeps.load(Ordering::Relaxed);
         let warmth = self.db.eviction.warmth(now.wall_ms);
         let mut keys = Keyspace::new(&self.db, &self.log, self.metrics.of(worker), 0, now.wall_ms);

@@ -52,7 +52,12 @@ impl Engine {
         calls.iter().for_each(|paid| wanted.add_queued(&cx, paid.call().spec(), paid.call().args()));
         match wanted.lock(&cx) {
             Ok(held) => cx.keys.hold(held),
-            Err(Busy) => return Err(TransactionError::Busy(calls)),
+            Err(Busy) => {
+                return Err(match self.scripts.live.busy() {
+                    Some(busy) => TransactionError::Refused(busy),
+                    None => TransactionError::Busy(calls),
+                });
+            }
         }
         if calls.iter().any(|paid| super::road::is_stale(&mut cx, paid.call())) {
             cx.keys.release();

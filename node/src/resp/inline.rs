@@ -47,7 +47,8 @@ fn ends_word(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-pub(super) fn unquote(line: &[u8]) -> Option<OwnedArgs> {
+/// The words of a line, quotes undone; `None` when one is not closed.
+pub(crate) fn unquote(line: &[u8]) -> Option<OwnedArgs> {
     let mut args = OwnedArgs::new();
     let mut rest = line;
     loop {

@@ -1,24 +1,55 @@
-//! When no worker responds: the control thread takes the connection, answers PING, says BUSY to everything else, and
-//! hands the connection over as soon as a worker is back.
+//! When no worker responds: the control thread takes the connection, runs what ends a script and what a client says when
+//! it connects, and hands the connection over as soon as a worker is back. What else is asked waits for that, and is told
+//! BUSY once the workers have been held for `busy-reply-threshold`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::Front;
+use crate::commands;
+use crate::engine::{Calls, Engine, Next};
+use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Parsed, Resume, parse};
+use crate::session::{Peer, Session};
 use crate::workers::Workers;
 
 /// How often the workers are looked at again.
 const LOOK: Duration = Duration::from_millis(5);
-/// Bytes one client may send while everyone is busy.
+/// Bytes of one client that wait here: what is more waits in its socket.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
-const BUSY: &str = "BUSY Larder's workers are all held by long commands; PING is answered, try the rest again";
+/// The cells of who is no worker.
+pub(super) const CONTROL: usize = usize::MAX;
+/// What runs here: nothing of it touches a key.
+const SERVED: [&str; 14] = [
+    "PING",
+    "ECHO",
+    "AUTH",
+    "HELLO",
+    "QUIT",
+    "RESET",
+    "SELECT",
+    "SCRIPT|KILL",
+    "FUNCTION|KILL",
+    "FUNCTION|STATS",
+    "CLIENT|ID",
+    "CLIENT|KILL",
+    "CLIENT|SETNAME",
+    "CLIENT|SETINFO",
+];
+const BUSY: CommandError =
+    CommandError::Text("BUSY Larder's workers are all held by long commands; PING is answered, try the rest again");
 
-/// Bytes both ways.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+/// A connection that waits for a worker.
+pub(super) struct Held<S> {
+    pub(super) stream: S,
+    /// What it sent that was not answered.
+    pub(super) input: Vec<u8>,
+    /// Its session, at an engine.
+    pub(super) session: Option<Session>,
+}
 
 /// Waits until a worker responds, for a connection whose first bytes are no request.
 pub(super) async fn wait(workers: &Workers) {
@@ -27,56 +58,117 @@ pub(super) async fn wait(workers: &Workers) {
     }
 }
 
-/// Serves `stream` until a worker responds: then the stream, and what it sent that was not answered. `None` when the
-/// client left or broke the protocol.
-pub(super) async fn hold<S: Stream>(mut stream: S, workers: &Workers) -> Option<(S, Vec<u8>)> {
-    let mut input = Vec::new();
-    let mut resume = Resume::default();
-    while workers.choose().is_none() {
-        match tokio::time::timeout(LOOK, stream.read_buf(&mut input)).await {
-            Err(_) => continue,
-            // A worker that came back meanwhile answers what just came.
-            Ok(Ok(1..)) if workers.choose().is_some() => break,
-            Ok(Ok(1..)) => {}
-            Ok(_) => return None,
-        }
-        answer(&mut stream, &mut input, &mut resume).await.ok()?;
+impl<S> Held<S> {
+    /// The same, with the stream in another form.
+    pub(super) fn with<T>(self, change: impl FnOnce(S) -> T) -> Held<T> {
+        Held { stream: change(self.stream), input: self.input, session: self.session }
     }
-    Some((stream, input))
 }
 
-async fn answer(stream: &mut impl Stream, input: &mut Vec<u8>, resume: &mut Resume) -> io::Result<()> {
-    let (mut out, mut at, mut ranges) = (Out::new(2), 0, Vec::new());
-    let ended = loop {
-        ranges.clear();
-        match parse(input, at, &mut ranges, &Limits::UNAUTHENTICATED, resume) {
-            Ok(Parsed::Complete { end, .. }) => {
-                reply(Args::new(input, &ranges), &mut out);
-                at = end;
+impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
+    /// Serves it until a worker responds. `None` when the client left, or was told to.
+    pub(super) async fn wait(mut self, front: &Front, peer: &Peer, workers: &Workers) -> Option<Self> {
+        if let (None, Front::Engine(engine)) = (&self.session, front) {
+            self.session = Some(engine.open(peer.clone(), CONTROL, workers.clock().now()).ok()?);
+        }
+        while workers.choose().is_none() {
+            if self.session.as_ref().is_some_and(|session| session.record.calls.has(Calls::CLOSE)) {
+                return None;
             }
-            Ok(Parsed::Quoted { end, args }) => {
-                reply(args.as_args(), &mut out);
-                at = end;
+            if self.input.len() >= INPUT_BYTES_MAX {
+                tokio::time::sleep(LOOK).await;
+            } else {
+                match tokio::time::timeout(LOOK, self.stream.read_buf(&mut self.input)).await {
+                    Err(_) => {}
+                    // A worker that came back meanwhile answers what just came.
+                    Ok(Ok(1..)) if workers.choose().is_some() => break,
+                    Ok(Ok(1..)) => {}
+                    Ok(_) => return None,
+                }
             }
-            Ok(Parsed::Incomplete { .. }) => break input.len() - at > INPUT_BYTES_MAX,
-            Err(error) => {
-                out.error([b"ERR ", &*error.text()].concat());
-                break true;
+            self.answer(front, workers).await.ok()?;
+        }
+        Some(self)
+    }
+
+    /// Answers what came, up to what waits for a worker.
+    async fn answer(&mut self, front: &Front, workers: &Workers) -> io::Result<()> {
+        let (mut out, mut at, mut open) = (Out::new(2), 0, true);
+        while open && at < self.input.len() {
+            let (Front::Engine(engine), Some(session)) = (front, &mut self.session) else { break };
+            let limits = &engine.config.limits;
+            let limits = if session.is_authenticated() { &limits.resp } else { &limits.resp_unauthenticated };
+            let Some((request, name)) = whole(&self.input[at..], limits) else { break };
+            let request = &self.input[at..at + request];
+            let served = serve(engine, session, workers, request, name, &mut out);
+            match served {
+                Served::Wait => break,
+                Served::Yes => at += request.len(),
+                Served::Last => open = false,
             }
         }
-    };
-    input.drain(..at);
-    stream.write_all(&out.take()).await?;
-    // The next parser begins this request anew.
-    resume.reset();
-    if ended { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+        self.input.drain(..at);
+        self.stream.write_all(&out.take()).await?;
+        if open { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+    }
 }
 
-fn reply(args: Args<'_>, out: &mut Out) {
-    match (args.len(), args.get(0)) {
-        (0, _) => {}
-        (1, name) if name.eq_ignore_ascii_case(b"PING") => out.simple("PONG"),
-        (2, name) if name.eq_ignore_ascii_case(b"PING") => out.bulk(args.get(1)),
-        _ => out.error(BUSY),
+enum Served {
+    Yes,
+    /// The connection ends after it.
+    Last,
+    /// It waits for a worker.
+    Wait,
+}
+
+/// The length of the request that `input` begins with, and what it names; `None` while it is not whole.
+fn whole(input: &[u8], limits: &Limits) -> Option<(usize, Named)> {
+    let mut ranges = Vec::new();
+    let named = |args: Args<'_>| match commands::resolve(args) {
+        Ok(spec) if SERVED.contains(&spec.name) => Named::Served,
+        _ => Named::Other,
+    };
+    match parse(input, 0, &mut ranges, limits, &mut Resume::default()) {
+        Ok(Parsed::Complete { end, .. }) if ranges.is_empty() => Some((end, Named::Served)),
+        Ok(Parsed::Complete { end, .. }) => Some((end, named(Args::new(input, &ranges)))),
+        Ok(Parsed::Quoted { end, args }) => Some((end, named(args.as_args()))),
+        Ok(Parsed::Incomplete { .. }) => None,
+        // The engine says what is wrong with it.
+        Err(_) => Some((input.len(), Named::Served)),
+    }
+}
+
+enum Named {
+    /// What is served here, or no command at all.
+    Served,
+    Other,
+}
+
+fn serve(
+    engine: &Arc<Engine>,
+    session: &mut Session,
+    workers: &Workers,
+    request: &[u8],
+    named: Named,
+    out: &mut Out,
+) -> Served {
+    out.set_protocol(session.protocol);
+    if matches!(named, Named::Other) {
+        if !session.is_authenticated() {
+            out.error(CommandError::NoAuth.bytes());
+            return Served::Yes;
+        }
+        let is_long = || workers.held_us() / 1000 >= engine.scripts.live.slow_ms();
+        let Some(error) = engine.scripts.live.busy().or_else(|| is_long().then_some(BUSY)) else {
+            return Served::Wait;
+        };
+        out.error(error.bytes());
+        return Served::Yes;
+    }
+    let progress = engine.exec_batch(session, request, workers.clock().now(), out);
+    match progress.next {
+        Next::Close => Served::Last,
+        _ if progress.consumed < request.len() => Served::Wait,
+        _ => Served::Yes,
     }
 }

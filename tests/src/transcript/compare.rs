@@ -445,6 +445,7 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
+    ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
 ];
 
 fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {

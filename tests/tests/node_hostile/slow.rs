@@ -142,6 +142,7 @@ fn a_burst_that_fits_the_inbox_reaches_a_slow_subscriber() {
 fn while_workers_are_held_ping_is_answered_and_the_rest_waits() {
     let node = one_worker();
     node.connect().say("SET k v");
+    assert_eq!(node.connect().say("CONFIG SET busy-reply-threshold 10"), "+OK|");
     let (entered, wait) = std::sync::mpsc::channel();
     let (release, held) = std::sync::mpsc::channel::<()>();
     node.workers().spawn_on(0, move |_| async move {
@@ -155,6 +156,7 @@ fn while_workers_are_held_ping_is_answered_and_the_rest_waits() {
     let mut client = node.connect();
     assert_eq!(client.say("PING"), "+PONG|");
     assert_eq!(client.say("PING hello"), "$5|hello|");
+    std::thread::sleep(std::time::Duration::from_millis(20));
     assert!(client.say("GET k").starts_with("-BUSY"));
     assert!(client.say("SET k \"quoted\"").starts_with("-BUSY"));
     client.send("GET");

@@ -112,6 +112,14 @@ fn set_hash_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.hash.value_bytes_max, value);
 }
 
+fn busy_ms(engine: &Engine) -> String {
+    engine.scripts.live.slow_ms().to_string()
+}
+
+fn set_busy_ms(engine: &Engine, ms: i64) {
+    engine.scripts.live.set_slow_ms(ms.unsigned_abs());
+}
+
 fn zset_entries(engine: &Engine) -> String {
     shown(&engine.db.growth.sorted_set.entries_max)
 }
@@ -257,6 +265,15 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine, value| store32(&engine.db.eviction.lfu_decay_minutes, value),
     ),
     fixed("maxmemory-eviction-tenacity", Type::Number(0, 100), |_| "10".to_owned()),
+    number("busy-reply-threshold", ANY, busy_ms, set_busy_ms),
+    number("lua-time-limit", ANY, busy_ms, set_busy_ms),
+    // Our own; 0 is none.
+    number(
+        "lua-instruction-limit",
+        ANY,
+        |engine| engine.scripts.instructions_max.load(Ordering::Relaxed).to_string(),
+        |engine, value| engine.scripts.instructions_max.store(value.unsigned_abs(), Ordering::Relaxed),
+    ),
     fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),

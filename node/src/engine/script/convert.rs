@@ -59,13 +59,28 @@ fn list(lua: &Lua, items: &[Reply]) -> mlua::Result<Table> {
 }
 
 /// What a script returns as a reply: numbers lose their fraction, `false` is null, a list ends at its first nil.
-pub(super) fn to_reply(value: &Value, depth: usize) -> Reply {
+pub(super) fn to_reply(value: &Value) -> Reply {
+    let mut left = REPLY_MAX;
+    let reply = reply(value, 0, &mut left);
+    if left == 0 { Reply::Error(b"ERR the reply of the script is too large".to_vec()) } else { reply }
+}
+
+/// What a reply may take: its bytes, and some for each element. A table can hold one other many times.
+const REPLY_MAX: usize = 512 << 20;
+const ELEMENT: usize = 32;
+
+fn reply(value: &Value, depth: usize, left: &mut usize) -> Reply {
+    let bytes = if let Value::String(text) = value { text.as_bytes().len() } else { 0 };
+    *left = left.saturating_sub(bytes + ELEMENT);
+    if *left == 0 {
+        return Reply::Null;
+    }
     match value {
         Value::String(text) => Reply::Bulk(text.as_bytes().to_vec()),
         Value::Integer(value) => Reply::Int(*value),
         Value::Number(value) => Reply::Int(truncated(*value)),
         Value::Boolean(true) => Reply::Int(1),
-        Value::Table(table) => table_reply(table, depth),
+        Value::Table(table) => table_reply(table, depth, left),
         _ => Reply::Null,
     }
 }
@@ -76,7 +91,7 @@ fn truncated(value: f64) -> i64 {
     if (i64::MIN as f64..-(i64::MIN as f64)).contains(&value) { value as i64 } else { i64::MIN }
 }
 
-fn table_reply(table: &Table, depth: usize) -> Reply {
+fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
     let text = |name: &str| match table.raw_get::<Value>(name) {
         Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
         _ => None,
@@ -90,30 +105,52 @@ fn table_reply(table: &Table, depth: usize) -> Reply {
     if let Some(status) = text("ok") {
         return Reply::Simple(status);
     }
-    if let Ok(Value::Number(value)) = table.raw_get::<Value>("double") {
-        return Reply::Double(value);
+    match table.raw_get::<Value>("double") {
+        Ok(Value::Number(value)) => return Reply::Double(value),
+        Ok(Value::Integer(value)) => return Reply::Double(value as f64),
+        _ => {}
+    }
+    if let Ok(Value::Table(map)) = table.raw_get::<Value>("map") {
+        let mut pairs = Vec::new();
+        for (name, value) in map.pairs::<Value, Value>().filter_map(Result::ok) {
+            pairs.push((reply(&name, depth + 1, left), reply(&value, depth + 1, left)));
+        }
+        return Reply::Map(pairs);
+    }
+    if let Ok(Value::Table(set)) = table.raw_get::<Value>("set") {
+        let members = set.pairs::<Value, Value>().filter_map(Result::ok);
+        return Reply::Set(members.map(|(member, _)| reply(&member, depth + 1, left)).collect());
     }
     if let Some(number) = text("big_number") {
         return Reply::BigNumber(number);
     }
-    if let Ok(Value::Table(map)) = table.raw_get::<Value>("map") {
-        let pairs = map.pairs::<Value, Value>().filter_map(Result::ok);
-        return Reply::Map(
-            pairs.map(|(name, value)| (to_reply(&name, depth + 1), to_reply(&value, depth + 1))).collect(),
-        );
-    }
-    if let Ok(Value::Table(set)) = table.raw_get::<Value>("set") {
-        let members = set.pairs::<Value, Value>().filter_map(Result::ok);
-        return Reply::Set(members.map(|(member, _)| to_reply(&member, depth + 1)).collect());
+    if let Ok(Value::Table(verbatim)) = table.raw_get::<Value>("verbatim_string")
+        && let (Ok(Value::String(format)), Ok(Value::String(text))) =
+            (verbatim.raw_get::<Value>("format"), verbatim.raw_get::<Value>("string"))
+    {
+        let format = format.as_bytes();
+        let letter = |at: usize| format.get(at).copied().unwrap_or(b' ');
+        return Reply::Verbatim([letter(0), letter(1), letter(2)], text.as_bytes().to_vec());
     }
     let mut items = Vec::new();
     while let Ok(value) = table.raw_get::<Value>(items.len() + 1) {
-        if value.is_nil() {
+        if value.is_nil() || *left == 0 {
             break;
         }
-        items.push(to_reply(&value, depth + 1));
+        items.push(reply(&value, depth + 1, left));
     }
     Reply::Array(items)
+}
+
+/// A value as text, where an error has one.
+pub(super) fn plain(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.as_bytes().to_vec(),
+        Value::Number(value) => percent_g(*value, 14).into_bytes(),
+        Value::Integer(value) => value.to_string().into_bytes(),
+        Value::Error(error) => error.to_string().into_bytes(),
+        other => other.type_name().as_bytes().to_vec(),
+    }
 }
 
 /// Writes a reply in the connection's own protocol.
@@ -130,7 +167,7 @@ pub(super) fn write(reply: &Reply, out: &mut Out) {
         Reply::NullArray => out.null_array(),
         Reply::Bool(value) => out.bool(*value),
         Reply::Double(value) => out.double(*value),
-        Reply::BigNumber(text) => out.big_number(&String::from_utf8_lossy(text)),
+        Reply::BigNumber(text) => out.big_number(&String::from_utf8_lossy(text).replace(['\r', '\n'], " ")),
         Reply::Verbatim(format, text) => out.verbatim(*format, text),
         Reply::Array(items) | Reply::Push(items) => {
             out.array(items.len());

@@ -1,20 +1,23 @@
 //! The Lua states: one per worker thread, a sandbox that nothing a script does outlasts.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, LightUserData, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 
-use super::convert::{percent_g, to_lua, to_reply};
-use super::{Script, Sha, cjson, sha_of};
+use super::convert::{percent_g, plain, to_lua, to_reply};
+use super::functions::{self, Library};
+use super::host::{self, Random, host};
+use super::library::Raised;
+use super::watch::Watch;
+use super::{Program, Script, Sha, cjson};
+use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs, Reply};
 
-/// Instructions one script may run: some seconds. Calls count as well.
-const INSTRUCTIONS_MAX: u64 = 400_000_000;
 /// How many instructions pass between two looks at the limits.
 const LOOK_EVERY: u32 = 10_000;
 /// What a call counts for.
@@ -25,182 +28,285 @@ const MEMORY_BYTES_MAX: usize = 128 << 20;
 const MEMORY_SWEEP_BYTES: usize = 16 << 20;
 /// Compiled scripts one worker keeps; above it all are compiled again.
 const COMPILED_MAX: usize = 1_000;
-const SOURCE: &str = "@user_script";
-const KILLED: &str = "ERR Error running script: Script killed by user with SCRIPT KILL...";
-const TOO_LONG: &str = "ERR Error running script: it ran for more instructions than a script may";
-
-/// What the limits of a running script are checked by.
-#[derive(Default)]
-struct Watch {
-    left: Cell<u64>,
-    ended: Cell<Option<&'static str>>,
-    kill: RefCell<Option<Arc<AtomicBool>>>,
-    /// The text of the error that a call raised last.
-    raised: RefCell<Vec<u8>>,
-}
-
-impl Watch {
-    fn spend(&self, instructions: u64) {
-        let left = self.left.get().saturating_sub(instructions);
-        self.left.set(left);
-        let killed = self.kill.borrow().as_ref().is_some_and(|kill| kill.load(Ordering::Acquire));
-        if killed {
-            self.ended.set(Some(KILLED));
-        } else if left == 0 {
-            self.ended.set(Some(TOO_LONG));
-        }
-    }
-}
+/// Libraries one worker keeps; above it all are loaded again.
+const LIBRARIES_MAX: usize = 1_000;
+/// How long the code of a library may run while it is loaded, as in redis.
+const LOAD_MAX: Duration = Duration::from_millis(500);
 
 struct State {
     lua: Lua,
-    host: Table,
-    runner: Function,
+    run: Function,
+    load_library: Function,
+    call_function: Function,
     compiled: HashMap<Sha, Function>,
+    /// By the numbers of libraries: functions by their names.
+    libraries: HashMap<u64, HashMap<String, Function>>,
+    /// `redis` of scripts, and of functions.
+    redis: (Table, Table),
     watch: Rc<Watch>,
     /// Bytes of it that engines know of: a state serves all engines of its thread.
     counted: usize,
+    raised: Rc<Raised>,
+    cjson: cjson::Main,
+    random: Rc<Random>,
 }
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// Runs a script; its reply, or the text of the error it ended with.
-pub(super) fn run(script: &mut Script<'_, '_>, body: &[u8], keys: Args<'_>, argv: Args<'_>) -> Result<Reply, String> {
+fn with_state<R>(run: impl FnOnce(&mut State) -> Result<R, Vec<u8>>) -> Result<R, Vec<u8>> {
     STATE.with(|state| {
         let mut state = state.borrow_mut();
         if state.is_none() {
             *state = Some(State::new().map_err(|error| format!("ERR no Lua state can be made: {error}"))?);
         }
-        match state.as_mut() {
-            Some(state) => {
-                let before = state.counted;
-                let answered = state.run(script, body, keys, argv);
-                state.counted = state.lua.used_memory();
-                script.engine().lua_grew(state.counted as i64 - before as i64);
-                answered
-            }
-            None => Err("ERR no Lua state can be made".to_owned()),
-        }
+        state.as_mut().map_or_else(|| Err(b"ERR no Lua state can be made".to_vec()), run)
     })
 }
 
+/// Runs a script or a function; its reply, or the text of the error it ended with.
+pub(super) fn run(
+    script: &mut Script<'_, '_>,
+    program: &Program<'_>,
+    keys: Args<'_>,
+    argv: Args<'_>,
+) -> Result<Reply, Vec<u8>> {
+    with_state(|state| {
+        let answered = state.run(script, program, keys, argv);
+        script.cx.engine.lua_grew(state.grown());
+        answered
+    })
+}
+
+/// Whether a script can be compiled.
+pub(super) fn check(sha: &Sha, body: &[u8]) -> Result<(), CommandError> {
+    with_state(|state| state.compile(sha, body).map(|_| ())).map_err(CommandError::Quoted)
+}
+
+/// Runs the code of the library with this number; the functions it registers.
+pub(super) fn load(id: u64, code: &[u8]) -> Result<Vec<functions::Function>, CommandError> {
+    with_state(|state| state.load(id, code)).map_err(CommandError::Quoted)
+}
+
 impl State {
+    /// Bytes by which it grew since this was asked last.
+    fn grown(&mut self) -> i64 {
+        let before = std::mem::replace(&mut self.counted, self.lua.used_memory());
+        self.counted as i64 - before as i64
+    }
+
     fn new() -> mlua::Result<State> {
-        let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS, LuaOptions::default())?;
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
         lua.set_memory_limit(MEMORY_BYTES_MAX)?;
         let watch = Rc::new(Watch::default());
         let looked = watch.clone();
-        lua.set_hook(HookTriggers::new().every_nth_instruction(LOOK_EVERY), move |_, _| {
+        lua.set_global_hook(HookTriggers::new().every_nth_instruction(LOOK_EVERY), move |_, _| {
             looked.spend(LOOK_EVERY.into());
-            match looked.ended.get() {
+            looked.look();
+            match looked.ended() {
                 Some(why) => Err(mlua::Error::runtime(why)),
                 None => Ok(VmState::Continue),
             }
         })?;
-        let host = host(&lua, &watch)?;
+        let (cjson, random) = (cjson::Main::new(), Rc::new(Random::default()));
+        random.reseed();
+        let raised = Rc::new(Raised::default());
+        let host = host(&lua, &watch, &raised, &cjson, &random)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude").set_mode(ChunkMode::Text);
-        watch.left.set(u64::MAX);
-        let runner = prelude.call::<Function>(host.clone())?;
-        Ok(State { lua, host, runner, compiled: HashMap::new(), watch, counted: 0 })
+        watch.begin_loading(Instant::now() + Duration::from_secs(60));
+        let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
+        let redis = (host.raw_get("of_scripts")?, host.raw_get("of_functions")?);
+        watch.end();
+        Ok(State {
+            lua,
+            run,
+            load_library,
+            call_function,
+            compiled: HashMap::new(),
+            libraries: HashMap::new(),
+            redis,
+            watch,
+            counted: 0,
+            raised,
+            cjson,
+            random,
+        })
     }
 
     fn run(
         &mut self,
         script: &mut Script<'_, '_>,
-        body: &[u8],
+        program: &Program<'_>,
         keys: Args<'_>,
         argv: Args<'_>,
-    ) -> Result<Reply, String> {
-        let sha = sha_of(body);
-        let function = self.compile(&sha, body)?;
-        self.watch.left.set(INSTRUCTIONS_MAX);
-        self.watch.ended.set(None);
-        *self.watch.kill.borrow_mut() = Some(script.engine().scripts.kill.clone());
-        let done = self.call(script, &function, keys, argv);
-        *self.watch.kill.borrow_mut() = None;
-        let ended = self.watch.ended.take();
+    ) -> Result<Reply, Vec<u8>> {
+        let function = match program {
+            Program::Script { sha, body } => self.compile(sha, body)?,
+            Program::Function { library, name } => self.function(library, name)?,
+        };
+        let scripts = &script.engine().scripts;
+        self.watch.begin(&scripts.live, scripts.instructions_max.load(Ordering::Relaxed));
+        let (runner, redis) = match program {
+            Program::Script { .. } => (&self.run, &self.redis.0),
+            Program::Function { .. } => (&self.call_function, &self.redis.1),
+        };
+        let done = self.call(script, (runner, redis), &function, keys, argv);
+        let ended = self.watch.end();
+        self.cjson.reset();
+        self.random.reset();
         if self.lua.used_memory() > MEMORY_SWEEP_BYTES {
             // A state that cannot even be swept is made anew by the next script.
             let _ = self.lua.gc_collect();
         }
         match done {
-            Ok((true, value)) => Ok(to_reply(&value, 0)),
-            Ok((false, problem)) => Err(told(&problem, &sha)),
+            Ok((true, value)) => Ok(to_reply(&value)),
+            Ok((false, problem)) => Err(told(&problem, program.name())),
             Err(error) => {
-                Err(format!("{} script: {}", ended.map_or_else(|| format!("ERR {error}"), str::to_owned), shown(&sha)))
+                let why = ended.map_or_else(|| format!("ERR {error}"), str::to_owned);
+                Err([why.as_bytes(), b" script: ", program.name()].concat())
             }
         }
     }
 
-    fn compile(&mut self, sha: &Sha, body: &[u8]) -> Result<Function, String> {
+    fn compile(&mut self, sha: &Sha, body: &[u8]) -> Result<Function, Vec<u8>> {
         if let Some(function) = self.compiled.get(sha) {
             return Ok(function.clone());
         }
         if self.compiled.len() >= COMPILED_MAX {
             self.compiled.clear();
         }
-        let chunk = self.lua.load(body).set_name(SOURCE).set_mode(ChunkMode::Text);
-        let function = chunk.into_function().map_err(|error| {
-            let text = match error {
-                mlua::Error::SyntaxError { message, .. } => message,
-                other => other.to_string(),
-            };
-            format!("ERR Error compiling script (new function): {text}")
-        })?;
+        let function = self.chunk(body, host::SCRIPT);
+        let function = function.map_err(|why| format!("ERR Error compiling script (new function): {why}"))?;
         self.compiled.insert(*sha, function.clone());
         Ok(function)
     }
 
-    /// Runs a compiled script with its keys and arguments: whether it ended well, and its value or problem.
+    fn chunk(&self, body: &[u8], name: &str) -> Result<Function, String> {
+        let chunk = self.lua.load(body).set_name(name).set_mode(ChunkMode::Text);
+        chunk.into_function().map_err(|error| match error {
+            mlua::Error::SyntaxError { message, .. } => message,
+            other => other.to_string(),
+        })
+    }
+
+    /// A function of a library, whose code is run first when this state has not.
+    fn function(&mut self, library: &Library, name: &str) -> Result<Function, Vec<u8>> {
+        if !self.libraries.contains_key(&library.id) {
+            let body = &library.code[memchr::memchr(b'\n', &library.code).unwrap_or(0)..];
+            self.load(library.id, body)?;
+        }
+        let found = self.libraries.get(&library.id).and_then(|functions| functions.get(name));
+        found.cloned().ok_or_else(|| b"ERR Function not found".to_vec())
+    }
+
+    fn load(&mut self, id: u64, body: &[u8]) -> Result<Vec<functions::Function>, Vec<u8>> {
+        let code = self.chunk(body, host::FUNCTION).map_err(|why| format!("ERR Error compiling function: {why}"))?;
+        self.watch.begin_loading(Instant::now() + LOAD_MAX);
+        let added = RefCell::new((Vec::new(), HashMap::new()));
+        let loaded = self.lua.scope(|scope| {
+            let add = |(name, callback, description, flags): (LuaString, Function, Option<LuaString>, Table)| {
+                let flags = flags.sequence_values::<LuaString>().map(|flag| Ok(flag?.as_bytes().to_vec()));
+                let flags = flags.collect::<mlua::Result<Vec<_>>>()?;
+                let description = description.map(|text| text.as_bytes().to_vec());
+                let (functions, callbacks) = &mut *added.borrow_mut();
+                let name = name.as_bytes();
+                let refused = functions::register(functions, &name, description, &flags).err();
+                if refused.is_none() {
+                    callbacks.insert(String::from_utf8_lossy(&name).into_owned(), callback);
+                }
+                Ok(refused)
+            };
+            let add = scope.create_function(move |_, words| add(words))?;
+            self.load_library.call::<(bool, Value)>((code, add))
+        });
+        let ended = self.watch.end();
+        let refused = |why: &[u8]| [b"ERR Error registering functions: ", why].concat();
+        match loaded {
+            Ok((true, _)) => {}
+            Ok((false, Value::Table(problem))) => {
+                let why = problem.raw_get::<Value>("err").map(|why| plain(&why)).unwrap_or_default();
+                return Err(refused(&why));
+            }
+            Ok((false, problem)) => return Err(refused(&plain(&problem))),
+            Err(error) => return Err(refused(ended.map_or_else(|| error.to_string(), str::to_owned).as_bytes())),
+        }
+        let (functions, callbacks) = added.into_inner();
+        if self.libraries.len() >= LIBRARIES_MAX {
+            self.libraries.clear();
+        }
+        self.libraries.insert(id, callbacks);
+        Ok(functions)
+    }
+
+    /// Runs a function with its keys and arguments: whether it ended well, and its value or problem.
     fn call(
         &self,
         script: &mut Script<'_, '_>,
+        (runner, redis): (&Function, &Table),
         function: &Function,
         keys: Args<'_>,
         argv: Args<'_>,
     ) -> mlua::Result<(bool, Value)> {
         let list = |words: Args<'_>| -> mlua::Result<Table> {
             let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-            for (at, word) in words.iter().enumerate() {
-                table.raw_set(at + 1, self.lua.create_string(word)?)?;
+            for word in words.iter() {
+                table.raw_push(self.lua.create_string(word)?)?;
             }
             Ok(table)
         };
         let (keys, argv) = (list(keys)?, list(argv)?);
         let script = RefCell::new(script);
+        let (watch, raised) = (&self.watch, &self.raised);
         self.lua.scope(|scope| {
-            let ask = |words: &MultiValue| {
-                self.watch.spend(CALL_INSTRUCTIONS);
-                match arguments(words) {
-                    Ok(args) => script.borrow_mut().call(args.as_args()),
-                    Err(text) => Reply::Error(text.into()),
+            let call = scope.create_function(|lua, words: MultiValue| {
+                watch.spend(CALL_INSTRUCTIONS);
+                match called(&mut script.borrow_mut(), &words) {
+                    Reply::Error(text) => Err(raised.table(text)),
+                    reply => to_lua(lua, &reply),
                 }
-            };
-            let call = scope.create_function(move |lua, words: MultiValue| match ask(&words) {
-                Reply::Error(text) => {
-                    *self.watch.raised.borrow_mut() = text;
-                    Err(mlua::Error::runtime("a call failed"))
-                }
-                reply => to_lua(lua, &reply),
             })?;
-            let pcall = scope.create_function(move |lua, words: MultiValue| to_lua(lua, &ask(&words)))?;
-            let setresp = scope.create_function(|_, protocol: Option<f64>| {
-                let protocol = protocol.unwrap_or(0.0);
-                if protocol != 2.0 && protocol != 3.0 {
-                    *self.watch.raised.borrow_mut() = b"ERR RESP version must be 2 or 3.".to_vec();
-                    return Err(mlua::Error::runtime("RESP version must be 2 or 3."));
+            let pcall = scope.create_function(|lua, words: MultiValue| {
+                watch.spend(CALL_INSTRUCTIONS);
+                match words.front() {
+                    // Only the prelude has light userdata that is not null.
+                    Some(Value::LightUserData(what)) if !what.0.is_null() => {
+                        asked(lua, &mut script.borrow_mut(), words).map_err(|text| raised.table(text))
+                    }
+                    _ => to_lua(lua, &called(&mut script.borrow_mut(), &words)),
                 }
-                script.borrow_mut().protocol = protocol as u8;
-                Ok(())
             })?;
-            let redis = self.host.raw_get::<Table>("redis")?;
             redis.raw_set("call", call)?;
             redis.raw_set("pcall", pcall)?;
-            redis.raw_set("setresp", setresp)?;
-            self.runner.call((function, keys, argv))
+            runner.call((function, keys, argv))
         })
+    }
+}
+
+fn called(script: &mut Script<'_, '_>, words: &MultiValue) -> Reply {
+    match arguments(words) {
+        Ok(args) => script.call(args.as_args()),
+        Err(text) => Reply::Error(text.into()),
+    }
+}
+
+/// `redis.setresp` with the protocol of replies, `redis.acl_check_cmd` with a call; the text of an error to be raised.
+fn asked(lua: &Lua, script: &mut Script<'_, '_>, mut words: MultiValue) -> Result<Value, Vec<u8>> {
+    words.pop_front();
+    let asks_protocol = matches!(words.pop_front(), Some(Value::Boolean(true)));
+    if !asks_protocol {
+        let args = arguments(&words)?;
+        let may = script.may(args.as_args());
+        return may.map(Value::Boolean).ok_or_else(|| b"ERR Invalid command passed to redis.acl_check_cmd()".to_vec());
+    }
+    let protocol = words.pop_front().and_then(|value| lua.coerce_number(value).ok().flatten());
+    match protocol {
+        Some(protocol) if protocol == 2.0 || protocol == 3.0 => {
+            script.protocol = protocol as u8;
+            Ok(Value::Nil)
+        }
+        _ => Err(b"ERR RESP version must be 2 or 3.".to_vec()),
     }
 }
 
@@ -222,125 +328,13 @@ fn arguments(words: &MultiValue) -> Result<OwnedArgs, &'static str> {
 }
 
 /// The error a script ended with, as redis tells it.
-fn told(problem: &Value, sha: &Sha) -> String {
-    let Value::Table(problem) = problem else { return format!("ERR {} script: {}", plain(problem), shown(sha)) };
+fn told(problem: &Value, name: &[u8]) -> Vec<u8> {
+    let Value::Table(problem) = problem else { return [b"ERR ", &*plain(problem), b" script: ", name].concat() };
     let text =
         |name: &str| problem.raw_get::<Value>(name).ok().filter(|value| !value.is_nil()).map(|value| plain(&value));
-    let error = text("err").unwrap_or_else(|| "ERR unknown error".to_owned());
+    let error = text("err").unwrap_or_else(|| b"ERR unknown error".to_vec());
     match (text("source"), text("line")) {
-        (Some(source), Some(line)) => format!("{error} script: {}, on {source}:{line}.", shown(sha)),
-        _ => format!("{error} script: {}", shown(sha)),
+        (Some(source), Some(line)) => [&*error, b" script: ", name, b", on ", &*source, b":", &*line, b"."].concat(),
+        _ => [&*error, b" script: ", name].concat(),
     }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => String::from_utf8_lossy(&text.as_bytes()).into_owned(),
-        Value::Number(value) => percent_g(*value, 14),
-        Value::Integer(value) => value.to_string(),
-        Value::Error(error) => error.to_string(),
-        other => other.type_name().to_owned(),
-    }
-}
-
-fn shown(sha: &Sha) -> &str {
-    std::str::from_utf8(sha).unwrap_or_default()
-}
-
-/// What the prelude builds from.
-fn host(lua: &Lua, watch: &Rc<Watch>) -> mlua::Result<Table> {
-    let host = lua.create_table()?;
-    host.raw_set("null", Value::LightUserData(LightUserData(std::ptr::null_mut())))?;
-    let ended = watch.clone();
-    host.raw_set("ended", lua.create_function(move |_, ()| Ok(ended.ended.get().is_some()))?)?;
-    host.raw_set("why", "ERR the script was ended: it ran too long, or SCRIPT KILL asked for it")?;
-    let raised = watch.clone();
-    host.raw_set("raised", lua.create_function(move |lua, ()| lua.create_string(&*raised.raised.borrow()))?)?;
-    host.raw_set("where", lua.create_function(|lua, ()| Ok(place(lua)))?)?;
-    host.raw_set(
-        "sha1hex",
-        lua.create_function(|_, text: mlua::LuaString| Ok(shown(&sha_of(&text.as_bytes())).to_owned()))?,
-    )?;
-    host.raw_set(
-        "log",
-        lua.create_function(|_, words: MultiValue| {
-            let text: Vec<_> = words.iter().skip(1).map(plain).collect();
-            tracing::info!(script = text.join(" "));
-            Ok(())
-        })?,
-    )?;
-    host.raw_set(
-        "encode",
-        lua.create_function(|lua, value: Value| match cjson::encoded(&value) {
-            Ok(text) => Ok((true, lua.create_string(text)?)),
-            Err(why) => Ok((false, lua.create_string(why)?)),
-        })?,
-    )?;
-    host.raw_set(
-        "decode",
-        lua.create_function(|lua, text: mlua::LuaString| match cjson::decoded(lua, &text.as_bytes()) {
-            Ok(value) => Ok((true, value)),
-            Err(why) => Ok((false, Value::String(lua.create_string(why)?))),
-        })?,
-    )?;
-    host.raw_set("bit", bit(lua)?)?;
-    Ok(host)
-}
-
-/// The innermost line of the script itself.
-fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
-    for level in 1..64 {
-        let here = lua.inspect_stack(level, |debug| {
-            (debug.source().source.map(|source| source.into_owned()), debug.current_line())
-        });
-        match here {
-            Some((Some(source), Some(line))) if source == SOURCE => return (Some(source), i64::try_from(line).ok()),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    (None, None)
-}
-
-/// The table `bit`: numbers as 32 bits, signed in the end (Lua BitOp).
-fn bit(lua: &Lua) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    let bits = |value: f64| -> i32 { value.rem_euclid(4_294_967_296.0) as u64 as u32 as i32 };
-    let fold = |name: &str, of: fn(i32, i32) -> i32| -> mlua::Result<()> {
-        let function = lua.create_function(move |_, values: mlua::Variadic<f64>| {
-            let mut values = values.iter().map(|value| bits(*value));
-            let first = values.next().unwrap_or(0);
-            Ok(f64::from(values.fold(first, of)))
-        })?;
-        table.raw_set(name, function)
-    };
-    fold("band", |a, b| a & b)?;
-    fold("bor", |a, b| a | b)?;
-    fold("bxor", |a, b| a ^ b)?;
-    let shift = |name: &str, of: fn(i32, u32) -> i32| -> mlua::Result<()> {
-        let function = lua
-            .create_function(move |_, (value, by): (f64, f64)| Ok(f64::from(of(bits(value), bits(by) as u32 & 31))))?;
-        table.raw_set(name, function)
-    };
-    shift("lshift", |a, n| ((a as u32) << n) as i32)?;
-    shift("rshift", |a, n| ((a as u32) >> n) as i32)?;
-    shift("arshift", |a, n| a >> n)?;
-    shift("rol", |a, n| a.rotate_left(n))?;
-    shift("ror", |a, n| a.rotate_right(n))?;
-    let one = |name: &str, of: fn(i32) -> i32| -> mlua::Result<()> {
-        table.raw_set(name, lua.create_function(move |_, value: f64| Ok(f64::from(of(bits(value)))))?)
-    };
-    one("tobit", |a| a)?;
-    one("bnot", |a| !a)?;
-    one("bswap", i32::swap_bytes)?;
-    table.raw_set(
-        "tohex",
-        lua.create_function(move |_, (value, digits): (f64, Option<f64>)| {
-            let digits = digits.unwrap_or(8.0).clamp(-8.0, 8.0) as i32;
-            let text = format!("{:08x}", bits(value) as u32);
-            let text = text[8 - digits.unsigned_abs() as usize..].to_owned();
-            Ok(if digits < 0 { text.to_uppercase() } else { text })
-        })?,
-    )?;
-    Ok(table)
 }
