@@ -113,7 +113,7 @@ fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         (replace, at) = (true, at + 1);
     }
     let code = args.get(at);
-    let name = cx.engine.scripts.functions.load(code, replace)?;
+    let name = script::load(cx.engine, code, replace)?;
     cx.keys.log_instead(&[b"FUNCTION", b"LOAD", b"REPLACE", code]);
     cx.out.bulk(name);
     Ok(())

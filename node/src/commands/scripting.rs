@@ -133,7 +133,7 @@ pub(super) const SCRIPT_LOAD: Spec = Spec {
     ..SCRIPT
 };
 fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    script::check(args.get(2))?;
+    script::check(cx.engine, args.get(2))?;
     let owner = script::owner(cx);
     let sha = cx.engine.scripts.keep(owner, args.get(2));
     cx.out.bulk(sha);

@@ -143,9 +143,18 @@ impl Program<'_> {
 }
 
 /// Whether a script can be compiled, and what it declares is known.
-pub(crate) fn check(body: &[u8]) -> Result<(), CommandError> {
+pub(crate) fn check(engine: &Engine, body: &[u8]) -> Result<(), CommandError> {
     let (_, rest) = functions::shebang(body)?;
-    lua::check(&sha_of(body), rest)
+    let checked = lua::check(&sha_of(body), rest);
+    lua::weigh(engine);
+    checked
+}
+
+/// Reads, runs and keeps a library of functions; its name.
+pub(crate) fn load(engine: &Engine, code: &[u8], replace: bool) -> Result<String, CommandError> {
+    let loaded = engine.scripts.functions.load(code, replace);
+    lua::weigh(engine);
+    loaded
 }
 
 /// Runs EVAL's script; see [`run`].

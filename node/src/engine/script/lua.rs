@@ -14,7 +14,7 @@ use super::functions::{self, Library};
 use super::host::{self, Random, host};
 use super::library::Raised;
 use super::watch::Watch;
-use super::{Program, Script, Sha, cjson};
+use super::{Engine, Program, Script, Sha, cjson};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs, Reply};
 
@@ -77,6 +77,15 @@ pub(super) fn run(
         script.cx.engine.lua_grew(state.grown());
         answered
     })
+}
+
+/// Tells an engine what this thread's state holds since it was told last.
+pub(super) fn weigh(engine: &Engine) {
+    STATE.with(|state| {
+        if let Some(state) = state.borrow_mut().as_mut() {
+            engine.lua_grew(state.grown());
+        }
+    });
 }
 
 /// Whether a script can be compiled.
