@@ -63,7 +63,7 @@ pub(super) const XADD: Spec = Spec {
         .doing(KeyFlags::RW.or(KeyFlags::UPDATE))
         .noting("UPDATE instead of INSERT because of the optional trimming feature")],
     ttl: Ttl::Inherited(1),
-    value_bytes: |args| args.iter().skip(3).map(|value| value.len() as u64).max(),
+    value_bytes: longest_value,
     summary: "Adds an entry.",
     reply: "bulk string: its id; null when there is no stream and none is to be made",
     run: xadd,
@@ -109,6 +109,12 @@ fn xadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         log_added(cx, args, &adding, id, kept);
     }
     Ok(())
+}
+
+/// The longest value among the pairs; of options that do not parse, the longest argument.
+fn longest_value(args: Args<'_>) -> Option<u64> {
+    let (first, step) = Adding::read(args, true).map_or((3, 1), |adding| (adding.fields_at + 1, 2));
+    args.iter().skip(first).step_by(step).map(|value| value.len() as u64).max()
 }
 
 fn changed_if_ok<T, E>(result: Result<T, E>) -> (Result<T, E>, bool) {

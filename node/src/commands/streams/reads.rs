@@ -1,10 +1,10 @@
 //! Reading what is new in streams: XREAD, and XREADGROUP for a group.
 
+use std::collections::BTreeSet;
+
 use super::groups::no_such_group;
 use super::{READ, RO_ACCESS, WRITE, ids, write_entries, write_entry};
 use crate::commands::parse::{int, is};
-use std::collections::BTreeSet;
-
 use crate::commands::{
     Acl, Arity, Begin, Effect, Family, Find, Flags, KeySpec, Serve, Spec, Stated, Ttl, refused_over_http,
 };
@@ -77,7 +77,7 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     // `$` is the last entry there is now.
     let ids: Vec<_> = wanted.iter().map(|(_, from)| from.text()).collect();
-    let count = options.count.min(BLOCKED_COUNT_MAX).to_string();
+    let count = blocked_count(&options).to_string();
     let mut request: Vec<&[u8]> = vec![args.get(0), b"COUNT", count.as_bytes(), b"STREAMS"];
     request.extend(options.keys.iter());
     request.extend(ids.iter().map(AsRef::as_ref));
@@ -85,8 +85,10 @@ fn xread(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// How many entries a client that waited gets of a stream, unless it says: it does not want all there are.
-const BLOCKED_COUNT_MAX: usize = 1000;
+/// How many entries a client that waited gets of a stream at most, unless it said: it does not want all there are.
+fn blocked_count(options: &Options<'_>) -> usize {
+    if options.count == usize::MAX { 1000 } else { options.count }
+}
 
 const SERVE: Serve = Serve { kind: Kind::Stream, alone, take: take_blocked, ..Serve::WAITING };
 const SERVE_GROUP: Serve =
@@ -128,7 +130,8 @@ fn no_waiting(cx: &Cx<'_>, args: Args<'_>) -> Option<CommandError> {
         return Some(CommandError::Quoted([b"ERR ", args.get(0), why].concat()));
     }
     let over_http = cx.session.kind == session::Kind::Detached;
-    over_http.then(|| refused_over_http(&XREAD, "would hold the HTTP request open with BLOCK; poll without it"))
+    let spec = if is(args.get(0), "XREADGROUP") { &XREADGROUP } else { &XREAD };
+    over_http.then(|| refused_over_http(spec, "would hold the HTTP request open with BLOCK; poll without it"))
 }
 
 /// What is answered of each stream, and of how many.
@@ -315,7 +318,7 @@ fn take_blocked_for_group(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> R
     if stream.entries().last_id() <= last_id {
         return Ok(None);
     }
-    let count = options.count.min(BLOCKED_COUNT_MAX);
+    let count = blocked_count(&options);
     let mut replies = Replies::new(cx.out);
     Reading { key, group, consumer, no_ack: options.no_ack, count }.news(cx, &mut replies, |_, _| true)?;
     replies.write(cx.out);
