@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::due_fields::DueFields;
 use super::entry::Growth;
 use super::table::{KeyHash, Table};
 use crate::waiters::Waiters;
@@ -48,6 +49,7 @@ struct Partition {
 /// What one partition's lock guards.
 pub(crate) struct Shard {
     pub(crate) table: Table,
+    pub(crate) due_fields: DueFields,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
 }
@@ -58,8 +60,12 @@ impl Db {
     /// `partitions` must be a power of two.
     pub(crate) fn new(partitions: usize, seed: u64) -> Self {
         let key_hash = KeyHash::new(seed);
-        let shard =
-            || Shard { table: Table::new(key_hash.clone()), watched: Watched::default(), waiters: Waiters::default() };
+        let shard = || Shard {
+            table: Table::new(key_hash.clone()),
+            due_fields: DueFields::default(),
+            watched: Watched::default(),
+            waiters: Waiters::default(),
+        };
         Self {
             partitions: (0..partitions).map(|_| Partition { shard: Mutex::new(shard()) }).collect(),
             shift: u64::BITS - partitions.trailing_zeros(),
