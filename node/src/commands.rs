@@ -20,6 +20,7 @@ mod dump;
 mod floats;
 mod functions;
 mod geo;
+mod hash_expiry;
 mod hashes;
 mod help;
 mod hyper_log_logs;
@@ -110,6 +111,9 @@ table! {
     hashes::HSET, hashes::HMSET, hashes::HSETNX, hashes::HGET, hashes::HMGET, hashes::HGETALL, hashes::HKEYS,
     hashes::HVALS, hashes::HDEL, hashes::HLEN, hashes::HEXISTS, hashes::HSTRLEN, hashes::HINCRBY, floats::HINCRBYFLOAT, hashes::HSCAN,
     hashes::HRANDFIELD,
+    hash_expiry::HEXPIRE, hash_expiry::HPEXPIRE, hash_expiry::HEXPIREAT, hash_expiry::HPEXPIREAT, hash_expiry::HTTL,
+    hash_expiry::HPTTL, hash_expiry::HEXPIRETIME, hash_expiry::HPEXPIRETIME, hash_expiry::HPERSIST, hash_expiry::HGETEX,
+    hash_expiry::HSETEX, hash_expiry::HGETDEL,
     sets::SADD, sets::SREM, sets::SISMEMBER, sets::SMISMEMBER, sets::SCARD, sets::SMEMBERS, sets::SRANDMEMBER,
     sets::SPOP, sets::SMOVE, sets::SINTER, sets::SINTERCARD, sets::SINTERSTORE, sets::SUNION, sets::SUNIONSTORE,
     sets::SDIFF, sets::SDIFFSTORE, sets::SSCAN,

@@ -1,5 +1,6 @@
 //! The keyspace: partitions, their locks, and what a command may do with the keys it holds.
 
+mod due_fields;
 pub mod entry;
 mod eviction;
 mod freer;

@@ -54,6 +54,9 @@ fn every_command_is_in_a_transcript() {
             used.extend(commands::resolve(args.as_args()).ok().or(alone).map(|spec| spec.name));
         }
     }
-    let missing: Vec<_> = commands::table().iter().map(|spec| spec.name).filter(|name| !used.contains(name)).collect();
+    // What came after redis 7.0 has no oracle, and is tested beside its code.
+    let is_newer = |since: &str| since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15]);
+    let known = commands::table().iter().filter(|spec| !is_newer(spec.since)).map(|spec| spec.name);
+    let missing: Vec<_> = known.filter(|name| !used.contains(name)).collect();
     assert!(missing.is_empty(), "in no transcript: {missing:?}");
 }

@@ -73,15 +73,19 @@ fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::Text("ERR value is NaN or Infinity"));
     }
     let (key, field) = (cx.key(args.get(1)), args.get(2));
-    let text = cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
+    let (text, expires) = cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
         let text = sum(hash.get(field), &increment, CommandError::Text("ERR hash value is not a float"));
         if let Ok(text) = &text {
-            hash.set(field, text.as_bytes(), growth);
+            hash.set_keeping(field, text.as_bytes(), growth);
         }
         let changed = text.is_ok();
-        (text, changed)
+        (text.map(|text| (text, hash.expire_at_ms(field).is_some())), changed)
     })??;
-    cx.keys.log_instead(&[b"HSET", key.bytes, field, text.as_bytes()]);
+    if expires {
+        cx.keys.log_instead(&[b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, text.as_bytes()]);
+    } else {
+        cx.keys.log_instead(&[b"HSET", key.bytes, field, text.as_bytes()]);
+    }
     cx.out.bulk(text);
     Ok(())
 }

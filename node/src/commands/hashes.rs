@@ -286,7 +286,7 @@ fn integer(value: Value<'_>) -> Option<i64> {
 
 fn put(cx: &mut Cx<'_>, key: Key<'_>, field: &[u8], value: &[u8]) -> Result<(), CommandError> {
     cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
-        hash.set(field, value, growth);
+        hash.set_keeping(field, value, growth);
         ((), true)
     })
 }

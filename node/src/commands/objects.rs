@@ -203,6 +203,7 @@ fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
                 text.clear();
                 copy_text(value, &mut text);
                 copy.set(field, &text, growth);
+                copy.set_expiry(field, hash.expire_at_ms(field), growth);
             }
             Entry::collection(key, copy, expire_at_ms)
         }

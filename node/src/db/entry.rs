@@ -526,6 +526,14 @@ impl<'a> EntryRef<'a> {
         self.expire_at_ms().is_some_and(|at| now_ms > at)
     }
 
+    /// When the first field of a hash expires, if one does.
+    pub fn fields_due_at_ms(self) -> Option<u64> {
+        match self.value() {
+            Value::Object(Object::Hash(hash)) => hash.fields_due_at_ms(),
+            _ => None,
+        }
+    }
+
     /// The attribute (the content type of the HTTP resource dialect), if one was given.
     pub fn attribute(self) -> Option<&'a [u8]> {
         let shape = self.shape();

@@ -3,8 +3,11 @@
 //! Everything that must happen whenever a key changes happens here and nowhere else: watchers are raised, waiters are
 //! noted, gauges move, the effect log gets its record, expired keys vanish.
 
+mod fields;
+
 use std::sync::atomic::Ordering;
 
+use super::due_fields::DueFields;
 use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
@@ -133,7 +136,9 @@ impl<'e> Keyspace<'e> {
 
     /// The entry at `key`, unless its time has come; such a key is removed on the way.
     pub(crate) fn find(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        if self.shard(key.hash).table.volatile_len() > 0 {
+        let now_ms = self.now_ms;
+        let shard = self.shard(key.hash);
+        if shard.table.volatile_len() > 0 || shard.due_fields.any_due(now_ms) {
             self.expire_if_due(key);
         }
         self.shard(key.hash).table.find(key.hash, key.bytes)
@@ -153,12 +158,17 @@ impl<'e> Keyspace<'e> {
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         match shard.table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat)) {
             Some(entry) if entry.is_due(now_ms) => self.expire(key),
+            Some(entry) if entry.kind() != Kind::String => {
+                // A hash may have lost its last field just now.
+                let is_there = self.find(key).is_some();
+                if is_there {
+                    self.cells.add(Count::Hits, 1);
+                    return Err(CommandError::WrongType);
+                }
+            }
             Some(entry) => {
                 self.cells.add(Count::Hits, 1);
-                match entry.value() {
-                    Value::Object(_) => return Err(CommandError::WrongType),
-                    value => show(Some(value)),
-                }
+                show(Some(entry.value()));
                 return Ok(());
             }
             None => {}
@@ -315,6 +325,7 @@ impl<'e> Keyspace<'e> {
     /// Puts an entry, replacing what is there.
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
+        let is_timed = entry.view().fields_due_at_ms().is_some();
         let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
@@ -323,6 +334,9 @@ impl<'e> Keyspace<'e> {
         self.changed(key, change);
         if let Some(old) = old {
             self.garbage.entry(old);
+        }
+        if is_timed {
+            self.note_fields(key);
         }
     }
 
@@ -402,12 +416,19 @@ impl<'e> Keyspace<'e> {
         self.changes += 1;
     }
 
-    /// Removes `key` when its time has come, which counts as a change of it, and as a `DEL` in the log.
+    /// Removes `key` when its time has come, which counts as a change of it, and as a `DEL` in the log. So with the fields
+    /// of a hash.
     pub(crate) fn expire_if_due(&mut self, key: Key<'_>) {
         let now_ms = self.now_ms;
         let shard = self.shard(key.hash);
-        if shard.table.find(key.hash, key.bytes).is_some_and(|entry| entry.is_due(now_ms)) {
-            self.expire(key);
+        match shard.table.find(key.hash, key.bytes) {
+            Some(entry) if entry.is_due(now_ms) => self.expire(key),
+            Some(entry)
+                if shard.due_fields.any_due(now_ms) && entry.fields_due_at_ms().is_some_and(|at| now_ms > at) =>
+            {
+                self.expire_fields(key, usize::MAX);
+            }
+            _ => {}
         }
     }
 
@@ -455,7 +476,8 @@ impl<'e> Keyspace<'e> {
         self.log_also(&[b"DEL", key]);
     }
 
-    /// Takes due entries out of a partition that is held: how many, how many buckets it looked at, whether there is more.
+    /// Takes due entries and due fields out of a partition that is held: how many entries, how many buckets it looked at,
+    /// whether there is more.
     pub(crate) fn sweep(&mut self, partition: usize, budget: usize) -> (usize, usize, bool) {
         let (mut expired, mut examined, mut more) = self.sweep_database(partition, budget);
         for database in self.held.slice(partition).others() {
@@ -469,6 +491,12 @@ impl<'e> Keyspace<'e> {
     }
 
     fn sweep_database(&mut self, partition: usize, budget: usize) -> (usize, usize, bool) {
+        let (steps, more_fields) = self.sweep_fields(partition, budget);
+        let (expired, examined, more) = self.sweep_keys(partition, budget.saturating_sub(steps).max(1));
+        (expired, examined + steps, more || more_fields)
+    }
+
+    fn sweep_keys(&mut self, partition: usize, budget: usize) -> (usize, usize, bool) {
         let place = self.place();
         let shard = self.held.shard(partition, self.database);
         if u64::from(shard.table.next_due_s()) > self.now_ms / 1000 {
@@ -511,6 +539,7 @@ impl<'e> Keyspace<'e> {
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
             self.garbage.table(shard.table.clear());
+            shard.due_fields = DueFields::default();
             before.settle(shard, cells, place);
         }
         self.changed_all();

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::due_fields::DueFields;
 use super::entry::{Growth, size_class};
 use super::eviction::Settings;
 use super::freer::Freeing;
@@ -107,6 +108,9 @@ impl Slice {
         let mut table = std::mem::replace(&mut self.of(one).table, empty);
         std::mem::swap(&mut self.of(other).table, &mut table);
         self.of(one).table = table;
+        let mut due_fields = std::mem::take(&mut self.of(one).due_fields);
+        std::mem::swap(&mut self.of(other).due_fields, &mut due_fields);
+        self.of(one).due_fields = due_fields;
         // What the heats of their keys mean goes with them.
         let heats = |shard: &Shard| (shard.settled_s, shard.heats);
         let (of_one, of_other) = (heats(self.of(one)), heats(self.of(other)));
@@ -125,6 +129,7 @@ impl Slice {
 /// One partition's share of one database.
 pub(crate) struct Shard {
     pub(crate) table: Table,
+    pub(crate) due_fields: DueFields,
     pub(crate) watched: Watched,
     pub(crate) waiters: Waiters,
     /// The heats of the table were brought up to date in this unix second.
@@ -137,6 +142,7 @@ impl Shard {
     fn new(key_hash: &KeyHash) -> Self {
         Self {
             table: Table::new(key_hash.clone()),
+            due_fields: DueFields::default(),
             watched: Watched::default(),
             waiters: Waiters::default(),
             settled_s: 0,

@@ -120,6 +120,14 @@ impl Members {
         }
     }
 
+    /// When a name expires: a name in a table can.
+    pub(super) fn expire_at_ms(&self, name: &[u8]) -> Option<u64> {
+        match self {
+            Self::Packed(_) => None,
+            Self::Table(table) => table.find(table.hash_of(name), name).and_then(EntryRef::expire_at_ms),
+        }
+    }
+
     /// Gives a name a value; whether the name is new.
     pub(super) fn set(&mut self, name: &[u8], value: &[u8], bounds: Bounds, key_hash: &KeyHash) -> bool {
         let table = match self {

@@ -1,0 +1,68 @@
+//! Fields of hashes whose time has come.
+
+use super::{Key, Keyspace, Weight};
+use crate::db::entry::{EntryRef, Hash};
+
+/// Fields that one step of the sweep takes out of one hash.
+const SWEPT_MAX: usize = 1000;
+/// Fields that one record of the log names.
+const LOGGED_MAX: usize = 500;
+
+impl Keyspace<'_> {
+    /// Notes when the first field of the hash at `key` expires. Whoever gives a field an expiry calls this.
+    pub(crate) fn note_fields(&mut self, key: Key<'_>) {
+        let db = self.db;
+        let shard = self.shard(key.hash);
+        let Some(at_ms) = shard.table.find(key.hash, key.bytes).and_then(EntryRef::fields_due_at_ms) else { return };
+        if shard.due_fields.note(key.bytes, at_ms) {
+            let table = &shard.table;
+            let found = |key: &[u8]| table.find(db.hash(key), key).and_then(EntryRef::fields_due_at_ms);
+            shard.due_fields.clear(|key| found(key).is_some());
+        }
+    }
+
+    /// Takes the fields that are due out of the hash at `key`, at most so many, and the key with its last; how many.
+    /// To the log it is an `HDEL`.
+    #[cold]
+    pub(super) fn expire_fields(&mut self, key: Key<'_>, most: usize) -> usize {
+        let (cells, place, now_ms) = (self.cells, self.place(), self.now_ms);
+        let shard = self.shard(key.hash);
+        let before = Weight::of(shard);
+        let mut found = shard.table.find_mut(key.hash, key.bytes);
+        let Some(mut hash) = found.as_mut().and_then(|entry| entry.collection_mut::<Hash>()) else { return 0 };
+        let gone = hash.take_due(now_ms, most);
+        let is_empty = hash.is_empty();
+        drop(hash);
+        before.settle(shard, cells, place);
+        if gone.is_empty() {
+            return 0;
+        }
+        if !shard.watched.is_empty() {
+            shard.watched.touch(key.bytes);
+        }
+        if is_empty {
+            self.remove(key);
+        }
+        for gone in gone.chunks(LOGGED_MAX) {
+            let mut record: Vec<&[u8]> = vec![b"HDEL", key.bytes];
+            record.extend(gone.iter().map(|name| &**name));
+            self.log_also(&record);
+        }
+        gone.len()
+    }
+
+    /// Takes due fields out of a partition that is held: how many steps it took, and whether there is more.
+    pub(super) fn sweep_fields(&mut self, partition: usize, budget: usize) -> (usize, bool) {
+        let now_ms = self.now_ms;
+        let mut steps = 0;
+        while let Some(name) = self.held.shard(partition, self.database).due_fields.pop_due(now_ms) {
+            let key = Key { bytes: &name, hash: self.db.hash(&name) };
+            steps += 1 + self.expire_fields(key, SWEPT_MAX);
+            self.note_fields(key);
+            if steps >= budget {
+                return (steps, self.held.shard(partition, self.database).due_fields.any_due(now_ms));
+            }
+        }
+        (steps, false)
+    }
+}
