@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 use crate::jwt::IssuerKey;
 use crate::network::Network;
-use crate::policy::{CacheFacts, Compiled, Policy, Principal};
+use crate::policy::{CacheFacts, Compiled, Moment, Policy, Principal, may_connect};
 use crate::sigv4::SigningKeys;
 use chain::{Inside, Known, Proof};
 
@@ -107,6 +107,10 @@ pub(crate) struct CacheAccess {
     pub(crate) anonymous_configured: bool,
     /// Who may log in, by name.
     pub(crate) users: Arc<HashMap<Arc<str>, User>>,
+    /// A serverless cache; otherwise a replication group.
+    pub(crate) serverless: bool,
+    /// Who logs in by an IAM token needs a `cache:` Allow, too.
+    pub(crate) data_policy_required: bool,
 }
 
 /// A caller's tag and a cache's name.
@@ -150,6 +154,7 @@ impl Access {
     /// # Errors
     /// [`NotAdmitted`], when the network, the credential's binding or the cache refuses.
     pub fn admit(&self, caller: Caller, source: Source, cache: &str) -> Result<Admitted, NotAdmitted> {
+        let wall_ms = caller.0.proved_ms;
         let (name, found) = self.caches.get_key_value(cache).ok_or(NotAdmitted::UnknownCache)?;
         if !self.network.admits(&found.groups, source.ip, source.port) {
             return Err(NotAdmitted::Network);
@@ -164,9 +169,32 @@ impl Access {
                 _ => return Err(NotAdmitted::Revoked),
             },
             proof if !self.still_holds(caller.name(), proof) => return Err(NotAdmitted::Revoked),
+            Proof::Connect { principal, .. } => self.admit_login(caller.name(), principal, found, &source, wall_ms)?,
             _ => {}
         }
         Ok(Admitted(Arc::new(Inside { caller, source, cache: name.clone() })))
+    }
+
+    /// Whether a principal may be logged in as a user: the network it comes by, the user's caches, and its policies.
+    fn admit_login(
+        &self,
+        user: &str,
+        principal: &str,
+        cache: &CacheAccess,
+        source: &Source,
+        wall_ms: u64,
+    ) -> Result<(), NotAdmitted> {
+        // Whoever reads a token on its way could use it for a quarter of an hour.
+        if !source.secure && !source.ip.is_loopback() {
+            return Err(NotAdmitted::InPlain);
+        }
+        let identity = self.principals.get(principal).ok_or(NotAdmitted::Revoked)?;
+        let kind = if cache.serverless { "serverlesscache" } else { "replicationgroup" };
+        let resources = [format!("{kind}:{}", cache.facts.name.to_ascii_lowercase()), format!("user:{user}")];
+        let moment = Moment { source, wall_ms };
+        let may =
+            identity.is_root || may_connect(&identity.policies, &identity.facts, &cache.facts, &resources, moment);
+        if may && cache.login_user(user).is_some() { Ok(()) } else { Err(NotAdmitted::NotItsUser) }
     }
 
     /// Whether what a caller showed is still good in this snapshot.
@@ -174,6 +202,9 @@ impl Access {
         match proof {
             Proof::Anonymous | Proof::User => true,
             Proof::Key(id) => self.keys.get(id).is_some_and(|key| &*key.principal == name),
+            Proof::Connect { key, principal } => {
+                self.keys.get(key).is_some_and(|key| key.principal == *principal)
+            }
             Proof::Token(hash) => self.tokens.get(hash).is_some_and(|token| &*token.principal == name),
             Proof::PolicyToken { key, ids, .. } => {
                 let revoked = ids.iter().any(|id| self.revoked.contains(id));
@@ -202,10 +233,23 @@ impl Access {
             Proof::Anonymous if cache.anonymous => Grant::full(),
             Proof::Anonymous => Grant::none(),
             Proof::User => cache.users.get(&known.name).map_or_else(Grant::none, |user| Grant::of_user(&user.acl)),
+            Proof::Connect { principal, .. } => self.of_login(&known.name, principal, cache),
             Proof::Key(_) | Proof::Token(_) => self.of_principal(&known.name, cache, &[]),
             Proof::PolicyToken { policies, .. } => self.of_principal(&known.name, cache, policies),
         };
         grant.limited(known.read_only, known.expires_at_ms)
+    }
+
+    /// The rights of a user as whom a principal logged in.
+    fn of_login(&self, user: &str, principal: &str, cache: &CacheAccess) -> Grant {
+        let (Some(user), Some(identity)) = (cache.login_user(user), self.principals.get(principal)) else {
+            return Grant::none();
+        };
+        if identity.is_root {
+            return Grant::of_user(&user.acl);
+        }
+        let policies = Compiled::new(&[identity.policies.clone()], &identity.facts, &cache.facts);
+        Grant::of_bound(&user.acl, policies, cache.data_policy_required)
     }
 
     /// The rights of a principal, narrowed by each of a token's policies.

@@ -133,6 +133,8 @@ pub struct RawUser {
     pub name: String,
     /// Its passwords, looked up.
     pub passwords: Vec<String>,
+    /// Whether it logs in by ElastiCache IAM tokens, instead of passwords.
+    pub iam: bool,
     /// What it may do.
     pub access_string: String,
     /// The caches it may log in to.
@@ -203,6 +205,8 @@ pub struct RawCacheAccess {
     pub anonymous: bool,
     /// `optional` or `required`.
     pub data_policy: Option<String>,
+    /// A serverless cache, as its IAM tokens have to say.
+    pub serverless: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -360,10 +364,16 @@ impl Checker<'_> {
                 tags: lower(&cache.tags),
             };
             let groups = cache.security_groups.iter().map(|id| id.as_str().into()).collect();
-            let anonymous = cache.anonymous;
-            let users = Arc::default();
-            let known = CacheAccess { facts, groups, anonymous, anonymous_configured: anonymous, users };
-            caches.insert(cache.name.as_str().into(), known);
+            let access = CacheAccess {
+                facts,
+                groups,
+                anonymous: cache.anonymous,
+                anonymous_configured: cache.anonymous,
+                users: Arc::default(),
+                serverless: cache.serverless,
+                data_policy_required: cache.data_policy.as_deref() == Some("required"),
+            };
+            caches.insert(cache.name.as_str().into(), access);
         }
         caches
     }
@@ -528,11 +538,14 @@ impl Checker<'_> {
             for name in &user.caches {
                 match caches.get_mut(&**name) {
                     Some(cache) => {
-                        let known = User { acl: acl.clone(), origin };
+                        let known = User { acl: acl.clone(), iam: user.iam, origin };
                         Arc::make_mut(&mut cache.users).insert(user.name.as_str().into(), known);
                     }
                     None => self.wrong(format!("user[{at}].caches"), format!("no cache is named {name:?}")),
                 }
+            }
+            if user.iam && !user.passwords.is_empty() {
+                self.wrong(format!("user[{at}].passwords"), "a user that logs in by IAM tokens has none");
             }
         }
     }

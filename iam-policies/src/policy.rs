@@ -7,6 +7,7 @@
 
 mod compile;
 mod condition;
+mod connect;
 mod context;
 mod document;
 mod template;
@@ -14,6 +15,7 @@ mod template;
 use std::collections::BTreeMap;
 
 pub use compile::{Compiled, Decision, Explanation};
+pub use connect::may_connect;
 pub use context::{CONDITION_KEYS, Moment};
 pub use document::{DOCUMENT_BYTES_MAX, Policy};
 pub use template::escape_key;

@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 pub(crate) use canonical::hex;
 pub use claim::Claim;
+pub(crate) use claim::query_pairs;
 pub(crate) use key::hmac;
 pub use key::{SigningKey, SigningKeys};
 pub use sign::{Signer, connect_token, connect_token_request, presign};

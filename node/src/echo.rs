@@ -67,6 +67,10 @@ impl Client for Echo {
         opened_with
     }
 
+    fn ends_at_ms(&self) -> Option<u64> {
+        None
+    }
+
     fn calls(&self) -> Option<&Calls> {
         None
     }

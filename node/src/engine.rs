@@ -249,6 +249,7 @@ impl Engine {
             kind,
             source,
             identity,
+            ends_at_ms: None,
             protocol: 2,
             database: 0,
             replies: session::Replies::All,

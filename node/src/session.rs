@@ -62,6 +62,8 @@ pub struct Session {
     pub(crate) kind: Kind,
     pub(crate) source: Source,
     pub(crate) identity: Option<Identity>,
+    /// When its credential ends, in ms since 1970.
+    pub(crate) ends_at_ms: Option<u64>,
     /// What others see of it.
     pub(crate) record: Arc<Record>,
     pub(crate) protocol: u8,
@@ -207,6 +209,7 @@ impl Session {
     /// Makes it act for somebody else.
     pub(crate) fn act_for(&mut self, identity: Option<Identity>) {
         self.identity = identity;
+        self.ends_at_ms = self.identity.as_ref().and_then(|identity| identity.inside.caller().expires_at_ms());
         let user = self.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
         self.record.who.lock().user = user;
     }

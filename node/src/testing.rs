@@ -47,6 +47,7 @@ pub(crate) fn access(anonymous: bool) -> Access {
         name: name.into(),
         passwords: vec![format!("{name}-password")],
         access_string: access_string.into(),
+        iam: false,
         caches: vec!["default".into()],
     };
     let principal =

@@ -168,6 +168,7 @@ fn access(setup: &Setup) -> Access {
         name: (*name).into(),
         passwords: vec![(*password).into()],
         access_string: format!("on {rights}"),
+        iam: false,
         caches: vec!["default".into()],
     };
     let user = setup.users.iter().map(user).collect();

@@ -270,3 +270,68 @@ principal = "root"
     let larder = node("", "");
     assert!(raw(larder.resp("default"), &[v1, &b"PING\r\n"[..]].concat()).starts_with("-ERR unknown command"));
 }
+
+/// Who may log in by an IAM token, and a user with a password beside it.
+const IAM: &str = r#"
+[tls]
+generated = true
+[[cache]]
+name = "default"
+listen = "127.0.0.1:0"
+[[policy]]
+name = "connect"
+document = '''{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"elasticache:Connect","Resource":[
+  "arn:aws:elasticache:us-east-1:000000000000:replicationgroup:default","arn:aws:elasticache:us-east-1:000000000000:user:iam-app"]}]}'''
+[[principal]]
+name = "role"
+policies = ["connect"]
+access_keys = [{ id = "AKIAROLE", secret = "role-secret" }]
+[[user]]
+name = "iam-app"
+iam = true
+access_string = "on ~app:* +@all"
+caches = ["default"]
+[[user]]
+name = "password-app"
+passwords = ["a-long-password"]
+access_string = "on ~app:* +@all"
+caches = ["default"]
+"#;
+
+#[test]
+fn elasticache_iam_logins_as_aws_documents_them() {
+    let larder = Larder::start(&["node"], Some(IAM));
+    let address = larder.resp("default");
+    let mut command = Command::new(target("py/bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/elasticache_iam.py"));
+    command.args([&address.ip().to_string(), &address.port().to_string(), "AKIAROLE", "role-secret"]);
+    let ended = run(&mut command);
+    assert!(ended.code == Some(0) && ended.out.is_empty() && ended.err.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn a_connection_ends_with_its_credential() {
+    let larder = Larder::start(&["up"], None);
+    let minted = run(larder_tests::larder::command(&["token", "mint"]).args([
+        "--key",
+        "test",
+        "--secret",
+        "test",
+        "--principal",
+        "root",
+        "--cache",
+        "default",
+        "--ttl",
+        "3s",
+        "--policy",
+        r#"{"Statement":[{"Effect":"Allow","Action":"cache:*","Resource":"*"}]}"#,
+    ]));
+    let token = minted.out.trim();
+    let mut stream = TcpStream::connect(larder.resp("default")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "AUTH {token}\r\nSUBSCRIBE a\r\n").unwrap();
+    let mut said = String::new();
+    // A silent subscriber is not told anything, and yet it is not kept.
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("+OK\r\n*3\r\n"), "{said}");
+}

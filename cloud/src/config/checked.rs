@@ -207,8 +207,9 @@ fn keep_node_cache(raw: &mut Raw, name: Option<&str>, mistakes: &mut Mistakes) {
 fn check_cache(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistakes) -> Option<CacheConfig> {
     let before = mistakes.len();
     let mut wrong = |name: &str, what: &str| mistakes.push((format!("{path}.{name}"), what.to_owned()));
-    if raw.data_policy.as_deref() == Some("required") {
-        wrong("data_policy", "\"required\" is not built yet: it is about ElastiCache IAM logins, which are not either");
+    let serverless = raw.kind == "serverless";
+    if serverless && raw.databases.is_some_and(|databases| databases > 1) {
+        wrong("databases", "a serverless cache has one");
     }
     if raw.burst > 0 && raw.requests_per_second == 0 {
         wrong("burst", "has no meaning without requests_per_second");
@@ -244,7 +245,7 @@ fn check_cache(path: &str, raw: &RawCache, has_tls: bool, mistakes: &mut Mistake
         (_, None) => {
             let listen = raw.listen.as_deref().map(|text| address(&format!("{path}.listen"), text, mistakes));
             let engine = EngineConfig {
-                databases: raw.databases,
+                databases: raw.databases.unwrap_or(if serverless { 1 } else { 16 }),
                 maxmemory_bytes: raw.maxmemory_bytes,
                 maxmemory_policy: raw.maxmemory_policy.as_deref().and_then(Policy::named).unwrap_or_default(),
                 requests_per_second: raw.requests_per_second,
@@ -310,6 +311,7 @@ fn access_of(raw: &RawCache) -> RawCacheAccess {
         security_groups: raw.security_groups.clone(),
         anonymous: raw.anonymous,
         data_policy: raw.data_policy.clone(),
+        serverless: raw.kind == "serverless",
         tags: raw.tags.clone(),
     }
 }

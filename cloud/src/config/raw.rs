@@ -61,6 +61,7 @@ pub(super) struct RawAdmin {
 pub(super) struct RawCache {
     pub(super) name: String,
     pub(super) engine: String,
+    pub(super) kind: String,
     pub(super) backend: Option<String>,
     pub(super) listen: Option<String>,
     pub(super) tls: Option<String>,
@@ -71,7 +72,7 @@ pub(super) struct RawCache {
     pub(super) anonymous: bool,
     pub(super) data_policy: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
-    pub(super) databases: usize,
+    pub(super) databases: Option<usize>,
     pub(super) maxmemory_bytes: u64,
     pub(super) maxmemory_policy: Option<String>,
     pub(super) requests_per_second: u32,

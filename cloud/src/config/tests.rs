@@ -182,7 +182,11 @@ fn backends_and_their_settings_agree() {
         ("listen = \"127.0.0.1:0\"\nremote = { url = \"redis://a:1\" }", "embedded caches only"),
         ("remote = { url = \"http://a:1\" }", "redis://host:port"),
         ("remote = { user = \"u\" }", "redis://host:port"),
-        ("data_policy = \"required\"", "not built yet"),
+        ("data_policy = \"required\"\nanonymous = true", "no anonymous callers"),
+        ("kind = \"serverless\"\ndatabases = 16", "has one"),
+        ("tls = \"required\"", "add [tls]"),
+        ("listen = \"127.0.0.1:0\"\nunix_socket = \"s\"\nunix_socket_mode = \"888\"", "octal"),
+        ("unix_socket = \"s\"", "beside a `listen`"),
         ("burst = 4", "requests_per_second"),
         ("engine = \"memcached\"", "\"valkey\" or \"redis\""),
     ] {

@@ -21,10 +21,14 @@ impl Actions {
     pub const SCRIPT: Self = Self(1 << 5);
     /// `cache:Admin`
     pub const ADMIN: Self = Self(1 << 6);
-    /// Every action.
+    /// Every action on data.
     pub const ALL: Self = Self(0x7f);
+    /// `elasticache:Connect`: no action on data, but the one that lets a caller log in.
+    pub const CONNECT: Self = Self(1 << 7);
+    /// Whatever a policy can say.
+    pub const ANY: Self = Self(0xff);
 
-    /// Each action with its name as policies write it.
+    /// Each action on data with its name as policies write it.
     pub const NAMES: [(Self, &'static str); 7] = [
         (Self::READ, "cache:Read"),
         (Self::WRITE, "cache:Write"),

@@ -68,6 +68,8 @@ pub(super) struct Known {
     pub(super) bound_cache: Option<Arc<str>>,
     pub(super) read_only: bool,
     pub(super) expires_at_ms: Option<u64>,
+    /// When it showed its credential, in ms since 1970, where that matters: of IAM tokens.
+    pub(super) proved_ms: u64,
     pub(super) proof: Proof,
     /// Tells callers apart whose grants can differ.
     pub(super) tag: Arc<str>,
@@ -88,6 +90,11 @@ pub(super) enum Proof {
     },
     /// A user's password.
     User,
+    /// An ElastiCache IAM token, signed with this access key of this principal; the caller is the user it names.
+    Connect {
+        key: Arc<str>,
+        principal: Arc<str>,
+    },
 }
 
 impl Caller {

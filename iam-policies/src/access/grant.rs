@@ -21,6 +21,13 @@ enum Rights {
     All,
     None,
     User(Arc<AccessString>),
+    /// A user's access string, bound by the policies of the principal that logged in as that user.
+    Bound {
+        acl: Arc<AccessString>,
+        policies: Box<Compiled>,
+        /// The policies have to allow, too; otherwise only what they deny is denied.
+        required: bool,
+    },
     Policies(Box<Compiled>),
 }
 
@@ -30,6 +37,9 @@ impl Grant {
             Rights::All => true,
             Rights::None => false,
             Rights::User(acl) => acl.is_full(),
+            Rights::Bound { acl, policies, required } => {
+                acl.is_full() && if *required { policies.is_full() } else { !policies.has_denies() }
+            }
             Rights::Policies(compiled) => compiled.is_full(),
         };
         Self { full, read_only: false, expires_at_ms: u64::MAX, rights }
@@ -45,6 +55,11 @@ impl Grant {
 
     pub(super) fn of_user(acl: &Arc<AccessString>) -> Self {
         Self::new(Rights::User(acl.clone()))
+    }
+
+    /// The grant of a user as whom a principal with these policies logged in.
+    pub(super) fn of_bound(acl: &Arc<AccessString>, policies: Compiled, required: bool) -> Self {
+        Self::new(Rights::Bound { acl: acl.clone(), policies: Box::new(policies), required })
     }
 
     pub(super) fn of_policies(compiled: Compiled) -> Self {
@@ -80,7 +95,12 @@ impl Grant {
     /// Whether a call that keeps its key's TTL is judged by it, so that somebody has to look at the key first.
     #[inline]
     pub fn uses_ttl(&self) -> bool {
-        !self.full && matches!(&self.rights, Rights::Policies(compiled) if compiled.uses_ttl())
+        !self.full
+            && match &self.rights {
+                Rights::Policies(compiled) => compiled.uses_ttl(),
+                Rights::Bound { policies, .. } => policies.uses_ttl(),
+                _ => false,
+            }
     }
 
     /// Judges a call: every need of it, before anything runs.
@@ -124,6 +144,11 @@ impl Grant {
             Rights::All => Ok(()),
             Rights::None => Err(Denied::Implicit),
             Rights::User(acl) => Ok(acl.judge(call)?),
+            Rights::Bound { acl, policies, required } => {
+                acl.judge(call)?;
+                let moment = Moment { source: inside.source(), wall_ms };
+                if *required { policies.decide(call, moment) } else { policies.decide_denies(call, moment) }
+            }
             Rights::Policies(compiled) => compiled.decide(call, Moment { source: inside.source(), wall_ms }),
         }
     }

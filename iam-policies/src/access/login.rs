@@ -11,6 +11,45 @@ use crate::acl::AccessString;
 use crate::jwt::{Token, Verified, is_jwt};
 use crate::sigv4::{self, Claim, Rules, SignedRequest, connect_token_request};
 
+/// How long a login by an IAM token lasts (ElastiCache guide, "Authenticating with IAM").
+const CONNECTED_MS_MAX: u64 = 12 * 3_600_000;
+/// How long after its signing an IAM token may be shown, in seconds.
+const CONNECT_EXPIRES_S_MAX: u64 = 900;
+
+/// What an IAM token asks for, besides its signature.
+struct ConnectQuery<'a> {
+    user: Cow<'a, str>,
+    serverless: bool,
+}
+
+impl<'a> ConnectQuery<'a> {
+    /// `None` when it asks for anything else, or for too long.
+    fn read(query: &'a str) -> Option<Self> {
+        let (mut action, mut user, mut kind, mut expires) = (None, None, None, None);
+        for (name, value) in sigv4::query_pairs(query) {
+            let place = match name {
+                "Action" => &mut action,
+                "User" => &mut user,
+                "ResourceType" => &mut kind,
+                "X-Amz-Expires" => &mut expires,
+                name if name.starts_with("X-Amz-") => continue,
+                _ => return None,
+            };
+            let value = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        let serverless = match kind.as_deref() {
+            None => false,
+            Some("ServerlessCache") => true,
+            Some(_) => return None,
+        };
+        let in_time = expires?.parse::<u64>().is_ok_and(|seconds| seconds <= CONNECT_EXPIRES_S_MAX);
+        (action? == "connect" && in_time).then_some(Self { user: user?, serverless })
+    }
+}
+
 /// Stands in for the secret of an unknown access key, so that the answer takes as long and is the same.
 const NO_SECRET: &[u8] = b"no secret has this key";
 
@@ -126,16 +165,13 @@ impl Access {
         let wrong =
             || AuthnError::refused("InvalidClientTokenId", "invalid username-password pair or user is disabled");
         let text = std::str::from_utf8(password).unwrap_or_default();
-        if connect_token_request(text).is_some() {
-            return Err(AuthnError::refused(
-                "InvalidClientTokenId",
-                "ElastiCache IAM tokens are not built yet as a RESP login: use a token or a user's password",
-            ));
+        if let Some((host, query)) = connect_token_request(text) {
+            return self.connect_token(user, host, query, wall_ms);
         }
         let name = user.map_or(Cow::Borrowed("default"), String::from_utf8_lossy);
         let cache = self.caches.get_key_value(cache);
         match cache.and_then(|(cache, found)| Some((cache, found.users.get_key_value(&*name)?))) {
-            Some((cache, (known, found))) if found.acl.accepts(password) && found.acl.enabled => {
+            Some((cache, (known, found))) if !found.iam && found.acl.accepts(password) && found.acl.enabled => {
                 return Ok(self.of_user(known, cache));
             }
             Some(_) if user.is_some() => return Err(wrong()),
@@ -153,6 +189,47 @@ impl Access {
             None if user.is_some() && !named => self.anonymous().map_err(|_| wrong()),
             None => Err(wrong()),
         }
+    }
+
+    /// An ElastiCache IAM token: a pre-signed `connect` to a cache, as a user that logs in so (facts 5.3). Admission asks
+    /// whether the signer may.
+    fn connect_token(&self, user: Option<&[u8]>, host: &str, query: &str, wall_ms: u64) -> Result<Caller, AuthnError> {
+        let wrong = |why: &str| AuthnError::refused("InvalidClientTokenId", why);
+        let headers = [("host", host.as_bytes())];
+        let request = SignedRequest { method: "GET", path: "/", query, headers: &headers, body: b"" };
+        let signer = self.signed(&request, wall_ms)?;
+        let Proof::Key(key) = &signer.0.proof else { return Err(wrong("the token is not signed with an access key")) };
+        let asked = ConnectQuery::read(query).ok_or_else(|| wrong("the token is no pre-signed connect"))?;
+        let (cache, found) = self
+            .caches
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(host))
+            .ok_or_else(|| wrong("the token is for no cache of ours"))?;
+        if asked.serverless != found.serverless {
+            return Err(wrong("ResourceType must be ServerlessCache for serverless caches, and absent for others"));
+        }
+        if user != Some(asked.user.as_bytes()) {
+            return Err(wrong("the token is for another user"));
+        }
+        let (name, _) = found
+            .users
+            .get_key_value(&*asked.user)
+            .filter(|(_, user)| user.iam && user.acl.enabled)
+            .ok_or_else(|| wrong("there is no such user, or it does not log in by IAM tokens"))?;
+        let expires_at_ms = wall_ms.saturating_add(CONNECTED_MS_MAX);
+        let Known { arn, .. } = &*self.of_user(name, cache).0;
+        let proof = Proof::Connect { key: key.clone(), principal: signer.0.name.clone() };
+        let tag = format!("login {name} of {} until {expires_at_ms}", signer.name()).into();
+        Ok(Caller(Arc::new(Known {
+            arn: arn.clone(),
+            name: name.clone(),
+            bound_cache: Some(cache.clone()),
+            read_only: false,
+            expires_at_ms: Some(expires_at_ms),
+            proved_ms: wall_ms,
+            proof,
+            tag,
+        })))
     }
 
     /// A user of one cache: the same name in another is somebody else.
@@ -176,5 +253,5 @@ fn caller(
     read_only: bool,
     expires_at_ms: Option<u64>,
 ) -> Caller {
-    Caller(Arc::new(Known { arn: arn.into(), name, bound_cache, read_only, expires_at_ms, proof, tag }))
+    Caller(Arc::new(Known { arn: arn.into(), name, bound_cache, read_only, expires_at_ms, proved_ms: 0, proof, tag }))
 }

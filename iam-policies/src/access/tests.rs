@@ -84,6 +84,7 @@ fn raw() -> RawAccess {
             name: "app".into(),
             passwords: vec!["pw".into()],
             access_string: "on ~a:* +@read".into(),
+            iam: false,
             caches: vec!["default".into()],
         }],
         security_group: vec![RawSecurityGroup { id: "sg-none".into(), ingress: vec![] }],
@@ -272,6 +273,7 @@ fn the_default_user_needs_no_password_where_anybody_may_come() {
         name: "default".into(),
         passwords: vec!["pw".into()],
         access_string: "on ~* &* +@all".into(),
+        iam: false,
         caches: vec!["default".into()],
     };
     let named = RawAccess { user: vec![user], ..everybody };

@@ -19,6 +19,8 @@ const DEFAULT: &str = "default";
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) acl: Arc<AccessString>,
+    /// It logs in by IAM tokens, and not by passwords.
+    pub(crate) iam: bool,
     pub(crate) origin: Origin,
 }
 
@@ -86,6 +88,11 @@ impl CacheAccess {
         if self.anonymous { AccessString::everything(vocabulary) } else { AccessString::reset() }
     }
 
+    /// The user of this name who may log in by an IAM token.
+    pub(super) fn login_user(&self, name: &str) -> Option<&User> {
+        self.users.get(name).filter(|user| user.iam && user.acl.enabled)
+    }
+
     fn visible(&self, name: &str, vocabulary: &dyn Commands) -> Option<Arc<AccessString>> {
         match self.users.get(name) {
             Some(user) if user.origin == Origin::Shared => None,
@@ -108,7 +115,8 @@ impl CacheAccess {
         if self.anonymous && acl.enabled && !acl.is_full() {
             return Err(UserError::Limited);
         }
-        let user = User { acl: Arc::new(acl), origin: Origin::Made };
+        let iam = self.users.get(name).is_some_and(|user| user.iam);
+        let user = User { acl: Arc::new(acl), iam, origin: Origin::Made };
         Arc::make_mut(&mut self.users).insert(name.into(), user);
         Ok(())
     }

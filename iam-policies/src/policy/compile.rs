@@ -243,13 +243,14 @@ impl Rule {
         let targets: Vec<_> = statement.resources.iter().filter_map(|each| Target::new(each, context)).collect();
         let (fixed, varying): (Vec<_>, Vec<_>) =
             statement.conditions.iter().partition(|condition| condition.is_fixed());
-        let never = statement.actions.is_empty()
+        let actions = statement.actions.intersection(Actions::ALL);
+        let never = actions.is_empty()
             || (targets.is_empty() && !statement.not_resources)
             || !fixed.iter().all(|condition| condition.holds(context));
         (!never).then(|| Self {
             statement: access::Statement { policy: policy.name.clone(), index, sid: statement.sid.clone() },
             deny: statement.deny,
-            actions: statement.actions,
+            actions,
             not_targets: statement.not_resources,
             targets,
             conditions: varying.into_iter().cloned().collect(),

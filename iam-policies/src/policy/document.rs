@@ -24,7 +24,7 @@ pub struct Policy {
 pub(super) struct Statement {
     pub(super) sid: Option<Arc<str>>,
     pub(super) deny: bool,
-    /// The data actions it speaks of, `NotAction` already turned round.
+    /// The actions it speaks of, `NotAction` already turned round.
     pub(super) actions: Actions,
     pub(super) not_resources: bool,
     pub(super) resources: Vec<Resource>,
@@ -38,6 +38,8 @@ pub(super) enum Resource {
     Everything,
     /// Something inside caches.
     Inside { region: Pattern, account: Pattern, kind: Kind, cache: Pattern, rest: Option<Template> },
+    /// What one logs in to, and as whom: an ARN of ElastiCache.
+    Login { region: Pattern, account: Pattern, rest: Template },
     /// An ARN of another service: no data.
     Elsewhere,
 }
@@ -161,7 +163,7 @@ impl Reader {
                 "Sid" => statement.sid = self.sid(&here, value),
                 "Effect" => statement.deny = self.effect(&here, value),
                 "Action" => statement.actions = self.actions(&here, value),
-                "NotAction" => statement.actions = Actions::ALL.without(self.actions(&here, value)),
+                "NotAction" => statement.actions = Actions::ANY.without(self.actions(&here, value)),
                 "Resource" => statement.resources = self.resources(&here, value),
                 "NotResource" => {
                     statement.not_resources = true;
@@ -280,10 +282,10 @@ impl Reader {
     }
 }
 
-/// The data actions an action pattern names: none for another service's.
+/// The actions an action pattern names: none for another service's.
 fn action(text: &str) -> Result<Actions, String> {
     if text == "*" {
-        return Ok(Actions::ALL);
+        return Ok(Actions::ANY);
     }
     let (service, name) =
         text.split_once(':').ok_or_else(|| format!("{text:?} is no action: write service:Name, such as cache:Read"))?;
@@ -292,10 +294,10 @@ fn action(text: &str) -> Result<Actions, String> {
     if !service_ok || !name_ok {
         return Err(format!("{text:?} is no action: wildcards may stand in the name only"));
     }
-    if !service.eq_ignore_ascii_case("cache") {
-        return Ok(Actions::NONE);
-    }
     let pattern = Pattern::new(text.to_ascii_lowercase().as_bytes());
+    if !service.eq_ignore_ascii_case("cache") {
+        return Ok(if pattern.matches(b"elasticache:connect") { Actions::CONNECT } else { Actions::NONE });
+    }
     let hits = Actions::NAMES.iter().filter(|(_, name)| pattern.matches(name.to_ascii_lowercase().as_bytes()));
     let actions = hits.fold(Actions::NONE, |all, (action, _)| all.union(*action));
     if actions.is_empty() {
@@ -319,13 +321,17 @@ fn resource(text: &str, variables: bool) -> Result<Resource, String> {
     if variables && [partition, service, region, account].iter().any(|segment| segment.contains("${")) {
         return Err(format!("{text:?}: variables may stand behind the fifth colon only"));
     }
+    let wild = |segment: &str| Pattern::new(segment.as_bytes());
+    if service == "elasticache" && partition == "aws" {
+        let rest = Template::parse(rest, variables)?;
+        return Ok(Resource::Login { region: wild(region), account: wild(account), rest });
+    }
     if service != "cache" {
         Template::parse(rest, variables)?;
         // Services are written in lower case: as another service's, a Deny on `Cache` would never match.
         let ours = service.eq_ignore_ascii_case("cache");
         return if ours { Err(format!("{text:?}: the service is cache")) } else { Ok(Resource::Elsewhere) };
     }
-    let wild = |segment: &str| Pattern::new(segment.as_bytes());
     if partition != "aws" {
         return Err(format!("{text:?}: the partition is aws"));
     }

@@ -241,7 +241,7 @@ impl<'a> Claim<'a> {
 }
 
 /// The query as sent, split and not decoded; a bare name has an empty value.
-pub(super) fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 

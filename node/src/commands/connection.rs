@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use larder_iam_policies::access::Evidence;
+use larder_iam_policies::sigv4::connect_token_request;
 
 use super::parse::int;
 use super::{Acl, Arity, Family, Flags, Http, Spec};
@@ -201,6 +202,7 @@ fn without_password(cx: &Cx<'_>, password: &[u8], error: CommandError) -> Comman
 /// Makes the session act for whom the password proves. The old identity stays when it proves nobody, and the ACL log tells
 /// of it.
 fn authenticate(cx: &mut Cx<'_>, command: &[u8], user: Option<&[u8]>, password: &[u8]) -> Result<(), CommandError> {
+    refuse_queued_token(cx, password)?;
     match prove(cx, user, password) {
         Ok(identity) => {
             cx.session.act_for(Some(identity));
@@ -216,6 +218,15 @@ fn authenticate(cx: &mut Cx<'_>, command: &[u8], user: Option<&[u8]>, password: 
             Err(error)
         }
     }
+}
+
+/// As ElastiCache says it: a login by an IAM token is no part of a transaction.
+fn refuse_queued_token(cx: &Cx<'_>, password: &[u8]) -> Result<(), CommandError> {
+    let is_token = || std::str::from_utf8(password).is_ok_and(|text| connect_token_request(text).is_some());
+    if cx.nested && is_token() {
+        return Err(CommandError::Text("ERR IAM authentication is not allowed inside MULTI"));
+    }
+    Ok(())
 }
 
 fn prove(cx: &Cx<'_>, user: Option<&[u8]>, password: &[u8]) -> Result<Identity, CommandError> {

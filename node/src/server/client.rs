@@ -27,6 +27,9 @@ pub(crate) trait Client {
     /// Milliseconds of silence after which the client is closed, where its listener says so many; 0 for never.
     fn idle_timeout_ms(&self, opened_with: u64) -> u64;
 
+    /// When the client's credential ends, in ms since 1970.
+    fn ends_at_ms(&self) -> Option<u64>;
+
     /// What others want of this client, if they can.
     fn calls(&self) -> Option<&Calls>;
 
@@ -72,6 +75,11 @@ impl Client for SessionClient {
     #[inline]
     fn idle_timeout_ms(&self, _: u64) -> u64 {
         self.engine.doors.idle_timeout_ms()
+    }
+
+    #[inline]
+    fn ends_at_ms(&self) -> Option<u64> {
+        self.session.ends_at_ms
     }
 
     #[inline]

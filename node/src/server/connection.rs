@@ -291,7 +291,7 @@ impl<C: Client, W: Wire> Connection<C, W> {
         .await
     }
 
-    /// The moment a wait is over: of a blocking command, or of a silent client.
+    /// The moment a wait is over: of a blocking command, of a silent client, or of one whose credential ends.
     fn timer(&self, next: Next) -> Option<tokio::time::Sleep> {
         let idle_ms = self.client.idle_timeout_ms(self.limits.idle_timeout_ms);
         let deadline = match next {
@@ -300,6 +300,14 @@ impl<C: Client, W: Wire> Connection<C, W> {
                 Some(std::time::Instant::now() + Duration::from_millis(idle_ms))
             }
             _ => None,
+        };
+        let deadline = match self.client.ends_at_ms() {
+            None => deadline,
+            Some(ends_at_ms) => {
+                let left = Duration::from_millis(ends_at_ms.saturating_sub(self.seat.now().wall_ms));
+                let end = std::time::Instant::now() + left;
+                Some(deadline.map_or(end, |at| at.min(end)))
+            }
         };
         deadline.map(|at| tokio::time::sleep_until(at.into()))
     }
