@@ -26,6 +26,7 @@ mod tests;
 mod transaction;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -36,9 +37,11 @@ pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;
 pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
-pub(crate) use info::info;
+pub(crate) use info::{called, info};
+pub(crate) use memory::Memory;
 pub(crate) use random::Random;
 pub use replay::ReplayError;
+pub(crate) use slow::Event;
 pub use sweep::Swept;
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
@@ -73,6 +76,8 @@ pub struct Engine {
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
+    /// Error replies by their first word.
+    pub(crate) errors: parking_lot::Mutex<BTreeMap<Box<str>, u64>>,
     /// Keys that may be evicted next.
     victims: parking_lot::Mutex<Pool>,
     pub(crate) clients: clients::Clients,
@@ -149,6 +154,7 @@ impl Engine {
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
+            errors: parking_lot::Mutex::default(),
             victims: parking_lot::Mutex::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
@@ -253,6 +259,7 @@ impl Engine {
             protocol: 2,
             replies: session::Replies::All,
             last_command: None,
+            alone: false,
             resume: crate::resp::Resume::default(),
             transaction: None,
             watch: session::Watch::default(),
