@@ -3,6 +3,7 @@
 pub mod entry;
 mod eviction;
 mod freer;
+mod holds;
 mod keyspace;
 mod partition;
 pub mod table;

@@ -5,6 +5,7 @@
 
 use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
+use super::holds::Since;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
 use super::warmth::Warmth;
@@ -24,6 +25,7 @@ pub(crate) struct Key<'k> {
 pub(crate) struct Keyspace<'e> {
     pub(crate) db: &'e Db,
     pub(crate) held: Held<'e>,
+    since: Since,
     pub(crate) now_ms: u64,
     /// What keys that are used are touched with.
     warmth: Warmth,
@@ -59,6 +61,7 @@ impl<'e> Keyspace<'e> {
         Self {
             db,
             held: Held::None,
+            since: Since::default(),
             now_ms,
             warmth: db.eviction.warmth(now_ms),
             cells,
@@ -77,6 +80,7 @@ impl<'e> Keyspace<'e> {
     #[inline]
     pub(crate) fn hold(&mut self, held: Held<'e>) {
         self.held = held;
+        self.since = self.db.holds.begin();
         self.logging = self.log.is_on();
     }
 
@@ -88,6 +92,7 @@ impl<'e> Keyspace<'e> {
             self.record.clear();
         }
         self.held = Held::None;
+        self.db.holds.end(std::mem::take(&mut self.since));
         if !self.garbage.is_empty() {
             self.garbage.free(&self.db.freeing);
         }

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use super::entry::{Growth, size_class};
 use super::eviction::Settings;
 use super::freer::Freeing;
+use super::holds::Holds;
 use super::table::{KeyHash, Table};
 use super::warmth::{Kind, SETTLE_S, Warmth};
 use crate::waiters::Waiters;
@@ -45,6 +46,8 @@ pub(crate) struct Db {
     pub(crate) freeing: Arc<Freeing>,
     /// How much may be held, and what goes first.
     pub(crate) eviction: Settings,
+    /// How long partitions are held.
+    pub(crate) holds: Holds,
 }
 
 #[repr(align(64))]
@@ -98,6 +101,7 @@ impl Db {
             growth: Growth::new(key_hash),
             freeing: Arc::default(),
             eviction: Settings::default(),
+            holds: Holds::default(),
         }
     }
 

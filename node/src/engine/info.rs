@@ -224,9 +224,18 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     count(text, Count::Writes);
     put_all(text, &["io_threaded_reads_processed", "io_threaded_writes_processed"], "0");
     put_all(text, &["reply_buffer_shrinks", "reply_buffer_expands"], "0");
+    put(text, "lock_hold_usec", holds(cx.engine));
+    put(text, "lock_hold_usec_max", cx.engine.db.holds.longest_us());
     for ours in [Count::Denied, Count::AuthFailures, Count::Throttled, Count::Busy, Count::Gates] {
         count(text, ours);
     }
+}
+
+/// Processor time per hold of partitions: how many of those that were timed took at most how many us.
+fn holds(engine: &Engine) -> String {
+    let within = engine.db.holds.within();
+    let places = within.iter().enumerate().filter(|(_, count)| **count > 0);
+    places.map(|(place, count)| format!("{}={count}", 1_u64 << place)).collect::<Vec<_>>().join(",")
 }
 
 fn replication(cx: &Cx<'_>, text: &mut String) {

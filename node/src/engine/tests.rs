@@ -4,6 +4,7 @@ mod access;
 mod eviction;
 mod linear;
 mod model;
+mod pauses;
 mod soak;
 
 use super::*;
@@ -72,7 +73,8 @@ fn expiry_is_lazy_active_and_exact() {
 #[test]
 fn memory_is_counted_and_bounded() {
     let clock = Clock::new();
-    let engine = engine_with(&clock, |config| config.maxmemory_bytes = 300_000);
+    let engine = engine(&clock);
+    engine.db.eviction.set_limit(engine.used_bytes() + 250_000);
     let mut client = Client::new(&engine, &clock, 0);
     let mut refused = 0;
     for n in 0..3000 {

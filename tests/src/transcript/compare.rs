@@ -449,6 +449,8 @@ pub mod info_exceptions {
         ("acl_access_denied_cmd", "redis 7.2's: commands refused by policy or access string"),
         ("acl_access_denied_auth", "redis 7.2's: logins refused"),
         ("throttled_requests", "requests over the cache's rate"),
+        ("lock_hold_usec", "processor time per hold of partitions, of those that were timed"),
+        ("lock_hold_usec_max", "the longest of them"),
         ("busy_partitions", "turns ended because a partition was held"),
         ("gate_waits", "commands that had to close the gate"),
     ];
