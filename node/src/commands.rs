@@ -29,6 +29,7 @@ mod introspection;
 mod keyspace;
 mod listing;
 mod lists;
+mod memory;
 mod objects;
 mod parse;
 mod pubsub;
@@ -89,6 +90,9 @@ table! {
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
     slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    memory::MEMORY, memory::MEMORY_USAGE, memory::MEMORY_STATS, memory::MEMORY_DOCTOR, memory::MEMORY_MALLOC_STATS,
+    memory::MEMORY_PURGE, memory::MEMORY_HELP,
+    slowlog::LATENCY_HISTOGRAM, slowlog::LATENCY_DOCTOR, slowlog::LATENCY_GRAPH,
     slowlog::LATENCY, slowlog::LATENCY_LATEST, slowlog::LATENCY_HISTORY, slowlog::LATENCY_RESET, slowlog::LATENCY_HELP,
     strings::SET, strings::GET, strings::GETDEL, strings::GETEX, strings::MGET, strings::MSET,
     strings::INCR, strings::DECR, strings::INCRBY, strings::DECRBY, strings::APPEND, strings::STRLEN, floats::INCRBYFLOAT,

@@ -4,6 +4,7 @@ mod due_fields;
 pub mod entry;
 mod eviction;
 mod freer;
+mod holds;
 mod keyspace;
 mod partition;
 pub mod table;

@@ -83,5 +83,7 @@ impl Client for Echo {
 
     fn count(&self, _read: usize, _written: usize) {}
 
+    fn timed(&self, _us: u64) {}
+
     fn holds(&self, _bytes: usize) {}
 }

@@ -29,6 +29,7 @@ mod tests;
 mod transaction;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -41,9 +42,11 @@ pub use cx::Cx;
 pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
 pub use fuzz::{fuzz_commands, fuzz_lua_replies};
-pub(crate) use info::info;
+pub(crate) use info::{called, info};
+pub(crate) use memory::Memory;
 pub(crate) use random::Random;
 pub use replay::ReplayError;
+pub(crate) use slow::Event;
 pub use sweep::Swept;
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
@@ -80,6 +83,8 @@ pub struct Engine {
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
     pub(crate) acl_log: acl_log::AclLog,
+    /// Error replies by their first word.
+    pub(crate) errors: parking_lot::Mutex<BTreeMap<Box<str>, u64>>,
     /// Keys that may be evicted next.
     victims: parking_lot::Mutex<Pool>,
     pub(crate) clients: clients::Clients,
@@ -160,6 +165,7 @@ impl Engine {
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
             acl_log: acl_log::AclLog::default(),
+            errors: parking_lot::Mutex::default(),
             victims: parking_lot::Mutex::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
@@ -254,6 +260,7 @@ impl Engine {
             database: 0,
             replies: session::Replies::All,
             last_command: None,
+            alone: false,
             resume: crate::resp::Resume::default(),
             transaction: None,
             watch: session::Watch::default(),

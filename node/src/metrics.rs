@@ -14,6 +14,50 @@ pub struct Cells {
     counts: [AtomicU64; Count::ALL.len()],
     gauges: [AtomicI64; Gauge::ALL.len()],
     calls: Box<[AtomicU64]>,
+    timings: Box<[Timing]>,
+}
+
+/// What is known of one command besides how often it was called.
+#[derive(Debug, Default)]
+struct Timing {
+    /// Calls that ran and failed; that were refused and did not run.
+    failed: AtomicU64,
+    rejected: AtomicU64,
+    /// Microseconds of the calls that were timed.
+    us: AtomicU64,
+    /// Timed calls of at most 1, 2, 4, … us.
+    within: [AtomicU64; BUCKETS],
+}
+
+/// Places of a histogram of times: the last is for 0.5 s and all above.
+pub const BUCKETS: usize = 20;
+
+/// What is known of one command, over all workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls that ran.
+    pub calls: u64,
+    /// Of these, those answered by an error.
+    pub failed: u64,
+    /// Calls that were refused before they ran.
+    pub rejected: u64,
+    /// Microseconds of the calls that were timed.
+    pub us: u64,
+    /// Timed calls of at most 1, 2, 4, … us.
+    pub within: [u64; BUCKETS],
+}
+
+impl Stats {
+    /// Calls that were timed: those that came alone.
+    pub fn timed(&self) -> u64 {
+        self.within.iter().sum()
+    }
+}
+
+/// The place of a time in a histogram.
+#[inline]
+pub(crate) fn bucket(us: u64) -> usize {
+    (u64::BITS - us.saturating_sub(1).leading_zeros()).min(BUCKETS as u32 - 1) as usize
 }
 
 macro_rules! named {
@@ -95,6 +139,7 @@ impl Cells {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             gauges: std::array::from_fn(|_| AtomicI64::new(0)),
             calls: (0..commands).map(|_| AtomicU64::new(0)).collect(),
+            timings: (0..commands).map(|_| Timing::default()).collect(),
         }
     }
 
@@ -109,6 +154,31 @@ impl Cells {
     pub fn shift(&self, gauge: Gauge, by: i64) {
         let cell = &self.gauges[gauge as usize];
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// Notes how long a call of the command with this bit took.
+    #[inline]
+    pub(crate) fn took(&self, bit: u16, us: u64) {
+        if let Some(timing) = self.timings.get(usize::from(bit)) {
+            bump(&timing.us, us);
+            bump(&timing.within[bucket(us)], 1);
+        }
+    }
+
+    /// Counts an error that a command answered with.
+    #[cold]
+    pub(crate) fn failed(&self, bit: u16) {
+        if let Some(timing) = self.timings.get(usize::from(bit)) {
+            bump(&timing.failed, 1);
+        }
+    }
+
+    /// Counts a command that was not let run.
+    #[cold]
+    pub(crate) fn rejected(&self, bit: u16) {
+        if let Some(timing) = self.timings.get(usize::from(bit)) {
+            bump(&timing.rejected, 1);
+        }
     }
 
     /// Counts a call of the command with this bit.
@@ -144,7 +214,7 @@ impl Metrics {
 
     /// Heap bytes of the cells.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let calls = |cells: &Cells| size_class(size_of_val(&*cells.calls));
+        let calls = |cells: &Cells| size_class(size_of_val(&*cells.calls)) + size_class(size_of_val(&*cells.timings));
         size_class(size_of_val(&*self.workers)) + self.workers.iter().map(calls).sum::<usize>()
     }
 
@@ -157,6 +227,19 @@ impl Metrics {
     pub fn gauge(&self, gauge: Gauge) -> u64 {
         let sum: i64 = self.workers.iter().map(|cells| cells.gauges[gauge as usize].load(Ordering::Relaxed)).sum();
         sum.max(0).unsigned_abs()
+    }
+
+    /// What is known of the command with this bit.
+    pub fn stats(&self, bit: u16) -> Stats {
+        let mut stats = Stats { calls: self.calls(bit), ..Stats::default() };
+        let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        for timing in self.workers.iter().filter_map(|cells| cells.timings.get(usize::from(bit))) {
+            stats.failed += load(&timing.failed);
+            stats.rejected += load(&timing.rejected);
+            stats.us += load(&timing.us);
+            stats.within.iter_mut().zip(&timing.within).for_each(|(sum, cell)| *sum += load(cell));
+        }
+        stats
     }
 
     /// Commands run, of every kind.

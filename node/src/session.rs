@@ -71,6 +71,8 @@ pub struct Session {
     pub(crate) database: u8,
     pub(crate) replies: Replies,
     pub(crate) last_command: Option<&'static Spec>,
+    /// The last batch was one request: the time it took is this command's.
+    pub(crate) alone: bool,
     pub(crate) resume: Resume,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watch: Watch,

@@ -4,7 +4,7 @@ use larder_iam_policies::access::Actions;
 
 use super::help::{help, misused};
 use super::{Acl, Arity, Beyond, Family, Flags, Spec};
-use crate::engine::Cx;
+use crate::engine::{Cx, Event, called};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 
@@ -179,6 +179,114 @@ fn latency_history(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
+/// `LATENCY HISTOGRAM [command …]`: of requests that came alone.
+pub(super) const LATENCY_HISTOGRAM: Spec = Spec {
+    name: "LATENCY|HISTOGRAM",
+    since: "7.0.0",
+    arity: Arity::AtLeast(2),
+    tips: LATENCY_TIPS,
+    summary: "How many calls of each command took at most how long.",
+    reply: "map: command, map of calls and of microseconds to how many calls took no longer",
+    run: latency_histogram,
+    ..LATENCIES
+};
+fn latency_histogram(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let wanted: Vec<String> =
+        args.iter().skip(2).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    // A container stands for its subcommands.
+    let is_wanted = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|one| one == name || name.split('|').next() == Some(one.as_str()))
+    };
+    let found: Vec<_> = called(cx.engine).filter(|(name, stats)| stats.timed() > 0 && is_wanted(name)).collect();
+    cx.out.map(found.len());
+    for (name, stats) in found {
+        cx.out.bulk(name);
+        cx.out.map(2);
+        cx.out.bulk("calls");
+        cx.out.int(stats.timed() as i64);
+        cx.out.bulk("histogram_usec");
+        cx.out.map(stats.within.iter().filter(|count| **count > 0).count());
+        let mut sum = 0;
+        for (place, count) in stats.within.iter().enumerate().filter(|(_, count)| **count > 0) {
+            sum += count;
+            cx.out.int(1 << place);
+            cx.out.int(sum as i64);
+        }
+    }
+    Ok(())
+}
+
+/// `LATENCY DOCTOR`
+pub(super) const LATENCY_DOCTOR: Spec = Spec {
+    name: "LATENCY|DOCTOR",
+    arity: Arity::Exactly(2),
+    tips: LATENCY_TIPS,
+    summary: "What was slow, in words.",
+    reply: "verbatim text",
+    run: latency_doctor,
+    ..LATENCIES
+};
+fn latency_doctor(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    let events = cx.engine.slow.events();
+    let said = if cx.engine.slow.latency_ms() == 0 {
+        "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis instance. You may use \"CONFIG SET \
+         latency-monitor-threshold <milliseconds>.\" in order to enable it. If we weren't in a deep space mission I'd \
+         suggest to take a look at https://redis.io/topics/latency-monitor.\n"
+            .to_owned()
+    } else if events.is_empty() {
+        "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit. I \
+         honestly think you ought to sit down calmly, take a stress pill, and think things over.\n"
+            .to_owned()
+    } else {
+        let line = |(name, event): &(&str, Event)| {
+            let sum: u64 = event.samples.iter().map(|(_, ms)| ms).sum();
+            let mean = sum / (event.samples.len() as u64).max(1);
+            format!(
+                "{name}: {} latency spikes (average {mean}ms). Worst all time event {}ms.\n",
+                event.samples.len(),
+                event.worst_ms
+            )
+        };
+        events.iter().map(line).collect::<String>() + "SLOWLOG GET shows the commands themselves.\n"
+    };
+    cx.out.verbatim(*b"txt", said);
+    Ok(())
+}
+
+/// `LATENCY GRAPH event`
+pub(super) const LATENCY_GRAPH: Spec = Spec {
+    name: "LATENCY|GRAPH",
+    arity: Arity::Exactly(3),
+    tips: LATENCY_TIPS,
+    summary: "The samples of an event as a picture of bars.",
+    reply: "verbatim text",
+    run: latency_graph,
+    ..LATENCIES
+};
+fn latency_graph(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let events = cx.engine.slow.events();
+    let Some((name, event)) = events.into_iter().find(|(name, _)| name.as_bytes() == args.get(2)) else {
+        let start: &[u8] = b"ERR No samples available for event '";
+        return Err(CommandError::Quoted([start, super::shown(args.get(2), 128), b"'"].concat()));
+    };
+    let shown = event.samples.iter().rev().take(GRAPH_COLUMNS).rev();
+    let most = event.samples.iter().map(|(_, ms)| *ms).max().unwrap_or(0);
+    let least = event.samples.iter().map(|(_, ms)| *ms).min().unwrap_or(0);
+    let mut text = format!("{name} - high {most} ms, low {least} ms (all time high {} ms)\n", event.worst_ms);
+    text.push_str(&"-".repeat(GRAPH_COLUMNS));
+    text.push('\n');
+    for row in (1..=GRAPH_ROWS).rev() {
+        let bar = |(_, ms): &(u64, u64)| if ms * GRAPH_ROWS >= most * row { '#' } else { ' ' };
+        text.extend(shown.clone().map(bar));
+        text.push('\n');
+    }
+    cx.out.verbatim(*b"txt", text);
+    Ok(())
+}
+/// How wide and high the picture is.
+const GRAPH_COLUMNS: usize = 80;
+const GRAPH_ROWS: u64 = 4;
+
 /// `LATENCY RESET [event …]`
 pub(super) const LATENCY_RESET: Spec = Spec {
     name: "LATENCY|RESET",
@@ -203,6 +311,10 @@ fn latency_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 const LATENCY_LINES: &[&str] = &[
+    "DOCTOR",
+    "    Return a human readable latency analysis report.",
+    "GRAPH <event>",
+    "    Return an ASCII latency graph for the <event> class.",
     "HISTORY <event>",
     "    Return time-latency samples for the <event> class.",
     "LATEST",
@@ -210,4 +322,7 @@ const LATENCY_LINES: &[&str] = &[
     "RESET [<event> ...]",
     "    Reset latency data of one or more <event> classes.",
     "    (default: reset all data for all event classes)",
+    "HISTOGRAM [COMMAND ...]",
+    "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
+    "    If no commands are specified then all histograms are replied.",
 ];

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::due_fields::DueFields;
 use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
+use super::holds::Since;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
 use super::warmth::Warmth;
@@ -29,6 +30,7 @@ pub(crate) struct Key<'k> {
 pub(crate) struct Keyspace<'e> {
     pub(crate) db: &'e Db,
     pub(crate) held: Held<'e>,
+    since: Since,
     pub(crate) now_ms: u64,
     /// The database whose keys are meant. [`crate::engine::Cx::select`] changes it for good.
     pub(crate) database: u8,
@@ -68,6 +70,7 @@ impl<'e> Keyspace<'e> {
         Self {
             db,
             held: Held::None,
+            since: Since::default(),
             now_ms,
             database,
             warmth: db.eviction.warmth(now_ms),
@@ -88,6 +91,7 @@ impl<'e> Keyspace<'e> {
     #[inline]
     pub(crate) fn hold(&mut self, held: Held<'e>) {
         self.held = held;
+        self.since = self.db.holds.begin();
         self.logging = self.log.is_on();
     }
 
@@ -99,6 +103,7 @@ impl<'e> Keyspace<'e> {
             self.record.bytes.clear();
         }
         self.held = Held::None;
+        self.db.holds.end(std::mem::take(&mut self.since));
         if !self.garbage.is_empty() {
             self.garbage.free(&self.db.freeing);
         }

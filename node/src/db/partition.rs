@@ -21,6 +21,7 @@ use super::due_fields::DueFields;
 use super::entry::{Growth, size_class};
 use super::eviction::Settings;
 use super::freer::Freeing;
+use super::holds::Holds;
 use super::table::{KeyHash, Table};
 use super::warmth::{Kind, SETTLE_S, Warmth};
 use crate::waiters::Waiters;
@@ -49,6 +50,8 @@ pub(crate) struct Db {
     pub(crate) freeing: Arc<Freeing>,
     /// How much may be held, and what goes first.
     pub(crate) eviction: Settings,
+    /// How long partitions are held.
+    pub(crate) holds: Holds,
 }
 
 /// How many keys a database holds, those that are due included.
@@ -178,6 +181,7 @@ impl Db {
             growth: Growth::new(key_hash),
             freeing: Arc::default(),
             eviction: Settings::default(),
+            holds: Holds::default(),
         }
     }
 

@@ -162,8 +162,12 @@ impl Table {
 
     /// Heap bytes of entries, values and buckets, as size classes of the allocator.
     pub fn heap_bytes(&self) -> usize {
-        self.entry_bytes
-            + self.chunks.len() * size_of::<[Bucket; CHUNK]>()
+        self.entry_bytes + self.bucket_bytes()
+    }
+
+    /// Heap bytes of the buckets alone.
+    pub fn bucket_bytes(&self) -> usize {
+        self.chunks.len() * size_of::<[Bucket; CHUNK]>()
             + self.chain_buckets * size_of::<Bucket>()
             + self.chunks.capacity() * size_of::<Chunk>()
     }

@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::metrics::Count;
+use crate::commands;
+use crate::metrics::{Count, Stats};
 
 /// What every count was at the last reset.
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ struct Counts {
     counts: [u64; Count::ALL.len()],
     commands: u64,
     rejected: u64,
+    stats: Vec<Stats>,
 }
 
 impl Engine {
@@ -22,12 +24,28 @@ impl Engine {
         let mut counts = [0; Count::ALL.len()];
         counts.iter_mut().zip(Count::ALL).for_each(|(base, count)| *base = self.metrics.count(*count));
         let (commands, rejected) = (self.metrics.commands(), self.doors.rejected());
-        *self.baseline.0.lock() = Counts { counts, commands, rejected };
+        let stats = commands::table().iter().map(|spec| self.metrics.stats(spec.bit())).collect();
+        self.errors.lock().clear();
+        *self.baseline.0.lock() = Counts { counts, commands, rejected, stats };
     }
 
     /// A count since the last reset.
     pub(crate) fn count_since_reset(&self, count: Count) -> u64 {
         self.metrics.count(count).saturating_sub(self.baseline.0.lock().counts[count as usize])
+    }
+
+    /// What is known of the command with this bit since the last reset.
+    pub(crate) fn stats_since_reset(&self, bit: u16) -> Stats {
+        let mut stats = self.metrics.stats(bit);
+        if let Some(base) = self.baseline.0.lock().stats.get(usize::from(bit)) {
+            let less = |now: &mut u64, base: u64| *now = now.saturating_sub(base);
+            less(&mut stats.calls, base.calls);
+            less(&mut stats.failed, base.failed);
+            less(&mut stats.rejected, base.rejected);
+            less(&mut stats.us, base.us);
+            stats.within.iter_mut().zip(base.within).for_each(|(now, base)| less(now, base));
+        }
+        stats
     }
 
     /// Commands run since the last reset.

@@ -79,6 +79,7 @@ impl Engine {
         let after = self.frame(session, &mut batch, input);
         let progress = self.run_batch(session, &batch, input, after, now, out);
         session.note(None);
+        session.alone = batch.items.len() == 1 && progress.consumed > 0;
         batch.ranges.clear();
         batch.items.clear();
         SCRATCH.set(Some(batch));

@@ -44,6 +44,25 @@ pub(crate) enum Outcome {
     Busy,
 }
 
+/// Most first words of errors that are counted: a script may make up its own.
+const ERROR_NAMES_MAX: usize = 128;
+
+impl Engine {
+    /// Counts an error reply by its first word.
+    #[cold]
+    fn note_error(&self, text: &[u8]) {
+        let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let word = String::from_utf8_lossy(word.get(..64).unwrap_or(word));
+        let mut errors = self.errors.lock();
+        let room = errors.len() < ERROR_NAMES_MAX;
+        if let Some(count) = errors.get_mut(&*word) {
+            *count += 1;
+        } else if room {
+            errors.insert(word.into(), 1);
+        }
+    }
+}
+
 impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
@@ -95,6 +114,7 @@ impl<'a> Cx<'a> {
         if count != Count::Errors {
             self.cells.add(Count::Errors, 1);
         }
+        self.engine.note_error(&error.bytes());
         self.out.error(error.bytes());
     }
 

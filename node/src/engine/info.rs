@@ -1,17 +1,21 @@
 //! INFO: redis 7.0's sections and fields, in its order, so that whoever reads redis' INFO reads ours.
 //!
 //! A figure is ours where there is such a thing here. What there is not (snapshots, replicas, scripts, a backlog) is
-//! shown as redis shows it when it has none either. Counts by command, error and latency are `/metrics`', and their
-//! sections here are empty.
+//! shown as redis shows it when it has none either. Times by command are of
+//! requests that came alone.
 
 mod machine;
+
+pub(super) use machine::resident_bytes;
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use super::Engine;
 use super::cx::Cx;
 use super::memory::Usage;
-use crate::metrics::{Count, Gauge};
+use crate::commands::{self, Spec};
+use crate::metrics::{Count, Gauge, Stats};
 
 type Section = fn(&Cx<'_>, &mut String);
 
@@ -25,9 +29,9 @@ const SECTIONS: [(&str, bool, Section); 13] = [
     ("Replication", true, replication),
     ("CPU", true, cpu),
     ("Modules", true, nothing),
-    ("Commandstats", false, nothing),
-    ("Errorstats", true, nothing),
-    ("Latencystats", false, nothing),
+    ("Commandstats", false, command_stats),
+    ("Errorstats", true, error_stats),
+    ("Latencystats", false, latency_stats),
     ("Cluster", true, cluster),
     ("Keyspace", true, keyspace),
 ];
@@ -222,9 +226,18 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     count(text, Count::Writes);
     put_all(text, &["io_threaded_reads_processed", "io_threaded_writes_processed"], "0");
     put_all(text, &["reply_buffer_shrinks", "reply_buffer_expands"], "0");
+    put(text, "lock_hold_usec", holds(cx.engine));
+    put(text, "lock_hold_usec_max", cx.engine.db.holds.longest_us());
     for ours in [Count::Denied, Count::AuthFailures, Count::Throttled, Count::Busy, Count::Gates] {
         count(text, ours);
     }
+}
+
+/// Processor time per hold of partitions: how many of those that were timed took at most how many us.
+fn holds(engine: &Engine) -> String {
+    let within = engine.db.holds.within();
+    let places = within.iter().enumerate().filter(|(_, count)| **count > 0);
+    places.map(|(place, count)| format!("{}={count}", 1_u64 << place)).collect::<Vec<_>>().join(",")
 }
 
 fn replication(cx: &Cx<'_>, text: &mut String) {
@@ -255,6 +268,47 @@ fn cpu(_: &Cx<'_>, text: &mut String) {
 }
 
 fn nothing(_: &Cx<'_>, _: &mut String) {}
+
+/// Every command that was called since the last reset, by redis's name, and what is known of it.
+pub(crate) fn called(engine: &Engine) -> impl Iterator<Item = (String, Stats)> + '_ {
+    let row = |spec: &'static Spec| (spec.name.to_ascii_lowercase(), engine.stats_since_reset(spec.bit()));
+    commands::table().iter().map(row).filter(|(_, stats)| stats.calls + stats.rejected > 0)
+}
+
+/// Time is that of the calls that came alone, as if all had taken as long.
+fn command_stats(cx: &Cx<'_>, text: &mut String) {
+    for (name, stats) in called(cx.engine) {
+        let each = ratio(stats.us, stats.timed());
+        let us = (each * stats.calls as f64) as u64;
+        let Stats { calls, failed, rejected, .. } = stats;
+        let counts = format_args!(
+            "calls={calls},usec={us},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+        );
+        put(text, &format!("cmdstat_{name}"), counts);
+    }
+}
+
+fn error_stats(cx: &Cx<'_>, text: &mut String) {
+    for (word, count) in &*cx.engine.errors.lock() {
+        put(text, &format!("errorstat_{word}"), format_args!("count={count}"));
+    }
+}
+
+fn latency_stats(cx: &Cx<'_>, text: &mut String) {
+    for (name, stats) in called(cx.engine).filter(|(_, stats)| stats.timed() > 0) {
+        let at = |share: f64| {
+            let wanted = (stats.timed() as f64 * share).ceil() as u64;
+            let mut seen = 0;
+            let place = stats.within.iter().position(|count| {
+                seen += count;
+                seen >= wanted
+            });
+            (1_u64 << place.unwrap_or(0)) as f64
+        };
+        let percentiles = format_args!("p50={:.3},p99={:.3},p99.9={:.3}", at(0.5), at(0.99), at(0.999));
+        put(text, &format!("latency_percentiles_usec_{name}"), percentiles);
+    }
+}
 
 fn cluster(_: &Cx<'_>, text: &mut String) {
     put(text, "cluster_enabled", 0);

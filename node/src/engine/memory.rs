@@ -58,6 +58,23 @@ impl Usage {
     }
 }
 
+/// Usage and what surrounds it.
+pub(crate) struct Memory {
+    pub(crate) usage: Usage,
+    /// The most there was.
+    pub(crate) peak: u64,
+    /// Of the whole process, in RAM.
+    pub(crate) resident: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let usage = engine.usage();
+        let peak = engine.samples.peak_bytes(usage.total());
+        Self { usage, peak, resident: super::info::resident_bytes() }
+    }
+}
+
 /// What the comparison with `maxmemory` remembers between two sums.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {

@@ -273,6 +273,7 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
     if let Err(error) = (spec.run)(cx, args) {
+        cx.cells.failed(spec.bit());
         cx.fail(&error);
     }
     cx.keys.seal(args);
@@ -400,6 +401,9 @@ fn enqueue(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outcome {
 pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> Outcome {
     if looks_like_http(args) {
         return Outcome::Close;
+    }
+    if let Ok(spec) = commands::resolve(args) {
+        cx.cells.rejected(spec.bit());
     }
     let is_exec = args.get(0).eq_ignore_ascii_case(b"EXEC");
     if is_exec {

@@ -6,6 +6,9 @@ use super::Engine;
 use crate::db::{Busy, Keyspace};
 use crate::time::Now;
 
+/// Buckets looked at in one hold of a partition: all of their keys may be due, which takes a third of a millisecond.
+const HOLD_BUCKETS: usize = 256;
+
 /// What one sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -37,11 +40,21 @@ impl Engine {
                 Ok(held) => {
                     keys.hold(held);
                     left = left.saturating_sub(keys.held.slice(partition).settle_heats(warmth, now.wall_ms / 1000));
-                    if expires {
-                        let (expired, examined, more) = keys.sweep(partition, left);
+                    let mut due = expires;
+                    while due {
+                        let (expired, examined, more) = keys.sweep(partition, left.min(HOLD_BUCKETS));
                         swept.expired += expired;
-                        swept.more |= more;
                         left = left.saturating_sub(examined);
+                        due = more && left > 0;
+                        swept.more |= more && !due;
+                        if due {
+                            // Others get a turn.
+                            keys.release();
+                            match self.db.lock_one(partition) {
+                                Ok(held) => keys.hold(held),
+                                Err(Busy) => (swept.more, due) = (true, false),
+                            }
+                        }
                     }
                     keys.release();
                 }

@@ -6,6 +6,7 @@ mod databases;
 mod eviction;
 mod linear;
 mod model;
+mod pauses;
 mod soak;
 mod streams;
 
@@ -75,7 +76,8 @@ fn expiry_is_lazy_active_and_exact() {
 #[test]
 fn memory_is_counted_and_bounded() {
     let clock = Clock::new();
-    let engine = engine_with(&clock, |config| config.maxmemory_bytes = 300_000);
+    let engine = engine(&clock);
+    engine.db.eviction.set_limit(engine.used_bytes() + 250_000);
     let mut client = Client::new(&engine, &clock, 0);
     let mut refused = 0;
     for n in 0..3000 {

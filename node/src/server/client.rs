@@ -39,6 +39,9 @@ pub(crate) trait Client {
     /// Takes note of a slow batch: the requests it ran and how long they took.
     fn took(&self, run: &[u8], us: u64, now: Now);
 
+    /// Takes note of how long the last batch took.
+    fn timed(&self, us: u64);
+
     /// Counts bytes read and written.
     fn count(&self, read: usize, written: usize);
 
@@ -90,6 +93,15 @@ impl Client for SessionClient {
     #[inline]
     fn slow_us(&self) -> u64 {
         self.engine.slow.limit_us()
+    }
+
+    #[inline]
+    fn timed(&self, us: u64) {
+        if self.session.alone
+            && let Some(spec) = self.session.last_command
+        {
+            self.engine.metrics().of(self.worker).took(spec.bit(), us);
+        }
     }
 
     fn took(&self, run: &[u8], us: u64, now: Now) {

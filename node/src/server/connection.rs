@@ -468,6 +468,7 @@ fn run<C: Client>(client: &mut C, seat: &Seat, input: &[u8], out: &mut Out) -> (
         let slow_us = client.slow_us();
         if slow_us < u64::MAX {
             let us = seat.mono_us().saturating_sub(now.mono_us);
+            client.timed(us);
             if us >= slow_us {
                 client.took(rest.get(..progress.consumed).unwrap_or_default(), us, now);
             }

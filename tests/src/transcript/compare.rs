@@ -35,7 +35,13 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ("SLOWLOG GET", "moments and microseconds differ: the same requests of the same names", slow_entries),
     ("LATENCY LATEST", "moments and milliseconds differ: the same events", slow_entries),
     ("LATENCY HISTORY", "moments and milliseconds differ: as many", slow_entries),
-    ("LATENCY HELP", "redis has more subcommands: lines of text", lines),
+    ("LATENCY HISTOGRAM", "microseconds differ, and so what was called: a map", kinds),
+    ("LATENCY DOCTOR", "what was slow differs: text", a_text),
+    ("LATENCY GRAPH", "what was slow differs: text", a_text),
+    ("MEMORY USAGE", "what keys take differs: two positive integers, or the same", remaining),
+    ("MEMORY STATS", "figures differ: the same names with values of the same kinds", figures),
+    ("MEMORY DOCTOR", "figures differ: text", a_text),
+    ("MEMORY MALLOC-STATS", "another allocator: text", a_text),
     (
         "CONFIG GET",
         "redis has more parameters and another order: the same value, but for some, of each of ours",
@@ -289,6 +295,28 @@ fn lines(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     same("first line", first(oracle), first(ours))
 }
 
+/// The same kind of reply, whatever is in it.
+fn kinds(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))
+}
+
+fn a_text(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    same("kind", text(oracle).map(|(kind, _)| kind), text(ours).map(|(kind, _)| kind))
+}
+
+/// A map of names to figures.
+fn figures(oracle: &Reply, ours: &Reply) -> Result<(), String> {
+    let shape = |reply: &Reply| {
+        let value = |value: &Reply| match value {
+            Reply::Array(_) | Reply::Map(_) => pairs(value).iter().map(|(name, _)| shown(name)).collect(),
+            value => format!("{:?}", std::mem::discriminant(value)),
+        };
+        pairs(reply).iter().map(|(name, it)| shown(name) + &value(it)).collect::<Vec<_>>()
+    };
+    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
+    same_list("figures", &shape(oracle), &shape(ours))
+}
+
 fn debug_object(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let encoding = |reply: &Reply| match reply {
         Reply::Simple(line) => {
@@ -466,16 +494,21 @@ fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {
 pub mod info_exceptions {
     /// Only redis has these.
     pub const THEIRS: &[(&str, &str)] = &[
-        ("errorstat_*", "errors are counted by what we can do about them, not by their first word"),
-        ("cmdstat_*", "calls are counted by /metrics"),
-        ("latency_percentiles_usec_*", "latencies are measured by /metrics"),
+        ("errorstat_*", "those since the start, and redis's order is that of its table"),
+        ("cmdstat_*", "redis's order is that of its table"),
+        ("latency_percentiles_usec_*", "redis's order is that of its table"),
     ];
     /// Only the node has these.
     pub const OURS: &[(&str, &str)] = &[
+        ("errorstat_*", "as redis's"),
+        ("cmdstat_*", "as redis's"),
+        ("latency_percentiles_usec_*", "as redis's"),
         ("larder_version", "which Larder gives redis 7.0.15's replies"),
         ("acl_access_denied_cmd", "redis 7.2's: commands refused by policy or access string"),
         ("acl_access_denied_auth", "redis 7.2's: logins refused"),
         ("throttled_requests", "requests over the cache's rate"),
+        ("lock_hold_usec", "processor time per hold of partitions, of those that were timed"),
+        ("lock_hold_usec_max", "the longest of them"),
         ("busy_partitions", "turns ended because a partition was held"),
         ("gate_waits", "commands that had to close the gate"),
     ];

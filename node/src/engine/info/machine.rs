@@ -17,7 +17,7 @@ pub(super) struct Cpu {
 }
 
 /// Memory of this process in RAM, all caches of it together.
-pub(super) fn resident_bytes() -> u64 {
+pub(in crate::engine) fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").ok();
     pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).map_or(0, |pages| pages * PAGE_BYTES)
 }
