@@ -202,9 +202,7 @@ impl Access {
         match proof {
             Proof::Anonymous | Proof::User => true,
             Proof::Key(id) => self.keys.get(id).is_some_and(|key| &*key.principal == name),
-            Proof::Connect { key, principal } => {
-                self.keys.get(key).is_some_and(|key| key.principal == *principal)
-            }
+            Proof::Connect { key, principal } => self.keys.get(key).is_some_and(|key| key.principal == *principal),
             Proof::Token(hash) => self.tokens.get(hash).is_some_and(|token| &*token.principal == name),
             Proof::PolicyToken { key, ids, .. } => {
                 let revoked = ids.iter().any(|id| self.revoked.contains(id));

@@ -45,8 +45,7 @@ const VALKEY_8: &str = "\
 
 /// Those that are being built: each goes when it is in the table, or refused.
 const PENDING: &str = "\
-    CLIENT|CAPA CLIENT|NO-TOUCH LATENCY|DOCTOR LATENCY|GRAPH LATENCY|HISTOGRAM MEMORY MEMORY|DOCTOR MEMORY|HELP \
-    MEMORY|MALLOC-STATS MEMORY|PURGE MEMORY|STATS MEMORY|USAGE SCRIPT|SHOW";
+    CLIENT|CAPA CLIENT|NO-TOUCH SCRIPT|SHOW";
 
 fn is_here(name: &str) -> bool {
     table().iter().any(|spec| spec.name == name)
