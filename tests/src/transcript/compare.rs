@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_node::commands;
+use larder_node::commands::{self, Spec};
 use larder_node::resp::{Limits, Reply, read_reply};
 
 use super::play::{Answer, Got, Request};
@@ -229,11 +229,22 @@ fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
     }
 }
 
+/// Whether a command came after the redis that is the oracle.
+#[must_use]
+pub fn came_later(spec: &Spec) -> bool {
+    spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
+}
+
+/// Whether this is the name of a command that [`came_later`].
+fn is_newer(name: &Reply) -> bool {
+    let Reply::Bulk(name) = name else { return false };
+    commands::table().iter().any(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name) && came_later(spec))
+}
+
 /// Each of ours is one of theirs.
 fn subset(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
-    let is_ours = |name: &&Reply| **name == Reply::Bulk(b"client|setinfo".to_vec());
-    match ours.iter().find(|one| !oracle.contains(one) && !is_ours(one)) {
+    match ours.iter().find(|one| !oracle.contains(one) && !is_newer(one)) {
         Some(one) => Err(format!("redis has no {}", shown(one))),
         None => Ok(()),
     }
@@ -247,7 +258,7 @@ fn docs(oracle: &Reply, ours: &Reply) -> Result<(), String> {
         let named = |(name, _): &(Reply, Reply)| *name == Reply::Bulk(field.into());
         pairs(reply).into_iter().find(named).map(|(_, value)| value)
     };
-    for (name, entry) in pairs(ours).iter().filter(|(name, _)| *name != Reply::Bulk(b"client|setinfo".to_vec())) {
+    for (name, entry) in pairs(ours).iter().filter(|(name, _)| !is_newer(name)) {
         let (_, found) = theirs.iter().find(|(one, _)| one == name).ok_or(format!("redis has no {}", shown(name)))?;
         for field in ["since", "group"] {
             same(field, value(found, field), value(entry, field))?;
@@ -449,7 +460,7 @@ fn command_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     for entry in ours {
         match entry_name(entry) {
             None => same("unknown command", oracle.contains(entry), true)?,
-            Some(name) if name == b"client|setinfo" => {}
+            Some(name) if is_newer(&Reply::Bulk(name.to_vec())) => {}
             Some(name) => {
                 let theirs = by_name.get(name).ok_or(format!("redis has no {}", name.escape_ascii()))?;
                 same("entry", shown(&narrowed(theirs, entry)), shown(entry))?;
@@ -481,8 +492,8 @@ fn narrowed(theirs: &Reply, ours: &Reply) -> Reply {
         (columns.last_mut(), ours.last())
     {
         let found = |sub: &Reply| match entry_name(sub) {
-            // Redis 7.2's: there is nothing to compare it with.
-            Some(b"client|setinfo") => Some(sub.clone()),
+            // There is nothing to compare it with.
+            Some(name) if is_newer(&Reply::Bulk(name.to_vec())) => Some(sub.clone()),
             name => all.iter().find(|one| entry_name(one) == name).cloned(),
         };
         *all = wanted.iter().filter_map(found).collect();
