@@ -4,7 +4,7 @@ mod acl;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_node::commands;
+use larder_node::commands::{self, Spec};
 use larder_node::resp::{Limits, Reply, read_reply};
 
 use super::play::{Answer, Got, Request};
@@ -245,11 +245,15 @@ fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
     }
 }
 
-/// Whether a command came after redis 7.0, so that the oracle does not have it.
+/// Whether a command came after the redis that is the oracle.
+#[must_use]
+pub fn came_later(spec: &Spec) -> bool {
+    spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
+}
+
+/// Whether this is the name of a command that [`came_later`].
 fn is_newer_name(name: &[u8]) -> bool {
-    let row = commands::table().iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
-    let version = |since: &str| since.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
-    row.is_some_and(|spec| version(spec.since) >= vec![7, 1])
+    commands::table().iter().any(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name) && came_later(spec))
 }
 
 fn is_newer(name: &Reply) -> bool {

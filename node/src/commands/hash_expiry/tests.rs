@@ -203,7 +203,7 @@ fn gone_keys_leave_the_index() {
         c.say(&format!("DEL h{n}"));
     }
     let left: usize = (0..engine.db.partitions())
-        .map(|partition| engine.db.lock_patiently(partition).shard(partition).due_fields.len())
+        .map(|partition| engine.db.lock_patiently(partition).shard(partition, 0).due_fields.len())
         .sum();
     assert!(left <= 64 * engine.db.partitions(), "{left}");
 }
