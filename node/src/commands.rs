@@ -12,6 +12,7 @@ mod client;
 mod clients;
 mod config;
 mod connection;
+mod events;
 mod floats;
 mod hashes;
 mod help;
@@ -36,6 +37,9 @@ mod strings;
 mod substrings;
 mod transactions;
 
+pub use events::{Class, Event, Told};
+pub(crate) use events::{Classes, told};
+pub(crate) use listing::may_be_shown;
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,

@@ -6,5 +6,6 @@ mod keyspace;
 mod partition;
 pub mod table;
 
-pub(crate) use keyspace::{Change, Key, Keyspace};
+pub use keyspace::Touch;
+pub(crate) use keyspace::{Change, How, Key, Keyspace};
 pub(crate) use partition::{Busy, Db, Held};

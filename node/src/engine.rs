@@ -11,6 +11,7 @@ mod clients;
 mod cx;
 mod deliver;
 mod doors;
+mod events;
 mod info;
 mod random;
 mod replay;

@@ -125,6 +125,7 @@ fn read(engine: &Engine, parameter: &Parameter, text: &[u8]) -> Result<Option<Ch
             within(value, *least, *most)?;
             refuses(engine, value).map_or(Ok(Some((*set, value))), Err)
         }
+        Kind::Letters { read, wrong, set } => Ok(Some((*set, read(text).ok_or(*wrong)?))),
         Kind::Size(set) => Ok(Some((*set, memory(text).ok_or(NOT_MEMORY)?))),
         Kind::Fixed(kind) => {
             let value = as_shown(kind, text)?;

@@ -1,5 +1,6 @@
 //! What a value is made of, and copies of it.
 
+use super::events::{self, Event};
 use super::parse::{int, is};
 use super::strings::{copy as copy_text, length};
 use super::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -85,6 +86,8 @@ pub(super) const COPY: Spec = Spec {
         KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::copied),
+    misses: true,
     summary: "Copies a value with its expiry to another key.",
     reply: "integer: 1 when it was copied, 0 when not",
     run: copy,

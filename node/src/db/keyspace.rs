@@ -3,10 +3,13 @@
 //! Everything that must happen whenever a key changes happens here and nowhere else: watchers are raised, waiters are
 //! noted, gauges move, the effect log gets its record, expired keys vanish.
 
+use std::sync::atomic::Ordering;
+
 use super::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
 use super::freer::Garbage;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
+use crate::commands::{Class, Classes};
 use crate::error::CommandError;
 use crate::log::EffectLog;
 use crate::metrics::{Cells, Count, Gauge};
@@ -26,6 +29,12 @@ pub(crate) struct Keyspace<'e> {
     pub(crate) now_ms: u64,
     cells: &'e Cells,
     log: &'e EffectLog,
+    /// Which events are told.
+    events: Classes,
+    /// Keys looked for in vain are told of.
+    tells_misses: bool,
+    /// What became of keys since it was told last.
+    pub(crate) touches: Vec<Touch>,
     /// The log has a reader. Stays true to the log while partitions are held.
     logging: bool,
     /// Changes since [`Keyspace::begin`].
@@ -53,6 +62,42 @@ pub(crate) enum Change {
     Elements,
 }
 
+/// What became of one key, for those who listen to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    pub(crate) key: Box<[u8]>,
+    pub(crate) how: How,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is there and was not.
+    Added,
+    /// It is there, its time having come before: it expired and was added.
+    Renewed,
+    /// It holds something else.
+    Changed,
+    /// It is gone with the last of what it held.
+    Emptied,
+    /// It was removed.
+    Deleted,
+    /// Its time came.
+    Expired,
+    /// It went for want of memory.
+    #[allow(dead_code)] // Nothing is evicted yet; who does calls `touch` with it.
+    Evicted,
+    /// It was looked for and is not there.
+    Missed,
+}
+
+impl How {
+    /// Whether it is nothing that the command did.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Expired | Self::Evicted | Self::Missed)
+    }
+}
+
 impl<'e> Keyspace<'e> {
     pub(crate) fn new(db: &'e Db, log: &'e EffectLog, cells: &'e Cells, now_ms: u64) -> Self {
         Self {
@@ -61,6 +106,9 @@ impl<'e> Keyspace<'e> {
             now_ms,
             cells,
             log,
+            events: Classes(0),
+            tells_misses: false,
+            touches: Vec::new(),
             logging: false,
             changes: 0,
             rewritten: false,
@@ -77,6 +125,7 @@ impl<'e> Keyspace<'e> {
     pub(crate) fn hold(&mut self, held: Held<'e>) {
         self.held = held;
         self.logging = self.log.is_on();
+        self.events = Classes(self.db.events.load(Ordering::Relaxed));
     }
 
     /// Appends what changed to the log and gives the partitions back.
@@ -143,6 +192,7 @@ impl<'e> Keyspace<'e> {
             None => {}
         }
         self.cells.add(Count::Misses, 1);
+        self.missed(key.bytes);
         show(None);
         Ok(())
     }
@@ -153,23 +203,31 @@ impl<'e> Keyspace<'e> {
         let cells = self.cells;
         let shard = self.held.shard(self.db.partition_of(key.hash));
         let before = Weight::of(shard);
+        let mut how = How::Changed;
         match shard.table.find_mut(key.hash, key.bytes) {
             Some(mut entry) => {
                 if entry.entry().is_due(self.now_ms) {
                     cells.add(Count::Expired, 1);
+                    how = How::Renewed;
                 }
                 entry.set_string(value, expire_at_ms);
             }
-            None => shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms)),
+            None => {
+                shard.table.insert_new(key.hash, Entry::string(key.bytes, value, expire_at_ms));
+                how = How::Added;
+            }
         }
         before.settle(shard, cells);
-        self.changed(key, Change::Value);
+        self.note(key, Change::Value, how);
     }
 
     /// As [`Keyspace::find`], counted as a read of data.
     #[inline]
     pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
         let cells = self.cells;
+        if self.tells_misses && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
+        }
         let found = self.find(key);
         cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
         found
@@ -199,6 +257,18 @@ impl<'e> Keyspace<'e> {
         }
     }
 
+    /// As [`Keyspace::collection`], of a key that was counted already.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn collection_again<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.find(key).map(|entry| entry.value().collection()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
     /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
     /// afterwards is removed with its key. Without one, `act` is not called.
     ///
@@ -219,7 +289,9 @@ impl<'e> Keyspace<'e> {
         })?;
         let Some((result, changed, before, after)) = done else { return Ok(None) };
         if after == 0 {
-            self.delete(key);
+            if let Some(entry) = self.take_as(key, How::Emptied) {
+                self.garbage.entry(entry);
+            }
         } else if changed {
             self.changed(key, if after > before { Change::Elements } else { Change::Value });
         }
@@ -275,7 +347,7 @@ impl<'e> Keyspace<'e> {
         let before = Weight::of(shard);
         let old = shard.table.upsert(key.hash, entry);
         before.settle(shard, cells);
-        self.changed(key, change);
+        self.note(key, change, if old.is_some() { How::Changed } else { How::Added });
         if let Some(old) = old {
             self.garbage.entry(old);
         }
@@ -283,9 +355,13 @@ impl<'e> Keyspace<'e> {
 
     /// Takes the entry out; `None` when there is none or its time has come.
     pub(crate) fn take(&mut self, key: Key<'_>) -> Option<Entry> {
+        self.take_as(key, How::Deleted)
+    }
+
+    fn take_as(&mut self, key: Key<'_>, how: How) -> Option<Entry> {
         self.expire_if_due(key);
         let taken = self.remove(key)?;
-        self.changed(key, Change::Value);
+        self.note(key, Change::Value, how);
         Some(taken)
     }
 
@@ -312,13 +388,41 @@ impl<'e> Keyspace<'e> {
     /// Notes that `key` changed: raises its watchers, notes waiters, makes the command an effect.
     #[inline]
     pub(crate) fn changed(&mut self, key: Key<'_>, change: Change) {
+        self.note(key, change, How::Changed);
+    }
+
+    #[inline]
+    fn note(&mut self, key: Key<'_>, change: Change, how: How) {
         self.changes += 1;
+        if self.events.0 != 0 {
+            self.touch(key.bytes, how);
+        }
         let shard = self.held.shard(self.db.partition_of(key.hash));
         if !shard.watched.is_empty() {
             shard.watched.touch(key.bytes);
         }
         if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, change == Change::Elements) {
             self.ready.push(key.bytes.into());
+        }
+    }
+
+    /// Notes what became of a key, for those who listen.
+    #[cold]
+    pub(crate) fn touch(&mut self, key: &[u8], how: How) {
+        let how = match how {
+            How::Renewed => {
+                self.touch(key, How::Expired);
+                How::Added
+            }
+            how => how,
+        };
+        self.touches.push(Touch { key: key.into(), how });
+    }
+
+    #[inline]
+    fn missed(&mut self, key: &[u8]) {
+        if self.tells_misses {
+            self.touch(key, How::Missed);
         }
     }
 
@@ -356,6 +460,9 @@ impl<'e> Keyspace<'e> {
     /// The bookkeeping of an expiry: the entry is gone already.
     pub(crate) fn note_expired(&mut self, key: &[u8], hash: u64) {
         self.cells.add(Count::Expired, 1);
+        if self.events.has(Class::EXPIRED) {
+            self.touch(key, How::Expired);
+        }
         let shard = self.shard(hash);
         if !shard.watched.is_empty() {
             shard.watched.touch(key);
@@ -416,6 +523,12 @@ impl<'e> Keyspace<'e> {
     pub(crate) fn begin(&mut self) {
         self.changes = 0;
         self.rewritten = false;
+    }
+
+    /// Whether those who listen are told of keys that what follows looks for in vain; `looks`: it is such a command.
+    #[inline]
+    pub(crate) fn tell_misses(&mut self, looks: bool) {
+        self.tells_misses = looks && self.events.has(Class::MISSED);
     }
 
     /// Ends a command: if it changed anything, its request is its record, unless it wrote another.

@@ -37,6 +37,7 @@ impl Engine {
                 Ok(held) => {
                     keys.hold(held);
                     let (expired, examined, more) = keys.sweep(partition, left);
+                    super::events::tell_expired(self, &mut keys);
                     keys.release();
                     swept.expired += expired;
                     swept.more |= more;

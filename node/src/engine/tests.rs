@@ -2,6 +2,7 @@
 
 mod access;
 mod blocking;
+mod events;
 mod linear;
 mod model;
 mod soak;
