@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod databases;
 mod dump;
+mod events;
 mod floats;
 mod functions;
 mod geo;
@@ -50,6 +51,9 @@ mod substrings;
 mod transactions;
 
 pub(crate) use client::describe as describe_client;
+pub use events::{Class, Event, Told};
+pub(crate) use events::{Classes, told, told_gone};
+pub(crate) use listing::may_be_shown;
 pub use refused::{REFUSED, Refused, Why};
 pub(crate) use spec::Shape;
 pub use spec::{

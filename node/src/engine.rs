@@ -12,6 +12,7 @@ mod clients;
 mod cx;
 mod deliver;
 mod doors;
+mod events;
 mod evict;
 mod fuzz;
 mod info;

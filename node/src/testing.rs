@@ -39,7 +39,7 @@ const TENANT: &str = r#"{"Version":"2012-10-17","Statement":[
      "Resource":"arn:aws:cache:us-east-1:000000000000:channel/default/a:*"},
     {"Effect":"Allow","Action":"cache:List","Resource":"arn:aws:cache:us-east-1:000000000000:cache/default"}]}"#;
 
-/// Users `reader` (`~a:* +@read`) and `app` (everything on `a:*`), principal `tenant` with the policy above and token
+/// Users `reader` (`~a:* +@read`), `app` (everything on `a:*`) and `watcher` (that, and every channel), principal `tenant` with the policy above and token
 /// `tenant-token`, the account itself with token `root-token`. With `anonymous`, and nobody limited, no login is needed.
 pub(crate) fn access(anonymous: bool) -> Access {
     use larder_iam_policies::config::{RawAccess, RawCacheAccess, RawPolicy, RawPrincipal, RawToken, RawUser};
@@ -64,7 +64,11 @@ pub(crate) fn access(anonymous: bool) -> Access {
         raw.policy = vec![RawPolicy { name: "tenant".into(), document: Some(TENANT.into()), file: None }];
         raw.principal = vec![principal("root", vec![]), principal("tenant", vec!["tenant".into()])];
         raw.token = vec![token("root", "root"), token("tenant", "tenant")];
-        raw.user = vec![user("reader", "on ~a:* +@read"), user("app", "on ~a:* &a:* +@all")];
+        raw.user = vec![
+            user("reader", "on ~a:* +@read"),
+            user("app", "on ~a:* &a:* +@all"),
+            user("watcher", "on ~a:* &* +@all"),
+        ];
     }
     let cache = RawCacheAccess { name: "default".into(), engine: "valkey".into(), anonymous, ..Default::default() };
     let mut mistakes = Vec::new();

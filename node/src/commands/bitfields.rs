@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::bitmaps::with_bytes;
+use super::events::{Class, Event};
 use super::parse::{int, is};
 use super::substrings::edit;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -298,6 +299,7 @@ pub(super) const BITFIELD: Spec = Spec {
         .noting("This command allows both access and modification of the key")],
     ttl: Ttl::Inherited(1),
     value_bytes,
+    event: Event::Is(Class::STRING, "setbit"),
     summary: "Reads, sets and adds to integers of any width within a string.",
     reply: "array of integers, one for each GET, SET (the one before it) and INCRBY; null where OVERFLOW FAIL forbade it",
     run: bitfield,

@@ -1,5 +1,6 @@
 //! Strings as rows of bits, the highest bit of each byte first.
 
+use super::events::{Class, Event};
 use super::parse::{int, is};
 use super::strings::{copy, length};
 use super::substrings::{are_backwards, clipped, edit};
@@ -287,6 +288,8 @@ pub(super) const BITOP: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::at(3).to(-1, 1).doing(RO_ACCESS)],
+    event: Event::Is(Class::STRING, "set"),
+    misses: true,
     summary: "Makes a key the bits of others combined.",
     reply: "integer: the length of the result in bytes",
     run: bitop,

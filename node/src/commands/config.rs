@@ -131,6 +131,7 @@ fn read(engine: &Engine, parameter: &Parameter, text: &[u8]) -> Result<Option<Ch
             within(value, *least, *most)?;
             refuses(engine, value).map_or(Ok(Some((*set, value))), Err)
         }
+        Kind::Letters { read, wrong, set } => Ok(Some((*set, read(text).ok_or(*wrong)?))),
         Kind::Size(set) => Ok(Some((*set, memory(text).ok_or(NOT_MEMORY)?))),
         Kind::Word(words, set) => {
             let word = as_shown(&Type::OneOf(words), text)?;

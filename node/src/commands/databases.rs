@@ -3,6 +3,7 @@
 use larder_iam_policies::access::Actions;
 
 use super::connection::{NO_SUCH_DATABASE, database};
+use super::events::{self, Event};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec, Ttl};
 use crate::engine::Cx;
 use crate::error::CommandError;
@@ -18,6 +19,7 @@ pub(super) const MOVE: Spec = Spec {
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::moved_away),
     summary: "Moves a key into another database, unless it exists there.",
     reply: "integer: 1 when it was moved, 0 when not",
     run: move_key,

@@ -5,6 +5,7 @@ mod search;
 
 pub(super) use search::{GEORADIUS, GEORADIUS_RO, GEORADIUSBYMEMBER, GEORADIUSBYMEMBER_RO, GEOSEARCH, GEOSEARCHSTORE};
 
+use super::events::{Class, Event};
 use super::parse::{is, score};
 use super::sorted_sets::zadd;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -60,6 +61,7 @@ pub(super) const GEOADD: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
     value_bytes: |args| args.iter().skip(4).map(|member| member.len() as u64).max(),
+    event: Event::Is(Class::SORTED_SET, "zadd"),
     summary: "Gives members positions.",
     reply: "integer: how many are new, or with CH changed",
     run: geoadd,

@@ -7,6 +7,7 @@ mod values;
 
 pub(super) use values::{HGETDEL, HGETEX, HSETEX};
 
+use super::events::{Class, Event};
 use super::parse::{int, is};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
@@ -177,6 +178,7 @@ pub(super) const HEXPIRE: Spec = Spec {
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(RW_UPDATE)],
     ttl: Ttl::Inherited(1),
+    event: Event::Is(Class::HASH, "hexpire"),
     summary: "Lets fields expire in so many seconds.",
     reply: "array of integers: 1 when it was set, 0 when a condition forbade it, 2 when that is now, -2 without such a field",
     run: hexpire,
@@ -277,6 +279,7 @@ pub(super) const HPERSIST: Spec = Spec {
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(RW_UPDATE)],
     ttl: Ttl::Inherited(1),
+    event: Event::ByName,
     summary: "Takes the expiry of fields.",
     reply: "array of integers: 1 when it had one, -1 when not, -2 without such a field",
     run: hpersist,

@@ -1,5 +1,6 @@
 //! Hashes.
 
+use super::events::{Class, Event};
 use super::parse::{int, picks};
 use super::scans::scan;
 use super::strings::{bulk, copy, length};
@@ -42,8 +43,14 @@ fn hset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// `HMSET key field value [field value …]`
-pub(super) const HMSET: Spec =
-    Spec { name: "HMSET", summary: "Gives fields values; HSET answers more.", reply: "OK", run: hmset, ..HSET };
+pub(super) const HMSET: Spec = Spec {
+    name: "HMSET",
+    event: Event::Is(Class::HASH, "hset"),
+    summary: "Gives fields values; HSET answers more.",
+    reply: "OK",
+    run: hmset,
+    ..HSET
+};
 fn hmset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     set_pairs(cx, args, "hmset")?;
     cx.out.ok();
@@ -69,6 +76,7 @@ pub(super) const HSETNX: Spec = Spec {
     name: "HSETNX",
     arity: Arity::Exactly(4),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::INSERT))],
+    event: Event::Is(Class::HASH, "hset"),
     summary: "Gives a field a value unless it has one.",
     reply: "integer: 1 when it was given, 0 when not",
     run: hsetnx,

@@ -1,6 +1,7 @@
 //! HyperLogLogs: strings that count different elements.
 
 use super::bitmaps::with_bytes;
+use super::events::{self, Class, Event};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::engine::Cx;
@@ -45,6 +46,7 @@ pub(super) const PFADD: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::INSERT))],
     ttl: Ttl::Inherited(1),
+    event: Event::Is(Class::STRING, "pfadd"),
     summary: "Counts elements in.",
     reply: "integer: 1 when the count may have changed or the key is new, else 0",
     run: pfadd,
@@ -78,6 +80,7 @@ pub(super) const PFCOUNT: Spec = Spec {
         .to(-1, 1)
         .doing(KeyFlags::RW.or(KeyFlags::ACCESS))
         .noting("RW because it may change the internal representation of the key, and propagate to replicas")],
+    event: Event::All(events::untold),
     summary: "About how many different elements were counted in, at all keys together.",
     reply: "integer",
     run: pfcount,
@@ -135,6 +138,7 @@ pub(super) const PFMERGE: Spec = Spec {
         KeySpec::at(2).to(-1, 1).doing(KeyFlags::RO.or(KeyFlags::ACCESS)),
     ],
     ttl: Ttl::Inherited(1),
+    event: Event::Is(Class::STRING, "pfadd"),
     summary: "Counts into the first key all that was counted in at the others.",
     reply: "OK",
     run: pfmerge,

@@ -2,6 +2,7 @@
 
 use larder_iam_policies::access::Actions;
 
+use super::events::{self, Class, Event};
 use super::parse::{int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec, Stated, Ttl};
 use crate::db::{Change, Key};
@@ -103,7 +104,7 @@ pub(super) const TYPE: Spec = Spec {
 };
 fn type_of(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let kind = cx.keys.find(key).map_or("none", |entry| entry.kind().name());
+    let kind = cx.keys.read(key).map_or("none", |entry| entry.kind().name());
     cx.out.simple(kind);
     Ok(())
 }
@@ -119,6 +120,7 @@ macro_rules! expire {
             acl: WRITE.or(Acl::FAST),
             keys: &[KeySpec::at(1).doing(UPDATES)],
             ttl: Ttl::Of($ttl),
+            event: Event::Is(Class::GENERIC, "expire"),
             summary: $summary,
             reply: "integer: 1 when the expiry was set, 0 when there is no such key or a condition forbade it",
             run: $run,
@@ -395,6 +397,7 @@ pub(super) const RENAME: Spec = Spec {
         KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::renamed),
     summary: "Moves a value to another key, over what is there.",
     reply: "OK",
     run: rename,

@@ -8,6 +8,8 @@ use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::Args;
+use crate::session::Session;
+use crate::time::Now;
 
 const READ: Acl = Acl::KEYSPACE.or(Acl::READ);
 
@@ -101,9 +103,14 @@ impl Found<'_> {
 
 /// Whether the caller could read this key: what SCAN answers is filtered by the grant.
 fn may_read(cx: &Cx<'_>, command: &'static str, key: &[u8]) -> bool {
-    let Some(identity) = &cx.session.identity else { return cx.nested };
+    cx.session.identity.is_none() && cx.nested || may_be_shown(cx.session, command, key, cx.now)
+}
+
+/// Whether a session's caller could read this key, which `command` is about to show it.
+pub(crate) fn may_be_shown(session: &Session, command: &'static str, key: &[u8], now: Now) -> bool {
+    let Some(identity) = &session.identity else { return false };
     let listed = Listed { command, key };
-    identity.grant.is_full() || identity.grant.permit(&identity.inside, listed, cx.now.wall_ms).is_ok()
+    identity.grant.is_full() || identity.grant.permit(&identity.inside, listed, now.wall_ms).is_ok()
 }
 
 /// A key about to be shown by a listing: asks for Read on it, as the listing command.

@@ -6,6 +6,7 @@ mod moves;
 pub(super) use middle::{LINDEX, LINSERT, LPOS, LREM, LSET, LTRIM};
 pub(super) use moves::{BLMOVE, BLMPOP, BRPOPLPUSH, LMOVE, LMPOP, RPOPLPUSH};
 
+use super::events::{Class, Event};
 use super::parse::{count, int, is, places, timeout_ms};
 use super::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
@@ -97,6 +98,7 @@ fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
 pub(super) const LPUSHX: Spec = Spec {
     name: "LPUSHX",
     since: "2.2.0",
+    event: Event::Is(Class::LIST, "lpush"),
     summary: "Adds elements before the first of a list that exists.",
     reply: "integer: the length after it; 0 when the key is absent",
     run: lpushx,
@@ -107,8 +109,13 @@ fn lpushx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// `RPUSHX key element [element …]`
-pub(super) const RPUSHX: Spec =
-    Spec { name: "RPUSHX", summary: "Adds elements after the last of a list that exists.", run: rpushx, ..LPUSHX };
+pub(super) const RPUSHX: Spec = Spec {
+    name: "RPUSHX",
+    event: Event::Is(Class::LIST, "rpush"),
+    summary: "Adds elements after the last of a list that exists.",
+    run: rpushx,
+    ..LPUSHX
+};
 fn rpushx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     push_existing(cx, args, End::Right)
 }
@@ -237,6 +244,7 @@ pub(super) const BLPOP: Spec = Spec {
     ttl: Ttl::Inherited(1),
     http: Http::Refused("would hold the HTTP request open; poll with LPOP"),
     serve: Some(SERVE_LEFT),
+    event: Event::Is(Class::LIST, "lpop"),
     summary: "Takes the first element of the first list that has one, or waits for one.",
     reply: "array: the key and the element; null when the time is up",
     run: blpop,
@@ -251,6 +259,7 @@ pub(super) const BRPOP: Spec = Spec {
     name: "BRPOP",
     http: Http::Refused("would hold the HTTP request open; poll with RPOP"),
     serve: Some(SERVE_RIGHT),
+    event: Event::Is(Class::LIST, "rpop"),
     summary: "Takes the last element of the first list that has one, or waits for one.",
     run: brpop,
     ..BLPOP

@@ -1,6 +1,7 @@
 //! What a value is made of, and copies of it.
 
 use super::connection::database;
+use super::events::{self, Event};
 use super::help::help;
 use super::parse::is;
 use super::strings::{copy as copy_text, length};
@@ -159,6 +160,8 @@ pub(super) const COPY: Spec = Spec {
         KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::copied),
+    misses: true,
     summary: "Copies a value with its expiry to another key, or into another database.",
     reply: "integer: 1 when it was copied, 0 when not",
     run: copy,

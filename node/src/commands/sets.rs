@@ -1,5 +1,6 @@
 //! Sets.
 
+use super::events::{Class, Event};
 use super::parse::{count, int, is, repeats};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -269,6 +270,7 @@ pub(super) const SMOVE: Spec = Spec {
         KeySpec::at(2).doing(KeyFlags::RW.or(KeyFlags::INSERT)),
     ],
     ttl: Ttl::Inherited(2),
+    event: Event::By(Class::SET, |args, key| if key == args.get(1) { "srem" } else { "sadd" }),
     summary: "Moves a member from one set to another.",
     reply: "integer: 1 when it was there, 0 when not",
     run: smove,
@@ -315,7 +317,7 @@ fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge, limit: usize) -> Result
     }
     let members = |cx: &mut Cx<'_>, bytes: &[u8]| -> Result<Vec<Vec<u8>>, CommandError> {
         let key = cx.key(bytes);
-        Ok(cx.keys.collection::<Set>(key)?.into_iter().flat_map(Set::iter).map(owned).collect())
+        Ok(cx.keys.collection_again::<Set>(key)?.into_iter().flat_map(Set::iter).map(owned).collect())
     };
     match merge {
         Merge::Union => {
@@ -329,7 +331,7 @@ fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge, limit: usize) -> Result
             let mut kept = members(cx, keys.get(smallest.1))?;
             for (_, bytes) in keys.iter().enumerate().filter(|(at, _)| *at != smallest.1) {
                 let key = cx.key(bytes);
-                let set = cx.keys.collection::<Set>(key)?;
+                let set = cx.keys.collection_again::<Set>(key)?;
                 kept.retain(|member| set.is_some_and(|set| set.contains(member)));
             }
             kept.truncate(limit);
@@ -339,7 +341,7 @@ fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge, limit: usize) -> Result
             let mut kept = members(cx, keys.get(0))?;
             for bytes in keys.iter().skip(1) {
                 let key = cx.key(bytes);
-                let set = cx.keys.collection::<Set>(key)?;
+                let set = cx.keys.collection_again::<Set>(key)?;
                 kept.retain(|member| !set.is_some_and(|set| set.contains(member)));
             }
             Ok(kept)
@@ -415,6 +417,7 @@ pub(super) const SINTERSTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE)), KeySpec::at(2).to(-1, 1).doing(RO_ACCESS)],
+    misses: true,
     summary: "Makes a key the set of members that are in every set.",
     reply: "integer: how many",
     run: sinterstore,
@@ -428,6 +431,7 @@ fn sinterstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(super) const SUNIONSTORE: Spec = Spec {
     name: "SUNIONSTORE",
     keys: STORES,
+    misses: true,
     summary: "Makes a key the set of members that are in any of the sets.",
     run: sunionstore,
     ..SINTERSTORE
@@ -440,6 +444,7 @@ fn sunionstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(super) const SDIFFSTORE: Spec = Spec {
     name: "SDIFFSTORE",
     keys: STORES,
+    misses: true,
     summary: "Makes a key the set of members of the first set that are in no other.",
     run: sdiffstore,
     ..SINTERSTORE

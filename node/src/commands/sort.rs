@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use super::events::{Class, Event};
 use super::parse::{int, is, weight};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
 use crate::db::entry::{Entry, Hash, List, Object, Value};
@@ -38,6 +39,8 @@ pub(super) const SORT: Spec = Spec {
         ),
     ],
     locks: Locks::AllIf(names_other_keys),
+    event: Event::Is(Class::LIST, "sortstore"),
+    misses: true,
     summary: "The elements of a list or set in order. BY and GET patterns need every key's rights.",
     reply: "array of bulk strings, null for a GET that finds nothing; with STORE an integer: how many",
     run: sort_and_store,

@@ -11,6 +11,7 @@ pub(super) use ranges::{
     ZREMRANGEBYSCORE, ZREVRANGE, ZREVRANGEBYLEX, ZREVRANGEBYSCORE,
 };
 
+use super::events::{Class, Event};
 use super::parse::{is, picks, score};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -172,11 +173,16 @@ pub(super) const ZADD: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
     value_bytes: |args| args.iter().skip(2).map(|member| member.len() as u64).max(),
+    event: Event::By(Class::SORTED_SET, added),
     summary: "Gives members scores.",
     reply: "integer: how many are new, or with CH changed; with INCR the score, or null",
     run: zadd,
     ..Spec::ROW
 };
+fn added(args: Args<'_>, _: &[u8]) -> &'static str {
+    let is_incr = Adding::read(args).is_ok_and(|(options, _)| options.incr);
+    if is_incr { "zincr" } else { "zadd" }
+}
 pub(super) fn zadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (options, first) = Adding::read(args)?;
     let pairs = (first..args.len()).step_by(2).map(|at| Ok((score(args.get(at))?, args.get(at + 1))));
@@ -199,6 +205,7 @@ pub(super) const ZINCRBY: Spec = Spec {
     arity: Arity::Exactly(4),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     value_bytes: |args| args.try_get(3).map(|member| member.len() as u64),
+    event: Event::Is(Class::SORTED_SET, "zincr"),
     summary: "Adds to the score of a member.",
     reply: "double: the score after it",
     run: zincrby,

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use larder_iam_policies::access::Actions;
 
+use super::events::Event;
 use crate::db::Key;
 use crate::db::entry::Kind;
 use crate::engine::Cx;
@@ -47,6 +48,10 @@ pub struct Spec {
     pub locks: Locks,
     /// How a client that waits in it is served.
     pub serve: Option<Serve>,
+    /// What those are told who listen to its keys.
+    pub event: Event,
+    /// Whether they are told of keys that it looks for in vain, though it writes.
+    pub misses: bool,
     /// What it does, in one line.
     pub summary: &'static str,
     /// What it answers.
@@ -129,6 +134,8 @@ impl Spec {
         http: Http::Allowed,
         locks: Locks::Keys,
         serve: None,
+        event: Event::ByName,
+        misses: false,
         summary: "",
         reply: "",
         run: not_runnable,

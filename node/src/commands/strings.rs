@@ -1,5 +1,6 @@
 //! Strings.
 
+use super::events::{Class, Event};
 use super::parse::{StringOptions, int};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
 use crate::db::entry::{Entry, Value};
@@ -42,6 +43,8 @@ pub(super) const SET: Spec = Spec {
         .noting("RW and ACCESS due to the optional `GET` argument")],
     ttl: Ttl::Of(set_ttl),
     value_bytes: third,
+    event: Event::Set,
+    misses: true,
     summary: "Makes the key a string with this value.",
     reply: "OK; null when NX or XX forbade it; with GET the old value or null",
     run: set,
@@ -140,6 +143,7 @@ pub(super) const GETDEL: Spec = Spec {
     flags: Flags::WRITE.or(Flags::FAST),
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))],
+    misses: true,
     summary: "The string at the key, which it removes.",
     reply: "bulk string; null when the key is absent",
     run: getdel,
@@ -169,11 +173,17 @@ pub(super) const GETEX: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(COUNTS).noting("RW and UPDATE because it changes the TTL")],
     ttl: Ttl::Of(getex_ttl),
+    event: Event::By(Class::GENERIC, expired),
+    misses: true,
     summary: "The string at the key, whose expiry it changes.",
     reply: "bulk string; null when the key is absent",
     run: getex,
     ..Spec::ROW
 };
+fn expired(args: Args<'_>, _: &[u8]) -> &'static str {
+    let persists = args.iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"PERSIST"));
+    if persists { "persist" } else { "expire" }
+}
 fn getex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = StringOptions::of_getex(args.from(2).iter())?;
     let key = cx.key(args.get(1));
@@ -243,6 +253,7 @@ pub(super) const MSET: Spec = Spec {
     tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
     keys: &[KeySpec::at(1).to(-1, 2).doing(KeyFlags::OW.or(KeyFlags::UPDATE))],
     value_bytes: |args| args.iter().skip(2).step_by(2).map(|value| value.len() as u64).max(),
+    event: Event::Set,
     summary: "Makes each key a string with its value, as one step.",
     reply: "OK",
     run: mset,
@@ -271,6 +282,7 @@ macro_rules! counter {
             acl: WRITE.or(Acl::FAST),
             keys: &[KeySpec::at(1).doing(COUNTS)],
             ttl: Ttl::Inherited(1),
+            event: Event::Is(Class::STRING, "incrby"),
             summary: $summary,
             reply: "integer: the value after it",
             run: $run,

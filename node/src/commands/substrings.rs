@@ -1,5 +1,6 @@
 //! Strings: the older ways to set them, and parts of them.
 
+use super::events::Event;
 use super::parse::{Expiry, int};
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
@@ -25,6 +26,7 @@ pub(super) const SETNX: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::INSERT))],
     value_bytes: |args| at(args, 2),
+    event: Event::Set,
     summary: "Makes the key a string with this value, unless the key exists.",
     reply: "integer: 1 when it was made, 0 when not",
     run: setnx,
@@ -51,6 +53,7 @@ pub(super) const MSETNX: Spec = Spec {
     tips: &["request_policy:multi_shard", "response_policy:agg_min"],
     keys: &[KeySpec::at(1).to(-1, 2).doing(KeyFlags::OW.or(KeyFlags::INSERT))],
     value_bytes: |args| args.iter().skip(2).step_by(2).map(|value| value.len() as u64).max(),
+    event: Event::Set,
     summary: "Makes each key a string with its value, unless any of the keys exists.",
     reply: "integer: 1 when they were made, 0 when not",
     run: msetnx,
@@ -86,6 +89,7 @@ pub(super) const SETEX: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Of(setex_ttl),
     value_bytes: |args| at(args, 3),
+    event: Event::Set,
     summary: "Makes the key a string that expires in so many seconds.",
     reply: "OK",
     run: setex,
@@ -103,6 +107,7 @@ pub(super) const PSETEX: Spec = Spec {
     name: "PSETEX",
     since: "2.6.0",
     ttl: Ttl::Of(psetex_ttl),
+    event: Event::Set,
     summary: "Makes the key a string that expires in so many milliseconds.",
     run: psetex,
     ..SETEX
@@ -142,6 +147,8 @@ pub(super) const GETSET: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     value_bytes: |args| at(args, 2),
+    event: Event::Set,
+    misses: true,
     summary: "Makes the key a string with this value; the old one is the answer.",
     reply: "bulk string; null when the key is absent",
     run: getset,

@@ -14,6 +14,7 @@ use super::holds::Since;
 use super::partition::{Db, Held, Shard};
 use super::table::Occupied;
 use super::warmth::Warmth;
+use crate::commands::{Class, Classes};
 use crate::error::CommandError;
 use crate::log::{EffectLog, write_select};
 use crate::metrics::{Cells, Count, Gauge};
@@ -38,6 +39,12 @@ pub(crate) struct Keyspace<'e> {
     warmth: Warmth,
     cells: &'e Cells,
     log: &'e EffectLog,
+    /// Which events are told.
+    events: Classes,
+    /// Keys looked for in vain are told of.
+    tells_misses: bool,
+    /// What became of keys since it was told last.
+    pub(crate) touches: Vec<Touch>,
     /// The log has a reader. Stays true to the log while partitions are held.
     logging: bool,
     /// Changes since [`Keyspace::begin`].
@@ -65,6 +72,42 @@ pub(crate) enum Change {
     Elements,
 }
 
+/// What became of one key, for those who listen to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    pub(crate) database: u8,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) how: How,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is there and was not.
+    Added,
+    /// It is there, its time having come before: it expired and was added.
+    Renewed,
+    /// It holds something else.
+    Changed,
+    /// It is gone with the last of what it held.
+    Emptied,
+    /// It was removed.
+    Deleted,
+    /// Its time came.
+    Expired,
+    /// It went for want of memory.
+    Evicted,
+    /// It was looked for and is not there.
+    Missed,
+}
+
+impl How {
+    /// Whether it is nothing that the command did.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Expired | Self::Evicted | Self::Missed)
+    }
+}
+
 impl<'e> Keyspace<'e> {
     pub(crate) fn new(db: &'e Db, log: &'e EffectLog, cells: &'e Cells, database: u8, now_ms: u64) -> Self {
         Self {
@@ -76,6 +119,9 @@ impl<'e> Keyspace<'e> {
             warmth: db.eviction.warmth(now_ms),
             cells,
             log,
+            events: Classes(0),
+            tells_misses: false,
+            touches: Vec::new(),
             logging: false,
             changes: 0,
             rewritten: false,
@@ -93,6 +139,7 @@ impl<'e> Keyspace<'e> {
         self.held = held;
         self.since = self.db.holds.begin();
         self.logging = self.log.is_on();
+        self.events = Classes(self.db.events.load(Ordering::Relaxed));
     }
 
     /// Appends what changed to the log and gives the partitions back.
@@ -179,6 +226,7 @@ impl<'e> Keyspace<'e> {
             None => {}
         }
         self.cells.add(Count::Misses, 1);
+        self.missed(key.bytes);
         show(None);
         Ok(())
     }
@@ -189,10 +237,12 @@ impl<'e> Keyspace<'e> {
         let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         let before = Weight::of(shard);
+        let mut how = How::Changed;
         let old = match shard.table.find_mut(key.hash, key.bytes) {
             Some(mut entry) => {
                 if entry.entry().is_due(self.now_ms) {
                     cells.add(Count::Expired, 1);
+                    how = How::Renewed;
                 }
                 entry.set_heat(warmth.touched(entry.heat()));
                 entry.exchange_string(value, expire_at_ms)
@@ -200,11 +250,12 @@ impl<'e> Keyspace<'e> {
             None => {
                 let entry = Entry::string(key.bytes, value, expire_at_ms);
                 shard.table.insert_warm(key.hash, entry, warmth.fresh());
+                how = How::Added;
                 None
             }
         };
         before.settle(shard, cells, place);
-        self.changed(key, Change::Value);
+        self.note(key, Change::Value, how);
         if let Some(old) = old {
             self.garbage.entry(old);
         }
@@ -213,6 +264,9 @@ impl<'e> Keyspace<'e> {
     /// As [`Keyspace::find`], counted as a read of data, though the key is not used by it.
     pub(crate) fn look(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
         let cells = self.cells;
+        if self.tells_misses && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
+        }
         let found = self.find(key);
         cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
         found
@@ -254,6 +308,18 @@ impl<'e> Keyspace<'e> {
         }
     }
 
+    /// As [`Keyspace::collection`], of a key that was counted already.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn collection_again<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.find(key).map(|entry| entry.value().collection()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
     /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
     /// afterwards is removed with its key. Without one, `act` is not called.
     ///
@@ -274,7 +340,9 @@ impl<'e> Keyspace<'e> {
         })?;
         let Some((result, changed, before, after)) = done else { return Ok(None) };
         if after == 0 && !C::KEEPS_EMPTY {
-            self.delete(key);
+            if let Some(entry) = self.take_as(key, How::Emptied) {
+                self.garbage.entry(entry);
+            }
         } else if changed {
             self.changed(key, if after > before { Change::Elements } else { Change::Value });
         }
@@ -336,7 +404,7 @@ impl<'e> Keyspace<'e> {
         let before = Weight::of(shard);
         let old = shard.table.upsert_warm(key.hash, entry, warmth.fresh(), |heat| warmth.touched(heat));
         before.settle(shard, cells, place);
-        self.changed(key, change);
+        self.note(key, change, if old.is_some() { How::Changed } else { How::Added });
         if let Some(old) = old {
             self.garbage.entry(old);
         }
@@ -347,9 +415,13 @@ impl<'e> Keyspace<'e> {
 
     /// Takes the entry out; `None` when there is none or its time has come.
     pub(crate) fn take(&mut self, key: Key<'_>) -> Option<Entry> {
+        self.take_as(key, How::Deleted)
+    }
+
+    fn take_as(&mut self, key: Key<'_>, how: How) -> Option<Entry> {
         self.expire_if_due(key);
         let taken = self.remove(key)?;
-        self.changed(key, Change::Value);
+        self.note(key, Change::Value, how);
         Some(taken)
     }
 
@@ -376,7 +448,15 @@ impl<'e> Keyspace<'e> {
     /// Notes that `key` changed: raises its watchers, notes waiters, makes the command an effect.
     #[inline]
     pub(crate) fn changed(&mut self, key: Key<'_>, change: Change) {
+        self.note(key, change, How::Changed);
+    }
+
+    #[inline]
+    fn note(&mut self, key: Key<'_>, change: Change, how: How) {
         self.changes += 1;
+        if self.events.0 != 0 {
+            self.touch(key.bytes, how);
+        }
         let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
         if !shard.watched.is_empty() {
             shard.watched.touch(key.bytes);
@@ -402,6 +482,26 @@ impl<'e> Keyspace<'e> {
         let shard = self.shard(key.hash);
         if !shard.waiters.is_empty() && shard.waiters.mind(key.bytes, true) {
             self.ready.push((self.database, key.bytes.into()));
+        }
+    }
+
+    /// Notes what became of a key, for those who listen.
+    #[cold]
+    pub(crate) fn touch(&mut self, key: &[u8], how: How) {
+        let how = match how {
+            How::Renewed => {
+                self.touch(key, How::Expired);
+                How::Added
+            }
+            how => how,
+        };
+        self.touches.push(Touch { database: self.database, key: key.into(), how });
+    }
+
+    #[inline]
+    fn missed(&mut self, key: &[u8]) {
+        if self.tells_misses {
+            self.touch(key, How::Missed);
         }
     }
 
@@ -459,6 +559,9 @@ impl<'e> Keyspace<'e> {
         let Some(entry) = self.remove(key) else { return false };
         self.garbage.entry(entry);
         self.cells.add(Count::Evicted, 1);
+        if self.events.has(Class::EVICTED) {
+            self.touch(key.bytes, How::Evicted);
+        }
         self.note_gone(key.bytes, key.hash);
         true
     }
@@ -466,6 +569,9 @@ impl<'e> Keyspace<'e> {
     /// The bookkeeping of an expiry: the entry is gone already.
     pub(crate) fn note_expired(&mut self, key: &[u8], hash: u64) {
         self.cells.add(Count::Expired, 1);
+        if self.events.has(Class::EXPIRED) {
+            self.touch(key, How::Expired);
+        }
         self.note_gone(key, hash);
     }
 
@@ -597,6 +703,12 @@ impl<'e> Keyspace<'e> {
     pub(crate) fn begin(&mut self) {
         self.changes = 0;
         self.rewritten = false;
+    }
+
+    /// Whether those who listen are told of keys that what follows looks for in vain; `looks`: it is such a command.
+    #[inline]
+    pub(crate) fn tell_misses(&mut self, looks: bool) {
+        self.tells_misses = looks && self.events.has(Class::MISSED);
     }
 
     /// Ends a command: if it changed anything, its request is its record, unless it wrote another.

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -44,6 +44,8 @@ pub(crate) struct Db {
     /// Bits to shift a hash right by to get its partition.
     shift: u32,
     gate: Mutex<()>,
+    /// Which events of keys are told, by [`crate::commands::Classes`].
+    pub(crate) events: AtomicU32,
     /// How keys are hashed, and what collections need to grow.
     pub(crate) growth: Growth,
     /// What was taken out and is not freed yet.
@@ -178,6 +180,7 @@ impl Db {
             tallies: (0..databases).map(|_| Tally::default()).collect(),
             shift: u64::BITS - partitions.trailing_zeros(),
             gate: Mutex::new(()),
+            events: AtomicU32::new(0),
             growth: Growth::new(key_hash),
             freeing: Arc::default(),
             eviction: Settings::default(),

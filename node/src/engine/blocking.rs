@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cx::{Cx, Outcome};
+use super::events::tell;
 use super::leftovers::Left;
 use super::{Engine, road};
 use crate::commands::{self, Call, Serve};
@@ -170,6 +171,9 @@ fn take_for(cx: &mut Cx<'_>, waiter: &Waiter, key: Key<'_>) -> Result<Option<Vec
     std::mem::swap(cx.out, &mut reply);
     let effect = (waiter.serve.take)(cx, key, waiter.request.as_args());
     std::mem::swap(cx.out, &mut reply);
+    if let Ok(spec) = commands::resolve(waiter.request.as_args()) {
+        tell(cx, spec, waiter.request.as_args());
+    }
     let Some(effect) = effect? else { return Ok(None) };
     let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
     if !effect.is_empty() {

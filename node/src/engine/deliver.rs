@@ -1,6 +1,7 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
 use super::blocking::{forget_waiter, serve_own};
+use super::events::key_of;
 use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
@@ -130,6 +131,10 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
             // A pattern may reach further than its listener's rights: what they do not cover is not for it.
             Heard::Pattern(_) if !may_hear_by_pattern(session, &message.channel, now) => continue,
             _ => {}
+        }
+        let tells_of = key_of(&message.channel, &message.payload);
+        if tells_of.is_some_and(|key| !commands::may_be_shown(session, "SUBSCRIBE", key, now)) {
+            continue;
         }
         match message.heard {
             Heard::Channel => begin(out, 3, "message"),

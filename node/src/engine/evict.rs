@@ -133,6 +133,7 @@ impl Hunt<'_> {
                 self.keys.database = victim.database;
                 let key = crate::db::Key { bytes: &victim.key, hash: victim.hash };
                 let evicted = self.still_is(key, victim.score) && self.keys.evict(key);
+                super::events::tell_gone(self.engine, &mut self.keys);
                 self.keys.release();
                 if evicted {
                     return Evicted::One;

@@ -11,6 +11,7 @@ use super::blocking::serve_and_release;
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
+use super::events::tell;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -272,11 +273,13 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
 pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
+    cx.keys.tell_misses(spec.is_read() || spec.misses);
     if let Err(error) = (spec.run)(cx, args) {
         cx.cells.failed(spec.bit());
         cx.fail(&error);
     }
     cx.keys.seal(args);
+    tell(cx, spec, args);
 }
 
 /// Every partition one call needs.

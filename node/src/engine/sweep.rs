@@ -43,6 +43,7 @@ impl Engine {
                     let mut due = expires;
                     while due {
                         let (expired, examined, more) = keys.sweep(partition, left.min(HOLD_BUCKETS));
+                        super::events::tell_gone(self, &mut keys);
                         swept.expired += expired;
                         left = left.saturating_sub(examined);
                         due = more && left > 0;

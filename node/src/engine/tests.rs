@@ -3,6 +3,7 @@
 mod access;
 mod blocking;
 mod databases;
+mod events;
 mod eviction;
 mod linear;
 mod model;

@@ -1,5 +1,6 @@
 //! One atomic read-modify-write of a string key: what the HTTP resource dialect is made of.
 
+use super::events::tell;
 use super::road::is_stale;
 use super::{Cx, Engine};
 use crate::commands::{Call, Flags, Stated, copy_string};
@@ -95,6 +96,7 @@ impl Engine {
         now: Now,
         decide: &mut dyn FnMut(Option<Current<'_>>) -> Change,
     ) -> Result<Updated, UpdateError<'c>> {
+        let (spec, args) = (paid.call().spec(), paid.call().args());
         let mut nothing = Out::new(2);
         let mut cx = Cx::new(self, session, now, &mut nothing);
         let key = cx.key(paid.call().args().get(1));
@@ -106,11 +108,13 @@ impl Engine {
         }
         cx.cells.called(paid.call().spec().bit());
         cx.keys.begin();
+        cx.keys.tell_misses(spec.is_read());
         let done = if is_stale(&mut cx, paid.call()) {
             Err(UpdateError::Stale)
         } else {
             look(&mut cx, paid.call(), decide).and_then(|(change, keeps)| apply(&mut cx, paid.call(), change, keeps))
         };
+        tell(&mut cx, spec, args);
         cx.keys.release();
         debug_assert!(matches!(cx.keys.held, Held::None));
         done

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::commands::Classes;
 use crate::db::Policy;
 use crate::engine::{Calls, Engine};
 
@@ -27,6 +28,13 @@ pub(super) enum Kind {
     Size(fn(&Engine, i64)),
     /// One of these words, set by its place among them.
     Word(&'static [&'static str], fn(&Engine, i64)),
+    /// Letters that mean a number.
+    Letters {
+        read: fn(&[u8]) -> Option<i64>,
+        /// What is said of other text.
+        wrong: &'static str,
+        set: fn(&Engine, i64),
+    },
     /// What it is, for the life of the process.
     Immutable,
     /// What it is, as nothing else is built; the type tells what is no value at all.
@@ -278,7 +286,15 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
     fixed("save", Type::Text, empty),
-    fixed("notify-keyspace-events", Type::Text, empty),
+    Parameter {
+        name: "notify-keyspace-events",
+        kind: Kind::Letters {
+            read: |text| Classes::read(text).map(|classes| i64::from(classes.0)),
+            wrong: "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.",
+            set: |engine, classes| engine.set_events(Classes(u32::try_from(classes).unwrap_or_default())),
+        },
+        read: |engine| engine.events().shown(),
+    },
     fixed("activedefrag", Type::Flag, no),
     fixed("lazyfree-lazy-user-del", Type::Flag, yes),
     fixed("lazyfree-lazy-user-flush", Type::Flag, yes),

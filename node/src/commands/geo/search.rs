@@ -2,6 +2,7 @@
 
 use super::partial_sort::sort_front;
 use super::{READ, RO_ACCESS, WRITE, position, show_distance, show_position, unit_m};
+use crate::commands::events::{Class, Event};
 use crate::commands::parse::{int, is, score};
 use crate::commands::sorted_sets::store;
 use crate::commands::{Arity, Begin, Family, Flags, KeyFlags, KeySpec, Spec, keys};
@@ -355,6 +356,7 @@ pub(in crate::commands) const GEORADIUS: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(RO_ACCESS), stored_after("STORE", 6), stored_after("STOREDIST", 6)],
+    event: Event::Is(Class::SORTED_SET, "georadiusstore"),
     summary: "The members within a circle around a position; they may be stored instead.",
     reply: "array of members, or of arrays with what WITHDIST, WITHHASH and WITHCOORD add; integer when stored",
     run: georadius,
@@ -389,6 +391,7 @@ pub(in crate::commands) const GEORADIUSBYMEMBER: Spec = Spec {
     name: "GEORADIUSBYMEMBER",
     arity: Arity::AtLeast(5),
     keys: &[KeySpec::at(1).doing(RO_ACCESS), stored_after("STORE", 5), stored_after("STOREDIST", 5)],
+    event: Event::Is(Class::SORTED_SET, "georadiusstore"),
     summary: "The members within a circle around one of them; they may be stored instead.",
     run: georadiusbymember,
     ..GEORADIUS
@@ -434,6 +437,7 @@ pub(in crate::commands) const GEOSEARCHSTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(STORES), KeySpec::at(2).doing(RO_ACCESS)],
+    event: Event::ByName,
     summary: "Makes a key the members within a circle or a rectangle.",
     reply: "integer: how many",
     run: geosearchstore,

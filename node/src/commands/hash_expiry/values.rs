@@ -1,6 +1,7 @@
 //! Reading, writing and removing fields together with their expiry.
 
 use super::{Effects, NO_COUNT, RW_UPDATE, Unit, WRITE, fields};
+use crate::commands::events::{Class, Event};
 use crate::commands::parse::{int, is};
 use crate::commands::strings::copy;
 use crate::commands::{Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -50,6 +51,7 @@ pub(in crate::commands) const HGETDEL: Spec = Spec {
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE))],
     ttl: Ttl::Inherited(1),
+    event: Event::Is(Class::HASH, "hdel"),
     summary: "The values of fields, which it removes; the key with the last.",
     reply: "array of bulk strings, null for absent fields",
     run: hgetdel,
@@ -116,6 +118,7 @@ pub(in crate::commands) const HGETEX: Spec = Spec {
         .doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
         .noting("RW and UPDATE because it changes the TTL")],
     ttl: Ttl::Inherited(1),
+    event: Event::Is(Class::HASH, "hexpire"),
     summary: "The values of fields, whose expiry it changes.",
     reply: "array of bulk strings, null for absent fields",
     run: hgetex,
@@ -260,6 +263,7 @@ pub(in crate::commands) const HSETEX: Spec = Spec {
     keys: &[KeySpec::at(1).doing(RW_UPDATE)],
     ttl: Ttl::Inherited(1),
     value_bytes: |args| args.iter().skip(5).map(|value| value.len() as u64).max(),
+    event: Event::Is(Class::HASH, "hset"),
     summary: "Gives fields values and an expiry.",
     reply: "integer: 1 when they were set, 0 when FNX or FXX forbade it",
     run: hsetex,

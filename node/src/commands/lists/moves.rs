@@ -1,10 +1,11 @@
 //! Elements that go from one list to another, or from the first list that has any.
 
 use super::{End, TAKES, WRITE, take};
-use crate::commands::parse::{Popping, timeout_ms};
+use crate::commands::events::{self, Class, Event, Told};
+use crate::commands::parse::{Popping, is, timeout_ms};
 use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
-use crate::db::Key;
 use crate::db::entry::{Kind, List};
+use crate::db::{Key, Touch};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs};
@@ -19,6 +20,7 @@ pub(in crate::commands) const LMOVE: Spec = Spec {
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(TAKES), KeySpec::at(2).doing(KeyFlags::RW.or(KeyFlags::INSERT))],
     ttl: Ttl::Inherited(2),
+    event: Event::All(moved_between),
     summary: "Moves an element from an end of one list to an end of another, or of the same.",
     reply: "bulk string: the element; null when the source is absent",
     run: lmove,
@@ -29,11 +31,21 @@ fn lmove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     move_element(cx, args, from, to)
 }
 
+fn moved_between(args: Args<'_>, touches: &[Touch], all: &mut Vec<Told>) {
+    let end = |at: usize, left: &'static str, right: &'static str| if is(args.get(at), "LEFT") { left } else { right };
+    events::moved(args, (end(3, "lpop", "rpop"), end(4, "lpush", "rpush")), touches, all);
+}
+
+fn moved_round(args: Args<'_>, touches: &[Touch], all: &mut Vec<Told>) {
+    events::moved(args, ("rpop", "lpush"), touches, all);
+}
+
 /// `RPOPLPUSH source destination`
 pub(in crate::commands) const RPOPLPUSH: Spec = Spec {
     name: "RPOPLPUSH",
     since: "1.2.0",
     arity: Arity::Exactly(3),
+    event: Event::All(moved_round),
     summary: "Moves the last element of one list before the first of another.",
     run: rpoplpush,
     ..LMOVE
@@ -95,6 +107,7 @@ pub(in crate::commands) const BRPOPLPUSH: Spec = Spec {
     arity: Arity::Exactly(4),
     http: Http::Refused("would hold the HTTP request open; poll with RPOPLPUSH"),
     serve: Some(SERVE_RPOPLPUSH),
+    event: Event::All(moved_round),
     summary: "Moves the last element of one list before the first of another, or waits for one.",
     run: brpoplpush,
     ..BLMOVE
@@ -139,6 +152,7 @@ pub(in crate::commands) const LMPOP: Spec = Spec {
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::counted_at(1).doing(TAKES)],
     ttl: Ttl::Inherited(2),
+    event: Event::By(Class::LIST, |args, _| popped(args, 1)),
     summary: "Takes elements from the first list that has any.",
     reply: "array: the key and an array of elements; null when all are empty",
     run: lmpop,
@@ -157,6 +171,14 @@ fn lmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The event of a pop whose keys are counted at argument `at`.
+fn popped(args: Args<'_>, at: usize) -> &'static str {
+    match Popping::read(args, at, End::read).map(|asked| asked.end) {
+        Ok(End::Right) => "rpop",
+        _ => "lpop",
+    }
+}
+
 /// `BLMPOP timeout numkeys key [key …] <LEFT | RIGHT> [COUNT count]`
 pub(in crate::commands) const BLMPOP: Spec = Spec {
     name: "BLMPOP",
@@ -167,6 +189,7 @@ pub(in crate::commands) const BLMPOP: Spec = Spec {
     ttl: Ttl::Inherited(3),
     http: Http::Refused("would hold the HTTP request open; poll with LMPOP"),
     serve: Some(SERVE),
+    event: Event::By(Class::LIST, |args, _| popped(args, 2)),
     summary: "Takes elements from the first list that has any, or waits for one that has.",
     reply: "array: the key and an array of elements; null when the time is up",
     run: blmpop,

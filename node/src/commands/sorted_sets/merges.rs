@@ -51,7 +51,7 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn at<'c>(cx: &'c mut Cx<'_>, key: &[u8]) -> Result<Option<Source<'c>>, CommandError> {
         let key = cx.key(key);
-        match cx.keys.read(key).map(EntryRef::value) {
+        match cx.keys.find(key).map(EntryRef::value) {
             None => Ok(None),
             Some(Value::Object(Object::Set(set))) => Ok(Some(Source::Set(set))),
             Some(Value::Object(Object::SortedSet(set))) => Ok(Some(Source::Sorted(set))),
@@ -124,6 +124,8 @@ impl<'a> Asked<'a> {
         let mut asked =
             Self { inputs: Vec::with_capacity(numkeys), aggregate: Aggregate::Sum, scores: false, limit: 0 };
         for key in args.from(first + 1).up_to(numkeys).iter() {
+            // Counted once, however often it is looked at.
+            let _ = cx.keys.read(cx.key(key));
             let len = Source::at(cx, key)?.map_or(0, |source| source.len());
             asked.inputs.push(Input { key, len, weight: 1.0 });
         }
@@ -308,6 +310,7 @@ pub(in crate::commands) const ZUNIONSTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::counted_at(2).doing(RO_ACCESS)],
+    misses: true,
     summary: "Makes a key the union of sorted sets.",
     reply: "integer: how many",
     run: zunionstore,
@@ -320,6 +323,7 @@ fn zunionstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// `ZINTERSTORE destination numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>]`
 pub(in crate::commands) const ZINTERSTORE: Spec = Spec {
     name: "ZINTERSTORE",
+    misses: true,
     summary: "Makes a key the intersection of sorted sets.",
     run: zinterstore,
     ..ZUNIONSTORE
@@ -332,6 +336,7 @@ fn zinterstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(in crate::commands) const ZDIFFSTORE: Spec = Spec {
     name: "ZDIFFSTORE",
     since: "6.2.0",
+    misses: true,
     summary: "Makes a key the difference of the first sorted set and the others.",
     run: zdiffstore,
     ..ZUNIONSTORE

@@ -1,6 +1,7 @@
 //! Taking the members at an end of a sorted set.
 
 use super::WRITE;
+use crate::commands::events::{Class, Event};
 use crate::commands::lists::{alone_with_timeout, blocking_pop};
 use crate::commands::parse::{Popping, count, is, timeout_ms};
 use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
@@ -108,6 +109,7 @@ pub(in crate::commands) const ZMPOP: Spec = Spec {
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::counted_at(1).doing(TAKES)],
     ttl: Ttl::Inherited(2),
+    event: Event::By(Class::SORTED_SET, |args, _| popped(args, 1)),
     summary: "Takes members from the first sorted set that has any.",
     reply: "array: the key and an array of members with scores; null when all are empty",
     run: zmpop,
@@ -126,6 +128,14 @@ fn zmpop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The event of a pop whose keys are counted at argument `at`.
+fn popped(args: Args<'_>, at: usize) -> &'static str {
+    match Popping::read(args, at, End::read).map(|asked| asked.end) {
+        Ok(End::Max) => "zpopmax",
+        _ => "zpopmin",
+    }
+}
+
 /// `BZMPOP timeout numkeys key [key …] <MIN | MAX> [COUNT count]`
 pub(in crate::commands) const BZMPOP: Spec = Spec {
     name: "BZMPOP",
@@ -136,6 +146,7 @@ pub(in crate::commands) const BZMPOP: Spec = Spec {
     ttl: Ttl::Inherited(3),
     http: Http::Refused("would hold the HTTP request open; poll with ZMPOP"),
     serve: Some(SERVE_MANY),
+    event: Event::By(Class::SORTED_SET, |args, _| popped(args, 2)),
     summary: "Takes members from the first sorted set that has any, or waits for one that has.",
     reply: "array: the key and an array of members with scores; null when the time is up",
     run: bzmpop,
@@ -159,6 +170,7 @@ pub(in crate::commands) const BZPOPMIN: Spec = Spec {
     ttl: Ttl::Inherited(1),
     http: Http::Refused("would hold the HTTP request open; poll with ZPOPMIN"),
     serve: Some(SERVE_MIN),
+    event: Event::Is(Class::SORTED_SET, "zpopmin"),
     summary: "Takes the member with the lowest score of the first sorted set that has one, or waits for one.",
     reply: "array: the key, the member and its score; null when the time is up",
     run: bzpopmin,
@@ -173,6 +185,7 @@ pub(in crate::commands) const BZPOPMAX: Spec = Spec {
     name: "BZPOPMAX",
     http: Http::Refused("would hold the HTTP request open; poll with ZPOPMAX"),
     serve: Some(SERVE_MAX),
+    event: Event::Is(Class::SORTED_SET, "zpopmax"),
     summary: "Takes the member with the highest score of the first sorted set that has one, or waits for one.",
     run: bzpopmax,
     ..BZPOPMIN

@@ -3,6 +3,7 @@
 use super::groups::no_such_group;
 use super::reads::Claimed;
 use super::{WRITE, ids, write_entry};
+use crate::commands::events::{self, Event};
 use crate::commands::parse::{int, is};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
@@ -67,6 +68,7 @@ pub(in crate::commands) const XCLAIM: Spec = Spec {
     tips: &["nondeterministic_output"],
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::untold),
     summary: "Makes entries a group was given those of another consumer.",
     reply: "array of the entries taken over, or with JUSTID of their ids",
     run: xclaim,
@@ -214,6 +216,7 @@ pub(in crate::commands) const XAUTOCLAIM: Spec = Spec {
     name: "XAUTOCLAIM",
     since: "6.2.0",
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::DELETE))],
+    event: Event::All(events::untold),
     summary: "Makes entries a group was given long ago those of another consumer.",
     reply: "array: the id to go on from, 0-0 at the end; the entries taken over, or with JUSTID their ids; the ids of those \
             that are gone",

@@ -1,6 +1,7 @@
 //! Consumer groups: making and changing them, and acknowledging what they were given.
 
 use super::{READ, RO_ACCESS, WRITE, ids};
+use crate::commands::events::{self, Event};
 use crate::commands::help::{help, misused};
 use crate::commands::parse::{int, is};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl, shown};
@@ -286,6 +287,7 @@ pub(in crate::commands) const XACK: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::untold),
     summary: "Acknowledges entries that a group was given.",
     reply: "integer: how many were not acknowledged yet",
     run: xack,

@@ -1,5 +1,6 @@
 //! Reading what is new in streams: XREAD, and XREADGROUP for a group.
 
+use crate::commands::events::{self, Event};
 use std::collections::BTreeSet;
 
 use super::groups::no_such_group;
@@ -263,6 +264,7 @@ pub(in crate::commands) const XREADGROUP: Spec = Spec {
     acl: WRITE.or(Acl::SLOW).or(Acl::BLOCKING),
     keys: &[streams(4)],
     ttl: Ttl::Of(|args, _| streams_at(args).map_or(Stated::Absent, Stated::Inherits)),
+    event: Event::All(events::untold),
     summary: "The entries nobody of the group was given yet, or those its consumer has not acknowledged.",
     serve: Some(SERVE_GROUP),
     run: xreadgroup,

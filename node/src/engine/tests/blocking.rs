@@ -1,6 +1,7 @@
 //! Clients that wait: who is served, by whom, in which order, and what ends a wait otherwise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::commands::{Effect, Serve};
 use crate::db::Key;
@@ -345,4 +346,73 @@ fn who_minds_is_told_that_the_key_is_gone() {
     clock.pass(3000);
     engine.sweep(0, 1, clock.now(), 100_000);
     assert_eq!(minds.hear().0, told);
+}
+
+/// Says `line`, waiting until it is answered; `None` when `done` comes first.
+fn say_patiently(client: &mut Client, line: &str, done: &AtomicBool) -> Option<String> {
+    let mut reply = client.say(line);
+    while client.session.is_blocked() {
+        if done.load(Ordering::Relaxed) {
+            return None;
+        }
+        reply = client.hear().0;
+        std::thread::yield_now();
+    }
+    Some(reply)
+}
+
+#[test]
+fn moves_of_many_threads_lose_nothing_keep_the_order_and_leave_nobody_waiting() {
+    const ELEMENTS: usize = 1000;
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let log = engine.subscribe_log();
+    let done = Arc::new(AtomicBool::new(false));
+    let spawn = |worker: usize, run: fn(Client, &AtomicBool)| {
+        let (client, done) = (Client::new(&engine, &clock, worker), done.clone());
+        std::thread::spawn(move || run(client, &done))
+    };
+    // None gives up by itself: an element that nobody is told of would end this by its time limit.
+    let first: fn(Client, &AtomicBool) =
+        |mut client, done| while say_patiently(&mut client, "BLMOVE a b LEFT RIGHT 0", done).is_some() {};
+    let second: fn(Client, &AtomicBool) =
+        |mut client, done| while say_patiently(&mut client, "BLMOVE b c LEFT RIGHT 0", done).is_some() {};
+    let mut threads: Vec<_> = [first, first, second, second].map(|run| spawn(0, run)).into();
+    threads.push(spawn(1, |mut client, _| {
+        for n in 0..ELEMENTS {
+            client.say(&format!("RPUSH a {n}"));
+            // So that the movers are waiting when the next comes.
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }));
+    // Somebody in the way of everyone.
+    threads.push(spawn(2, |client, done| {
+        let db = &client.session.engine.db;
+        for key in [&b"b"[..], b"c"].iter().cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
+            let held = db.lock_gated(&[db.partition_of(db.hash(key)) as u16]);
+            std::thread::sleep(std::time::Duration::from_micros(100));
+            drop(held);
+            std::thread::sleep(std::time::Duration::from_micros(20));
+        }
+    }));
+    let mut consumer = Client::new(&engine, &clock, 3);
+    let started = std::time::Instant::now();
+    for n in 0..ELEMENTS {
+        let text = n.to_string();
+        let watchdog = |client: &mut Client| {
+            let mut reply = client.say("BLPOP c 0");
+            while client.session.is_blocked() {
+                assert!(started.elapsed().as_secs() < 120, "element {n} of {ELEMENTS} does not come");
+                reply = client.hear().0;
+                std::thread::yield_now();
+            }
+            reply
+        };
+        assert_eq!(watchdog(&mut consumer), format!("*2|$1|c|${}|{text}|", text.len()));
+    }
+    done.store(true, Ordering::Relaxed);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let twin = crate::testing::engine(&clock);
+    twin.replay(&log.read().unwrap().1, clock.now()).unwrap();
+    assert!(dump(&engine, clock.now()).is_empty() && dump(&twin, clock.now()).is_empty());
 }

@@ -1,0 +1,52 @@
+//! Events of keys: who is told, and of what that no command did.
+
+use crate::commands::Classes;
+use crate::testing::{Client, Clock, engine, guarded};
+
+#[test]
+fn a_key_is_told_of_only_to_whom_may_read_it() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let login = |words: &str| {
+        let mut client = Client::new(&engine, &clock, 0);
+        assert_eq!(client.say(&format!("AUTH {words}")), "+OK|");
+        client
+    };
+    let (mut root, mut watcher, mut by_pattern) =
+        (login("root-token"), login("watcher watcher-password"), login("watcher watcher-password"));
+    assert_eq!(root.say("CONFIG SET notify-keyspace-events KEA"), "+OK|");
+    assert!(watcher.say("SUBSCRIBE __keyevent@0__:set __keyspace@0__:b:1").ends_with(":2|"));
+    assert!(by_pattern.say("PSUBSCRIBE *").ends_with(":1|"));
+    root.say("SET b:1 x");
+    assert_eq!(watcher.hear().0, "", "not of a key that it may not read");
+    assert_eq!(by_pattern.hear().0, "");
+    root.say("SET a:1 x");
+    assert_eq!(watcher.hear().0, "*3|$7|message|$18|__keyevent@0__:set|$3|a:1|");
+    let heard = by_pattern.hear().0;
+    assert!(heard.contains("__keyspace@0__:a:1|$3|set|") && heard.contains("__keyevent@0__:set|$3|a:1|"), "{heard}");
+    let mut app = login("app app-password");
+    assert!(app.say("SUBSCRIBE __keyevent@0__:set").starts_with("-NOPERM"), "its channels are others");
+}
+
+#[test]
+fn what_no_command_did_is_told_too() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let mut listener = Client::new(&engine, &clock, 1);
+    listener.say("SUBSCRIBE __keyevent@0__:expired __keyevent@0__:lpop");
+    assert!(listener.hear().0.is_empty());
+    client.say("SET k v PX 5");
+    engine.set_events(Classes::read(b"Exl").unwrap());
+    clock.pass(3000);
+    engine.sweep(0, 1, clock.now(), 100_000);
+    assert_eq!(listener.hear().0, "*3|$7|message|$22|__keyevent@0__:expired|$1|k|");
+    client.say("BLPOP q 0");
+    let mut pusher = Client::new(&engine, &clock, 1);
+    pusher.say("RPUSH q 1");
+    assert_eq!(listener.hear().0, "*3|$7|message|$19|__keyevent@0__:lpop|$1|q|");
+    engine.set_events(Classes::default());
+    pusher.say("RPUSH q 1");
+    pusher.say("LPOP q");
+    assert!(listener.hear().0.is_empty());
+}
