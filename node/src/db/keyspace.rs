@@ -275,9 +275,13 @@ impl<'e> Keyspace<'e> {
     /// As [`Keyspace::find`], counted as a read of data and a use of the key.
     #[inline]
     pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let (cells, warmth) = (self.cells, self.warmth);
-        if self.shard(key.hash).table.volatile_len() > 0 {
+        let (cells, warmth, now_ms) = (self.cells, self.warmth, self.now_ms);
+        let shard = self.shard(key.hash);
+        if shard.table.volatile_len() > 0 || shard.due_fields.any_due(now_ms) {
             self.expire_if_due(key);
+        }
+        if self.tells_misses && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
         }
         let found = self.shard(key.hash).table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat));
         cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
