@@ -53,10 +53,13 @@ pub struct Limits {
 }
 
 /// A value as DUMP answers it.
-pub fn dump(value: Value<'_>) -> Vec<u8> {
+///
+/// # Errors
+/// [`Bad::Type`].
+pub fn dump(value: Value<'_>) -> Result<Vec<u8>, Bad> {
     let mut payload = Vec::new();
-    encode::value(value, &mut payload);
-    sealed(payload)
+    encode::value(value, &mut payload)?;
+    Ok(sealed(payload))
 }
 
 /// The value of a payload as an entry under `key`.

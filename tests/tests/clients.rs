@@ -57,6 +57,34 @@ fn redis_py() {
     run(python(), "redis_py.py", &[&address.ip().to_string(), &address.port().to_string()]);
 }
 
+/// Runs a script that is told where RESP is spoken.
+fn run_over_resp(command: Command, script_name: &str) {
+    let larder = Larder::up();
+    let address = larder.resp("default");
+    run(command, script_name, &[&address.ip().to_string(), &address.port().to_string()]);
+}
+
+#[test]
+fn redis_py_with_asyncio() {
+    run_over_resp(python(), "redis_py_async.py");
+}
+
+#[test]
+fn a_rate_limiter_in_lua() {
+    run_over_resp(node(), "rate_limiter.cjs");
+}
+
+#[test]
+fn sessions_of_a_web_server() {
+    run_over_resp(node(), "sessions.cjs");
+}
+
+#[test]
+#[ignore = "its scripts pack with cmsgpack and write streams"]
+fn a_job_queue() {
+    run_over_resp(node(), "bullmq.cjs");
+}
+
 #[test]
 fn the_signer_of_botocore() {
     let larder = Larder::up();

@@ -1,6 +1,6 @@
 //! Values to RDB bytes, in the forms redis 7.0 gives them. Nothing is compressed.
 
-use super::{intset, listpack};
+use super::{Bad, intset, listpack};
 use crate::db::entry::{Hash, List, Member, Object, Set, SortedSet, Value};
 use crate::resp::{parse_i64, write_double};
 
@@ -12,7 +12,10 @@ const ELEMENT_OVERHEAD: usize = 8;
 const LISTPACK_BYTES_MAX: usize = 1 << 30;
 
 /// Appends a value, its type first.
-pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
+///
+/// # Errors
+/// [`Bad::Type`] for what has no form here.
+pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
     match value {
         Value::Int(int) => {
             out.push(0);
@@ -27,12 +30,14 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
             string(bytes, out);
         }
         Value::Object(Object::List(it)) => list(it, out),
+        Value::Object(Object::Hash(it)) if it.fields_due_at_ms().is_some() => return Err(Bad::Type),
         Value::Object(Object::Hash(it)) => hash(it, out),
         Value::Object(Object::Set(it)) => set(it, out),
         Value::Object(Object::SortedSet(it)) => sorted_set(it, out),
-        // DUMP refuses it before.
-        Value::Object(Object::Stream(_)) => {}
+        // Their forms are not written yet.
+        Value::Object(Object::Stream(_)) => return Err(Bad::Type),
     }
+    Ok(())
 }
 
 fn length(length: usize, out: &mut Vec<u8>) {

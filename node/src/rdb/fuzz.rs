@@ -22,7 +22,7 @@ pub fn fuzz_restore(data: &[u8]) {
     let bytes = heap_bytes(&entry);
     assert!(bytes <= 64 * data.len() + 4 * LIMITS.unpacked_bytes_max, "{} bytes became {bytes}", data.len());
     assert!(longest.is_ok(), "what can be restored can be measured");
-    let again = dump(entry.value());
+    let again = dump(entry.value()).unwrap_or_else(|bad| panic!("it cannot be dumped: {bad:?}"));
     let copy = restore(&again, b"key", None, &growth, Limits { unpacked_bytes_max: 0 });
     let copy = copy.unwrap_or_else(|bad| panic!("its own dump is refused: {bad:?}"));
     assert_eq!(elements(copy.value()), elements(entry.value()), "its own dump is another value");
