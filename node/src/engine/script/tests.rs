@@ -28,6 +28,12 @@ fn an_endless_script_is_ended_and_catches_nothing() {
 
 #[test]
 fn memory_is_bounded_and_depth_too() {
+    // The stack that workers have: a test's own is a quarter of it.
+    let test = std::thread::Builder::new().stack_size(8 << 20).spawn(memory_and_depth).unwrap();
+    test.join().unwrap();
+}
+
+fn memory_and_depth() {
     let clock = Clock::new();
     let engine = engine(&clock);
     let mut client = Client::new(&engine, &clock, 0);
