@@ -9,6 +9,7 @@
 
 mod decode;
 mod encode;
+mod functions;
 mod fuzz;
 mod intset;
 mod listpack;
@@ -16,6 +17,7 @@ mod lzf;
 mod read;
 mod ziplist;
 
+pub(crate) use functions::{dump_libraries, restore_libraries};
 pub(crate) use fuzz::elements;
 pub use fuzz::fuzz_restore;
 

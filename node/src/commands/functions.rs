@@ -13,6 +13,7 @@ use crate::engine::script::functions::{Library, Restore};
 use crate::engine::script::{self, Program};
 use crate::error::CommandError;
 use crate::glob;
+use crate::rdb::{self, Bad};
 use crate::resp::Args;
 
 /// `FCALL function numkeys [key …] [arg …]`
@@ -261,21 +262,15 @@ pub(super) const FUNCTION_DUMP: Spec = Spec {
     name: "FUNCTION|DUMP",
     arity: Arity::Exactly(2),
     beyond: Beyond::Cache(Actions::ADMIN),
-    summary: "Not built yet.",
-    reply: "an error",
-    run: not_built,
+    summary: "All libraries, as FUNCTION RESTORE takes them.",
+    reply: "bulk string",
+    run: dump,
     ..TELLS
 };
-fn not_built(_: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if let Some(policy) = args.try_get(3) {
-        let known = [("FLUSH", Restore::Flush), ("APPEND", Restore::Append), ("REPLACE", Restore::Replace)];
-        if args.len() > 4 || !known.iter().any(|(name, _)| is(policy, name)) {
-            return Err(CommandError::Text(
-                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
-            ));
-        }
-    }
-    Err(CommandError::Text("ERR FUNCTION DUMP and RESTORE are not built yet: load libraries with FUNCTION LOAD"))
+fn dump(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    let libraries = cx.engine.scripts.functions.now();
+    cx.out.bulk(rdb::dump_libraries(libraries.all.values().map(|library| &*library.code)));
+    Ok(())
 }
 
 /// `FUNCTION RESTORE payload [FLUSH | APPEND | REPLACE]`
@@ -283,11 +278,44 @@ pub(super) const FUNCTION_RESTORE: Spec = Spec {
     name: "FUNCTION|RESTORE",
     arity: Arity::AtLeast(3),
     flags: CHANGES.flags.or(Flags::DENYOOM),
-    summary: "Not built yet.",
-    reply: "an error",
-    run: not_built,
+    summary: "Takes in the libraries of a FUNCTION DUMP, all or none.",
+    reply: "OK",
+    run: restore,
     ..CHANGES
 };
+fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 4 {
+        return Err(misused(&FUNCTION, args.get(1)));
+    }
+    let how = match args.try_get(3) {
+        None => Restore::Append,
+        Some(word) if is(word, "APPEND") => Restore::Append,
+        Some(word) if is(word, "FLUSH") => Restore::Flush,
+        Some(word) if is(word, "REPLACE") => Restore::Replace,
+        Some(_) => {
+            return Err(CommandError::Text(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            ));
+        }
+    };
+    let limits = rdb::Limits { unpacked_bytes_max: cx.engine.config.limits.resp.bulk_bytes_max };
+    let codes = rdb::restore_libraries(args.get(2), limits).map_err(|bad| {
+        CommandError::Text(match bad {
+            Bad::Footer => "ERR DUMP payload version or checksum are wrong",
+            Bad::Type => "ERR given type is not a function",
+            Bad::Format => "ERR failed loading the given functions payload",
+        })
+    })?;
+    cx.engine.scripts.functions.restore(&codes, how)?;
+    cx.keys.log_instead(&[
+        b"FUNCTION",
+        b"RESTORE",
+        args.get(2),
+        if how == Restore::Flush { b"FLUSH" } else { b"REPLACE" },
+    ]);
+    cx.out.ok();
+    Ok(())
+}
 
 /// `FUNCTION KILL`
 pub(super) const FUNCTION_KILL: Spec = Spec {

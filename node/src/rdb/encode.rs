@@ -64,7 +64,8 @@ fn string(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn raw(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a string that is no number.
+pub(super) fn raw(bytes: &[u8], out: &mut Vec<u8>) {
     length(bytes.len(), out);
     out.extend_from_slice(bytes);
 }

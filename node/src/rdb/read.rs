@@ -38,6 +38,10 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, unpack: limits.unpacked_bytes_max }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, Bad> {
         let [byte] = self.array()?;
         Ok(byte)

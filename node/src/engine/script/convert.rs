@@ -67,7 +67,7 @@ pub(super) fn to_reply(value: &Value) -> Reply {
 
 /// What a reply may take: its bytes, and some for each element. A table can hold one other many times.
 const REPLY_MAX: usize = 512 << 20;
-const ELEMENT: usize = 32;
+const ELEMENT: usize = 256;
 
 fn reply(value: &Value, depth: usize, left: &mut usize) -> Reply {
     let bytes = if let Value::String(text) = value { text.as_bytes().len() } else { 0 };

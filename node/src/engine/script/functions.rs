@@ -172,13 +172,13 @@ impl Functions {
     }
 
     /// Takes in all of these libraries, or none.
-    #[allow(dead_code)]
     pub(crate) fn restore(&self, codes: &[Vec<u8>], how: Restore) -> Result<(), CommandError> {
         let mut libraries = if how == Restore::Flush { Arc::default() } else { self.now() };
         for code in codes {
             let replace = how == Restore::Replace;
             let before = libraries.clone();
-            let may = |name: &str| if before.all.contains_key(name) && !replace { Err(exists(name)) } else { Ok(()) };
+            let there = |name: &str| CommandError::Said(format!("ERR Library {name} already exists"));
+            let may = |name: &str| if before.all.contains_key(name) && !replace { Err(there(name)) } else { Ok(()) };
             libraries = Arc::new(before.with(self.read(code, may)?, replace)?);
         }
         self.now.store(libraries);
