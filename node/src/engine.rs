@@ -22,6 +22,7 @@ mod slow;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod transaction;
 mod update;
 
@@ -40,6 +41,7 @@ pub(crate) use info::info;
 pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub use sweep::Swept;
+pub(crate) use tracking::{stop_tracking, stop_tracking_held};
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
 pub use update::{Change, Current, TtlChange, UpdateError, Updated};
@@ -54,6 +56,7 @@ use crate::pubsub::{Inbox, PubSub};
 use crate::resp::Out;
 use crate::session::{self, Identity, Kind, Peer, Session};
 use crate::time::Now;
+use crate::tracking::Tracking;
 
 /// One cache's data and everything its clients share.
 pub struct Engine {
@@ -73,6 +76,7 @@ pub struct Engine {
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     pub(crate) acl_log: acl_log::AclLog,
+    pub(crate) tracking: Arc<Tracking>,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -144,6 +148,7 @@ impl Engine {
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             acl_log: acl_log::AclLog::default(),
+            tracking: Arc::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
@@ -221,10 +226,13 @@ impl Engine {
         now: Now,
     ) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let inbox = Arc::new(Inbox::new(self.config.limits.inbox_bytes_max));
         let record = match kind {
             Kind::Connection { address, local } => {
                 let user = identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
-                Arc::new(Record::new(id, Some((address, local)), user, now))
+                let record = Record::new(id, Some((address, local)), user, now);
+                record.inbox.set(Arc::downgrade(&inbox)).unwrap_or_default();
+                Arc::new(record)
             }
             _ => self.clients.nobody(),
         };
@@ -244,7 +252,9 @@ impl Engine {
             watch: session::Watch::default(),
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
-            inbox: Arc::new(Inbox::new(self.config.limits.inbox_bytes_max)),
+            inbox,
+            tracker: None,
+            caching: false,
             blocked: None,
             stalled: None,
         }

@@ -478,6 +478,7 @@ fn flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::Syntax);
     }
     cx.keys.clear();
+    cx.engine.tracking.flushed();
     cx.keys.log_instead(&[b"FLUSHALL"]);
     cx.out.ok();
     Ok(())

@@ -8,6 +8,8 @@ use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::Args;
+use crate::session::Session;
+use crate::time::Now;
 
 const READ: Acl = Acl::KEYSPACE.or(Acl::READ);
 
@@ -101,9 +103,14 @@ impl Found<'_> {
 
 /// Whether the caller could read this key: what SCAN answers is filtered by the grant.
 fn may_read(cx: &Cx<'_>, command: &'static str, key: &[u8]) -> bool {
-    let Some(identity) = &cx.session.identity else { return cx.nested };
+    if cx.session.identity.is_none() { cx.nested } else { session_may_read(cx.session, command, key, cx.now) }
+}
+
+/// Whether a client may be shown a key by this command.
+pub(crate) fn session_may_read(session: &Session, command: &'static str, key: &[u8], now: Now) -> bool {
+    let Some(identity) = &session.identity else { return false };
     let listed = Listed { command, key };
-    identity.grant.is_full() || identity.grant.permit(&identity.inside, listed, cx.now.wall_ms).is_ok()
+    identity.grant.is_full() || identity.grant.permit(&identity.inside, listed, now.wall_ms).is_ok()
 }
 
 /// A key about to be shown by a listing: asks for Read on it, as the listing command.
@@ -118,7 +125,10 @@ impl Asks for Listed<'_> {
     }
 
     fn command_bit(&self) -> u16 {
-        super::find(self.command.as_bytes()).map_or(u16::MAX, Spec::bit)
+        let found = super::find(self.command.as_bytes());
+        // A subcommand is found by its whole name only here.
+        let found = found.or_else(|| super::table().iter().find(|spec| spec.name == self.command));
+        found.map_or(u16::MAX, Spec::bit)
     }
 
     fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {

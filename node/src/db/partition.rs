@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::entry::Growth;
 use super::table::{KeyHash, Table};
+use crate::tracking::{Tracked, Tracker};
 use crate::waiters::Waiters;
 
 /// How long a command waits for a partition before it gives its worker to others.
@@ -252,12 +253,42 @@ fn abort_under_lock() -> ! {
 #[derive(Default)]
 pub(crate) struct Watched {
     keys: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
+    tracked: Tracked,
+    /// Somebody watches or tracks something: what a change asks first.
+    any: bool,
 }
 
 impl Watched {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        !self.any
+    }
+
+    fn settle(&mut self) {
+        self.any = !self.keys.is_empty() || !self.tracked.is_empty();
+    }
+
+    /// Remembers that a client that tracks read a key.
+    pub(crate) fn track(&mut self, key: &[u8], tracker: &Arc<Tracker>) {
+        self.tracked.remember(key, tracker);
+        self.settle();
+    }
+
+    /// Forgets what was read, for FLUSHALL.
+    pub(crate) fn untrack_all(&mut self) {
+        self.tracked.clear();
+        self.settle();
+    }
+
+    /// Tells a client of every change of its prefixes from here on.
+    pub(crate) fn broadcast_to(&mut self, tracker: &Arc<Tracker>) {
+        self.tracked.broadcast_to(tracker);
+        self.settle();
+    }
+
+    pub(crate) fn broadcast_no_more(&mut self, tracker: &Tracker) {
+        self.tracked.broadcast_no_more(tracker);
+        self.settle();
     }
 
     /// False when this flag watches the key already.
@@ -267,6 +298,7 @@ impl Watched {
         if new {
             flags.push(flag.clone());
         }
+        self.settle();
         new
     }
 
@@ -277,11 +309,19 @@ impl Watched {
                 self.keys.remove(key);
             }
         }
+        self.settle();
+    }
+
+    /// Raises the flag of everyone who watches `key`, and tells those who track it.
+    #[cold]
+    pub(crate) fn touch(&mut self, key: &[u8]) {
+        self.raise(key);
+        self.tracked.touch(key);
+        self.settle();
     }
 
     /// Raises the flag of everyone who watches `key`.
-    #[cold]
-    pub(crate) fn touch(&self, key: &[u8]) {
+    pub(crate) fn raise(&self, key: &[u8]) {
         if let Some(flags) = self.keys.get(key) {
             flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
         }

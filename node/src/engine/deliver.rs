@@ -1,6 +1,7 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
 use super::blocking::forget_waiter;
+use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
@@ -44,6 +45,7 @@ impl Engine {
         }
         commands::unwatch(session);
         unsubscribe_all(session);
+        stop_tracking(session);
     }
 }
 
@@ -97,6 +99,7 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     if !session.inbox.is_full() {
         return true;
     }
+    deliver_invalidations(session, now, out);
     let cells = session.engine.metrics.of(session.worker);
     for message in session.inbox.take() {
         let listens = match &message.pattern {

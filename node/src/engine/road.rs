@@ -11,6 +11,7 @@ use super::blocking::serve_ready;
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
+use super::tracking;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -19,6 +20,7 @@ use crate::metrics::Count;
 use crate::resp::Args;
 use crate::session::{Replies, Session};
 use crate::time::Now;
+use crate::tracking::acts;
 
 impl Engine {
     /// Brings a session up to the newest access snapshot: one compare when nothing changed. False when the client may
@@ -249,10 +251,17 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
 pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
+    let tracks = cx.session.tracker.is_some();
+    if tracks {
+        acts(cx.session.id);
+    }
     if let Err(error) = (spec.run)(cx, args) {
         cx.fail(&error);
     }
     cx.keys.seal(args);
+    if tracks {
+        tracking::ran(cx, spec, args);
+    }
 }
 
 /// Every partition one call needs.
