@@ -32,7 +32,8 @@ pub(super) fn ran(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
 /// Whether a client wants to be told of what it reads now; `caching`: it said CLIENT CACHING.
 fn remembers(tracker: &Tracker, caching: bool) -> bool {
     let options = tracker.options.lock();
-    !options.broadcast && (!options.opt_in || caching) && !(options.opt_out && caching)
+    let asked = if options.opt_in { caching } else { !options.opt_out || !caching };
+    asked && !options.broadcast
 }
 
 /// Ends a client's tracking.
