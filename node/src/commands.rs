@@ -48,6 +48,7 @@ mod spec;
 mod streams;
 mod strings;
 mod substrings;
+mod tracking;
 mod transactions;
 
 pub(crate) use client::describe as describe_client;
@@ -82,8 +83,8 @@ table! {
     connection::PING, connection::ECHO, connection::HELLO, connection::AUTH, connection::SELECT,
     connection::QUIT, connection::RESET,
     client::CLIENT, client::CLIENT_ID, client::CLIENT_SETNAME, client::CLIENT_GETNAME, client::CLIENT_SETINFO,
-    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, client::CLIENT_GETREDIR,
-    client::CLIENT_TRACKING, client::CLIENT_TRACKINGINFO, client::CLIENT_CACHING, client::CLIENT_HELP,
+    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, tracking::CLIENT_GETREDIR,
+    tracking::CLIENT_TRACKING, tracking::CLIENT_TRACKINGINFO, tracking::CLIENT_CACHING, client::CLIENT_HELP,
     clients::CLIENT_KILL, clients::CLIENT_PAUSE, clients::CLIENT_UNPAUSE, clients::CLIENT_UNBLOCK,
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
     introspection::COMMAND_GETKEYS, introspection::COMMAND_GETKEYSANDFLAGS, introspection::COMMAND_LIST,

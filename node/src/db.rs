@@ -14,5 +14,5 @@ pub use eviction::Policy;
 pub(crate) use eviction::Pool;
 pub use keyspace::Touch;
 pub(crate) use keyspace::{Change, How, Key, Keyspace};
-pub(crate) use partition::{Busy, Db, Held};
+pub(crate) use partition::{Busy, Db, Held, Slice};
 pub(crate) use warmth::Warmth;

@@ -27,6 +27,7 @@ mod slow;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod transaction;
 mod update;
 
@@ -49,6 +50,7 @@ pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub(crate) use slow::Event;
 pub use sweep::Swept;
+pub(crate) use tracking::{stop_tracking, stop_tracking_held};
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
 pub use update::{Change, Current, TtlChange, UpdateError, Updated};
@@ -63,6 +65,7 @@ use crate::pubsub::{Inbox, PubSub};
 use crate::resp::Out;
 use crate::session::{self, Identity, Kind, Peer, Session};
 use crate::time::Now;
+use crate::tracking::Tracking;
 
 /// One cache's data and everything its clients share.
 pub struct Engine {
@@ -88,6 +91,7 @@ pub struct Engine {
     pub(crate) errors: parking_lot::Mutex<BTreeMap<Box<str>, u64>>,
     /// Keys that may be evicted next.
     victims: parking_lot::Mutex<Pool>,
+    pub(crate) tracking: Arc<Tracking>,
     pub(crate) clients: clients::Clients,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub(crate) sweeps: AtomicBool,
@@ -168,6 +172,7 @@ impl Engine {
             acl_log: acl_log::AclLog::default(),
             errors: parking_lot::Mutex::default(),
             victims: parking_lot::Mutex::default(),
+            tracking: Arc::default(),
             clients: clients::Clients::default(),
             sweeps: AtomicBool::new(true),
             next_session: AtomicU64::new(1),
@@ -217,7 +222,7 @@ impl Engine {
         let user = session.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
         let record = Record::new(session.id, Some((peer.address, peer.local)), user, now);
         // It is the first and only one.
-        let _ = record.inbox.set(session.inbox.clone());
+        let _ = record.inbox.set(Arc::downgrade(&session.inbox));
         session.record = Arc::new(record);
         session::count_opened(self, worker);
         self.clients.entered(&session.record);
@@ -269,6 +274,8 @@ impl Engine {
             patterns: std::collections::BTreeSet::new(),
             shard_channels: std::collections::BTreeSet::new(),
             inbox,
+            tracker: None,
+            caching: false,
             blocked: None,
             stalled: None,
         }

@@ -29,6 +29,7 @@ pub mod slot;
 #[cfg(test)]
 mod testing;
 pub mod time;
+mod tracking;
 mod waiters;
 pub mod workers;
 

@@ -74,6 +74,15 @@ impl Message {
     }
 }
 
+/// What a client that tracks is told.
+#[derive(Debug)]
+pub(crate) enum Invalidation {
+    /// This key is other than it was; every key, for none. `redirected`: it is another client that tracks it.
+    Keys { key: Option<Bytes>, redirected: bool },
+    /// The client it redirects to, of this number, is gone.
+    Broken(u64),
+}
+
 /// Where a session is reached by other workers: messages, the result of a blocked command, a request to close.
 #[derive(Debug)]
 pub struct Inbox {
@@ -89,6 +98,7 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     messages: VecDeque<Message>,
+    invalidations: VecDeque<Invalidation>,
     bytes: usize,
 }
 
@@ -125,6 +135,28 @@ impl Inbox {
         self.ring();
     }
 
+    pub(crate) fn invalidate(&self, invalidation: Invalidation) {
+        let mut queue = self.queue.lock();
+        let key_bytes = match &invalidation {
+            Invalidation::Keys { key: Some(key), .. } => key.len(),
+            _ => 0,
+        };
+        queue.bytes += key_bytes + size_of::<Invalidation>();
+        if queue.bytes > self.bytes_max {
+            self.overflowed.store(true, Ordering::Relaxed);
+        } else {
+            queue.invalidations.push_back(invalidation);
+        }
+        self.full.store(true, Ordering::Release);
+        drop(queue);
+        self.ring();
+    }
+
+    /// Takes the invalidations that wait; to be followed by [`Inbox::take`].
+    pub(crate) fn take_invalidations(&self) -> VecDeque<Invalidation> {
+        std::mem::take(&mut self.queue.lock().invalidations)
+    }
+
     /// Whether anything waits.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
@@ -143,7 +175,7 @@ impl Inbox {
     /// Takes what waits.
     pub(crate) fn take(&self) -> VecDeque<Message> {
         let mut queue = self.queue.lock();
-        self.full.store(false, Ordering::Release);
+        self.full.store(!queue.invalidations.is_empty(), Ordering::Release);
         queue.bytes = 0;
         std::mem::take(&mut queue.messages)
     }

@@ -13,6 +13,7 @@ use crate::engine::{Engine, Record, State};
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Inbox;
 use crate::resp::{OwnedArgs, Resume};
+use crate::tracking::Tracker;
 use crate::waiters::Waiter;
 
 /// Where a connection comes from, and by what it is shown to its owner.
@@ -81,6 +82,10 @@ pub struct Session {
     pub(crate) shard_channels: BTreeSet<Bytes>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) blocked: Option<Blocked>,
+    /// CLIENT TRACKING is on.
+    pub(crate) tracker: Option<Arc<Tracker>>,
+    /// CLIENT CACHING was said of the next command.
+    pub(crate) caching: bool,
     pub(crate) stalled: Option<Stalled>,
 }
 
@@ -192,6 +197,11 @@ impl Session {
         self.blocked.is_some()
     }
 
+    /// Whether others may have something for the client: messages, or word of keys that it or another tracks.
+    pub fn hears(&self) -> bool {
+        self.is_subscribed() || self.tracker.is_some() || self.record.hears.load(Ordering::Relaxed)
+    }
+
     /// Whether the client listens to channels.
     pub fn is_subscribed(&self) -> bool {
         self.listens_to() > 0
@@ -232,7 +242,7 @@ impl Session {
         state.shard_channels.store(self.shard_channels.len() as u32, Ordering::Relaxed);
         state.protocol.store(self.protocol, Ordering::Relaxed);
         state.last_command.store(self.last_command.map_or(State::NO_COMMAND, Spec::bit), Ordering::Relaxed);
-        let kept = state.flags.load(Ordering::Relaxed) & State::KEPT;
+        let kept = state.flags.load(Ordering::Relaxed) & State::LASTING;
         let blocked = if self.is_blocked() { State::BLOCKED } else { 0 };
         let dirty = if self.watch.is_touched() { State::DIRTY } else { 0 };
         state.flags.store(kept | blocked | dirty, Ordering::Relaxed);

@@ -212,6 +212,8 @@ fn flags(record: &Record) -> String {
         ('x', state.queued.load(Ordering::Relaxed) >= 0),
         ('b', state.has(State::BLOCKED)),
         ('d', state.has(State::DIRTY)),
+        ('t', state.has(State::TRACKING)),
+        ('B', state.has(State::BROADCAST)),
         ('e', state.has(State::KEPT)),
     ];
     let flags: String = states.into_iter().filter_map(|(letter, is)| is.then_some(letter)).collect();
@@ -230,7 +232,7 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     let mut line = format!(
         "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 tot-mem=0 events=r cmd={} \
-         user={} redir=-1 resp={}",
+         user={} redir={} resp={}",
         record.id,
         String::from_utf8_lossy(&who.name),
         seconds_since(record.since_ms),
@@ -244,6 +246,7 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         state.queued_bytes.load(Ordering::Relaxed),
         command.map_or("NULL".to_owned(), |spec| spec.name.to_ascii_lowercase()),
         who.user.as_deref().unwrap_or("(none)"),
+        state.redirect.load(Ordering::Relaxed),
         state.protocol.load(Ordering::Relaxed),
     );
     for (field, value) in [("lib-name", &who.library.name), ("lib-ver", &who.library.version)] {
@@ -305,80 +308,6 @@ fn client_no_evict(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     };
     cx.out.ok();
     Ok(())
-}
-
-/// `CLIENT GETREDIR`
-pub(super) const CLIENT_GETREDIR: Spec = Spec {
-    name: "CLIENT|GETREDIR",
-    since: "6.0.0",
-    arity: Arity::Exactly(2),
-    summary: "Whom the connection's invalidations are sent to.",
-    reply: "-1: tracking is off",
-    run: client_getredir,
-    ..ABOUT
-};
-fn client_getredir(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.out.int(-1);
-    Ok(())
-}
-
-/// `CLIENT TRACKING ON | OFF …`: only OFF is built.
-pub(super) const CLIENT_TRACKING: Spec = Spec {
-    name: "CLIENT|TRACKING",
-    since: "6.0.0",
-    arity: Arity::AtLeast(3),
-    summary: "Invalidations for caches on the client's side: off; ON is refused.",
-    reply: "OK to OFF",
-    run: client_tracking,
-    ..ABOUT
-};
-fn client_tracking(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match args.get(2) {
-        on if is(on, "ON") => Err(CommandError::Text("ERR client side caching (CLIENT TRACKING ON) is not built yet")),
-        off if is(off, "OFF") && args.len() == 3 => {
-            cx.out.ok();
-            Ok(())
-        }
-        _ => Err(CommandError::Syntax),
-    }
-}
-
-/// `CLIENT TRACKINGINFO`
-pub(super) const CLIENT_TRACKINGINFO: Spec = Spec {
-    name: "CLIENT|TRACKINGINFO",
-    since: "6.2.0",
-    arity: Arity::Exactly(2),
-    summary: "How the connection is tracked: not.",
-    reply: "map: flags, redirect, prefixes",
-    run: client_trackinginfo,
-    ..ABOUT
-};
-fn client_trackinginfo(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.out.map(3);
-    cx.out.bulk("flags");
-    cx.out.set(1);
-    cx.out.bulk("off");
-    cx.out.bulk("redirect");
-    cx.out.int(-1);
-    cx.out.bulk("prefixes");
-    cx.out.array(0);
-    Ok(())
-}
-
-/// `CLIENT CACHING YES | NO`
-pub(super) const CLIENT_CACHING: Spec = Spec {
-    name: "CLIENT|CACHING",
-    since: "6.0.0",
-    arity: Arity::Exactly(3),
-    summary: "Whether the next command's keys are tracked; needs tracking.",
-    reply: "an error: tracking is off",
-    run: client_caching,
-    ..ABOUT
-};
-fn client_caching(_: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::Text(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
 }
 
 /// `CLIENT HELP`

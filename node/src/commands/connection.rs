@@ -305,6 +305,7 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     super::discard(cx);
     super::pubsub::hear(cx);
     unsubscribe_all(cx.session);
+    super::tracking::off(cx);
     cx.session.record.who.lock().name.clear();
     cx.session.replies = Replies::All;
     speak(cx, 2);

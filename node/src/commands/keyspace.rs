@@ -484,6 +484,7 @@ pub(super) const FLUSHDB: Spec = Spec {
 fn flushdb(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     flush_options(args)?;
     cx.keys.clear();
+    cx.engine.tracking.flushed();
     cx.keys.log_instead(&[b"FLUSHDB"]);
     cx.out.ok();
     Ok(())
@@ -495,6 +496,7 @@ pub(super) const FLUSHALL: Spec =
 fn flushall(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     flush_options(args)?;
     cx.keys.clear_all();
+    cx.engine.tracking.flushed();
     cx.keys.log_instead(&[b"FLUSHALL"]);
     cx.out.ok();
     Ok(())

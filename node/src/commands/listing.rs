@@ -125,7 +125,10 @@ impl Asks for Listed<'_> {
     }
 
     fn command_bit(&self) -> u16 {
-        super::find(self.command.as_bytes()).map_or(u16::MAX, Spec::bit)
+        let found = super::find(self.command.as_bytes());
+        // A subcommand is found by its whole name only here.
+        let found = found.or_else(|| super::table().iter().find(|spec| spec.name == self.command));
+        found.map_or(u16::MAX, Spec::bit)
     }
 
     fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {

@@ -794,9 +794,10 @@ fn raise_existing(shard: &mut Shard, db: &Db) {
     if watched.is_empty() {
         return;
     }
+    watched.untrack_all();
     for key in watched.keys() {
         if table.find(db.hash(key), key).is_some() {
-            watched.touch(key);
+            watched.raise(key);
         }
     }
 }

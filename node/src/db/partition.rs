@@ -24,6 +24,7 @@ use super::freer::Freeing;
 use super::holds::Holds;
 use super::table::{KeyHash, Table};
 use super::warmth::{Kind, SETTLE_S, Warmth};
+use crate::tracking::{Tracked, Tracker};
 use crate::waiters::Waiters;
 
 /// How long a command waits for a partition before it gives its worker to others.
@@ -94,7 +95,17 @@ impl Slice {
             self.others.resize_with(place + 1, || None);
         }
         let Self { first, others } = self;
-        others[place].get_or_insert_with(|| Box::new(Shard::new(first.table.key_hash())))
+        others[place].get_or_insert_with(|| {
+            let mut shard = Box::new(Shard::new(first.table.key_hash()));
+            shard.watched.broadcast_as(&first.watched);
+            shard
+        })
+    }
+
+    /// The shares of all databases that have one.
+    pub(crate) fn every(&mut self) -> impl Iterator<Item = &mut Shard> {
+        let others = self.others.iter_mut().flatten().map(|shard| &mut **shard);
+        std::iter::once(&mut self.first).chain(others)
     }
 
     /// The databases other than 0 that have a share here.
@@ -448,12 +459,48 @@ fn abort_under_lock() -> ! {
 #[derive(Default)]
 pub(crate) struct Watched {
     keys: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
+    tracked: Tracked,
+    /// Somebody watches or tracks something: what a change asks first.
+    any: bool,
 }
 
 impl Watched {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        !self.any
+    }
+
+    fn settle(&mut self) {
+        self.any = !self.keys.is_empty() || !self.tracked.is_empty();
+    }
+
+    /// Remembers that a client that tracks read a key.
+    pub(crate) fn track(&mut self, key: &[u8], tracker: &Arc<Tracker>) {
+        self.tracked.remember(key, tracker);
+        self.settle();
+    }
+
+    /// Forgets what was read, for FLUSHALL.
+    pub(crate) fn untrack_all(&mut self) {
+        self.tracked.clear();
+        self.settle();
+    }
+
+    /// Tells a client of every change of its prefixes from here on.
+    pub(crate) fn broadcast_to(&mut self, tracker: &Arc<Tracker>) {
+        self.tracked.broadcast_to(tracker);
+        self.settle();
+    }
+
+    /// Tells of every change whoever is told of those of another database.
+    fn broadcast_as(&mut self, other: &Self) {
+        self.tracked.broadcast_as(&other.tracked);
+        self.settle();
+    }
+
+    pub(crate) fn broadcast_no_more(&mut self, tracker: &Tracker) {
+        self.tracked.broadcast_no_more(tracker);
+        self.settle();
     }
 
     /// False when this flag watches the key already.
@@ -463,6 +510,7 @@ impl Watched {
         if new {
             flags.push(flag.clone());
         }
+        self.settle();
         new
     }
 
@@ -473,11 +521,19 @@ impl Watched {
                 self.keys.remove(key);
             }
         }
+        self.settle();
+    }
+
+    /// Raises the flag of everyone who watches `key`, and tells those who track it.
+    #[cold]
+    pub(crate) fn touch(&mut self, key: &[u8]) {
+        self.raise(key);
+        self.tracked.touch(key);
+        self.settle();
     }
 
     /// Raises the flag of everyone who watches `key`.
-    #[cold]
-    pub(crate) fn touch(&self, key: &[u8]) {
+    pub(crate) fn raise(&self, key: &[u8]) {
         if let Some(flags) = self.keys.get(key) {
             flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
         }

@@ -5,8 +5,8 @@
 //! client by its [`Calls`]: bits they raise, and its task woken to look at them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -35,8 +35,10 @@ pub(crate) struct Record {
     pub(crate) who: Mutex<Who>,
     pub(crate) calls: Calls,
     pub(crate) state: State,
-    /// Where messages for it wait; none for what is no connection.
-    pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// Where it is reached; none for what is no connection.
+    pub(crate) inbox: OnceLock<Weak<Inbox>>,
+    /// Another client's invalidations are redirected to it.
+    pub(crate) hears: AtomicBool,
 }
 
 /// What a client is called and acts as.
@@ -65,6 +67,8 @@ pub(crate) struct State {
     pub(crate) database: AtomicU8,
     /// [`State::BLOCKED`] and the like.
     pub(crate) flags: AtomicU8,
+    /// CLIENT TRACKING's REDIRECT, 0 for none; -1 when it is off.
+    pub(crate) redirect: AtomicI64,
 }
 
 impl State {
@@ -75,6 +79,11 @@ impl State {
     pub(crate) const DIRTY: u8 = 2;
     /// CLIENT NO-EVICT ON.
     pub(crate) const KEPT: u8 = 4;
+    /// CLIENT TRACKING ON, and in its BCAST mode.
+    pub(crate) const TRACKING: u8 = 8;
+    pub(crate) const BROADCAST: u8 = 16;
+    /// What no batch changes.
+    pub(crate) const LASTING: u8 = Self::KEPT | Self::TRACKING | Self::BROADCAST;
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
@@ -101,8 +110,10 @@ impl Record {
                 protocol: AtomicU8::new(2),
                 database: AtomicU8::new(0),
                 flags: AtomicU8::new(0),
+                redirect: AtomicI64::new(-1),
             },
             inbox: OnceLock::new(),
+            hears: AtomicBool::new(false),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::blocking::{forget_waiter, serve_own};
 use super::events::key_of;
+use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
@@ -58,6 +59,7 @@ impl Engine {
         }
         commands::unwatch(session);
         unsubscribe_all(session);
+        stop_tracking(session);
     }
 }
 
@@ -114,6 +116,7 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     if !session.inbox.is_full() {
         return true;
     }
+    deliver_invalidations(session, now, out);
     let cells = session.engine.metrics.of(session.worker);
     for message in session.inbox.take() {
         let listens = match &message.heard {

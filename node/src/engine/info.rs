@@ -110,7 +110,8 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
     put(text, "maxclients", cx.engine.doors.connections_max());
     put_all(text, &["client_recent_max_input_buffer", "client_recent_max_output_buffer"], "0");
     put(text, "blocked_clients", metrics.gauge(Gauge::Blocked));
-    put_all(text, &["tracking_clients", "clients_in_timeout_table"], "0");
+    put(text, "tracking_clients", cx.engine.tracking.clients());
+    put(text, "clients_in_timeout_table", 0);
 }
 
 fn memory(cx: &Cx<'_>, text: &mut String) {
@@ -218,7 +219,9 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     let defrag = ["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits", "active_defrag_key_misses"];
     put_all(text, &defrag, "0");
     put_all(text, &["total_active_defrag_time", "current_active_defrag_time"], "0");
-    put_all(text, &["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"], "0");
+    put(text, "tracking_total_keys", cx.engine.tracking.keys());
+    put(text, "tracking_total_items", cx.engine.tracking.items());
+    put(text, "tracking_total_prefixes", cx.engine.tracking.prefixes());
     put(text, "unexpected_error_replies", 0);
     count(text, Count::Errors);
     put(text, "dump_payload_sanitizations", 0);

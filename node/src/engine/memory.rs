@@ -129,7 +129,7 @@ impl Engine {
 
 fn client_bytes(record: &Record) -> u64 {
     let fixed = [size_of::<Session>(), size_of::<Record>(), size_of::<Inbox>(), CONNECTION_BYTES];
-    let waiting = record.inbox.get().map_or(0, |inbox| inbox.bytes() as u64);
+    let waiting = record.inbox.get().and_then(std::sync::Weak::upgrade).map_or(0, |inbox| inbox.bytes() as u64);
     let state = &record.state;
     let commands = state.queued.load(Ordering::Relaxed).max(0).unsigned_abs();
     let held = commands * QUEUED_BYTES

@@ -12,6 +12,7 @@ use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
 use super::events::tell;
+use super::tracking;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -20,6 +21,7 @@ use crate::metrics::Count;
 use crate::resp::Args;
 use crate::session::{Replies, Session};
 use crate::time::Now;
+use crate::tracking::acts;
 
 impl Engine {
     /// Brings a session up to the newest access snapshot: one compare when nothing changed. False when the client may
@@ -274,12 +276,19 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
     cx.keys.tell_misses(spec.is_read() || spec.misses);
+    let tracks = cx.session.tracker.is_some();
+    if tracks {
+        acts(cx.session.id);
+    }
     if let Err(error) = (spec.run)(cx, args) {
         cx.cells.failed(spec.bit());
         cx.fail(&error);
     }
     cx.keys.seal(args);
     tell(cx, spec, args);
+    if tracks {
+        tracking::ran(cx, spec, args);
+    }
 }
 
 /// Every partition one call needs.

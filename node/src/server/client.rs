@@ -68,7 +68,7 @@ impl Client for SessionClient {
 
     #[inline]
     fn inbox(&self) -> Option<&Arc<Inbox>> {
-        (self.session.is_subscribed() || self.session.is_blocked()).then(|| self.session.inbox())
+        (self.session.hears() || self.session.is_blocked()).then(|| self.session.inbox())
     }
 
     fn is_listening(&self) -> bool {

@@ -171,6 +171,14 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         },
     ),
     number(
+        "tracking-table-max-keys",
+        ANY,
+        |engine| engine.tracking.keys_max().to_string(),
+        |engine, keys| {
+            engine.tracking.set_keys_max(keys.unsigned_abs());
+        },
+    ),
+    number(
         "acllog-max-len",
         ANY,
         |engine| engine.acl_log.entries_max().to_string(),

@@ -253,3 +253,37 @@ fn nobody_is_limited_where_anybody_may_do_everything() {
     assert_eq!(late.say("ACL SETUSER default on"), "+OK|");
     assert_eq!(Client::new(&engine, &clock, 0).say("PING"), "+PONG|");
 }
+
+#[test]
+fn a_tracker_is_told_only_of_keys_it_may_read() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut app = login(&engine, &clock, "app app-password");
+    app.say("HELLO 3");
+    assert_eq!(app.say("CLIENT TRACKING ON BCAST"), "+OK|");
+    root.say("MSET a:1 x b:1 x");
+    assert_eq!(app.hear().0, ">2|$10|invalidate|*1|$3|a:1|");
+    // Nobody is made to hear of another's keys.
+    root.say("CLIENT TRACKING OFF");
+    let id = app.session.id();
+    assert!(root.say(&format!("CLIENT TRACKING ON REDIRECT {id}")).starts_with("-ERR The client ID you want redirect"));
+    assert_eq!(app.say("CLIENT TRACKING OFF"), "+OK|");
+    root.say("SET a:1 y");
+    assert_eq!(app.hear().0, "");
+}
+
+#[test]
+fn the_table_of_tracked_keys_is_bounded_and_its_clients_are_told() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("HELLO 3");
+    client.say("CONFIG SET tracking-table-max-keys 3");
+    client.say("CLIENT TRACKING ON");
+    (0..200).for_each(|key| drop(client.say(&format!("GET key:{key}"))));
+    let told = client.hear().0.matches("invalidate").count();
+    assert!(told > 0 && told + engine.tracking.keys() == 200, "{told} and {}", engine.tracking.keys());
+    drop(client);
+    assert_eq!(engine.tracking.clients(), 0);
+}
