@@ -32,6 +32,7 @@ fn weigh(block: *mut u8, sign: i64) {
 
 // SAFETY: every call goes to mimalloc unchanged.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait asks.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         let block = unsafe { MiMalloc.alloc(layout) };
@@ -39,12 +40,14 @@ unsafe impl GlobalAlloc for Counting {
         block
     }
 
+    // SAFETY: as the trait asks.
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         weigh(block, -1);
         // SAFETY: the caller's promise.
         unsafe { MiMalloc.dealloc(block, layout) }
     }
 
+    // SAFETY: as the trait asks.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         weigh(block, -1);
         // SAFETY: the caller's promise.

@@ -80,7 +80,6 @@ fn sessions_of_a_web_server() {
 }
 
 #[test]
-#[ignore = "its scripts pack with cmsgpack and write streams"]
 fn a_job_queue() {
     run_over_resp(node(), "bullmq.cjs");
 }

@@ -49,7 +49,6 @@ fn what_a_configuration_cannot_ask_for_is_refused_by_name() {
         (format!("{cache}backend = \"process\""), "cache[0].backend"),
         (format!("{cache}remote = {{ url = \"rediss://h:1\" }}"), "rediss://"),
         (format!("{cache}[http]\nsource = {{ header = \"Forwarded\", trusted = [\"10.0.0.0/8\"] }}"), "Forwarded"),
-        (format!("{cache}[[user]]\nname = \"u\"\naccess_string = \"on (~a)\""), "selectors"),
         (format!("{cache}[node]\nsource = \"proxy-v2\""), "node.source"),
         (format!("{cache}eviction = \"allkeys-lru\""), "cache[0].eviction"),
     ] {

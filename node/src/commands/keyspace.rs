@@ -104,7 +104,7 @@ pub(super) const TYPE: Spec = Spec {
 };
 fn type_of(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let kind = cx.keys.read(key).map_or("none", |entry| entry.kind().name());
+    let kind = cx.keys.look(key).map_or("none", |entry| entry.kind().name());
     cx.out.simple(kind);
     Ok(())
 }

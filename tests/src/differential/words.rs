@@ -39,6 +39,8 @@ pub struct World {
     pub now_ms: u64,
     /// Names already given in the form being filled, for `{same}`.
     pub same: Vec<u8>,
+    /// Entries of streams added so far, for `{id-new}`.
+    pub ids: u64,
 }
 
 /// Every key there may be.
@@ -104,9 +106,13 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
         "lon" => format!("{:.6}", random.random_range(-10.0..30.0)).into_bytes(),
         "lat" => format!("{:.6}", random.random_range(35.0..60.0)).into_bytes(),
         "radius" => format!("{:.3}", random.random_range(0.0..3000.0)).into_bytes(),
-        "id-big" => format!("{}-{}", random.random_range(60..9000u32), random.random_range(0..4u8)).into_bytes(),
+        "id-new" => {
+            world.ids += 1;
+            format!("{}-{}", world.ids + 60, random.random_range(0..4u8)).into_bytes()
+        }
+        "place" => format!("place{}", random.random_range(0..8u8)).into_bytes(),
         "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
-        "group" => format!("group{}", random.random_range(0..3u8)).into_bytes(),
+        "group" => format!("group{}", random.random_range(0..2u8)).into_bytes(),
         "consumer" => format!("consumer{}", random.random_range(0..3u8)).into_bytes(),
         other => panic!("no such place: {{{other}}}"),
     }

@@ -122,7 +122,8 @@ fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
         return Reply::Set(members.map(|(member, _)| reply(&member, depth + 1, left)).collect());
     }
     if let Some(number) = text("big_number") {
-        return Reply::BigNumber(number);
+        // Without a digit it is no number, and no reply of RESP3.
+        return if number.is_empty() { Reply::Bulk(number) } else { Reply::BigNumber(number) };
     }
     if let Ok(Value::Table(verbatim)) = table.raw_get::<Value>("verbatim_string")
         && let (Ok(Value::String(format)), Ok(Value::String(text))) =

@@ -202,7 +202,7 @@ fn only_who_may_administrate_changes_users() {
     assert!(log.contains("command|") && log.contains("acl|getuser|") && log.contains("tenant|"), "{log}");
     tenant.say("GET b:1");
     assert!(root.say("ACL LOG 1").contains("$3|key|$7|context|$8|toplevel|$6|object|$3|b:1|"));
-    assert_eq!(root.say("ACL USERS"), "*3|$3|app|$7|default|$6|reader|");
+    assert_eq!(root.say("ACL USERS"), "*4|$3|app|$7|default|$6|reader|$7|watcher|");
 }
 
 #[test]
