@@ -246,7 +246,7 @@ impl Access {
         if identity.is_root {
             return Grant::of_user(&user.acl);
         }
-        let policies = Compiled::new(&[identity.policies.clone()], &identity.facts, &cache.facts);
+        let policies = Compiled::new(std::slice::from_ref(&identity.policies), &identity.facts, &cache.facts);
         Grant::of_bound(&user.acl, policies, cache.data_policy_required)
     }
 

@@ -237,7 +237,7 @@ impl Node {
     }
 
     /// Every live key of every database with its expiry and elements.
-    fn state(&self, now: Now) -> BTreeMap<(u8, Vec<u8>), (Option<u64>, Vec<String>)> {
+    fn state(&self, now: Now) -> State {
         let mut all = BTreeMap::new();
         for partition in 0..self.engine.db.partitions() {
             let mut held = self.engine.db.lock_patiently(partition);
@@ -252,6 +252,9 @@ impl Node {
         all
     }
 }
+
+/// Keys by database and name, each with its expiry and elements.
+type State = BTreeMap<(u8, Vec<u8>), (Option<u64>, Vec<String>)>;
 
 fn session(engine: &Arc<Engine>, now: Now) -> Session {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 4000));

@@ -13,8 +13,11 @@ use crate::waiters::Waiter;
 #[derive(Default)]
 pub(crate) struct Leftovers {
     any: AtomicBool,
-    list: Mutex<Vec<(u8, Box<[u8]>, Left)>>,
+    list: Mutex<Vec<Leftover>>,
 }
+
+/// Where something was left, by database and key, and what.
+type Leftover = (u8, Box<[u8]>, Left);
 
 /// Something that is queued at a key.
 pub(crate) enum Left {

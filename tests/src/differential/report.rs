@@ -51,7 +51,7 @@ impl Report {
     #[must_use]
     pub fn rarely_on_existing(&self, share: f64) -> Vec<String> {
         let rare = |(_, calls): &(&String, &Calls)| {
-            calls.with_key >= 100 && (calls.on_existing as f64) < share * calls.with_key as f64
+            calls.with_key >= 200 && (calls.on_existing as f64) < share * calls.with_key as f64
         };
         self.commands.iter().filter(rare).map(|(name, _)| name.clone()).collect()
     }
