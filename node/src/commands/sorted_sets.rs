@@ -54,6 +54,11 @@ impl<'o> Shower<'o> {
 /// Makes a key hold just these members, whatever it held; how many they are.
 pub(super) fn store(cx: &mut Cx<'_>, key: Key<'_>, members: Vec<(Vec<u8>, f64)>) -> usize {
     let set = SortedSet::of(&members, &cx.engine.db.growth);
+    keep(cx, key, set)
+}
+
+/// Makes a key hold this set, or nothing where it is empty; how many members there are.
+fn keep(cx: &mut Cx<'_>, key: Key<'_>, set: SortedSet) -> usize {
     let count = set.len();
     if count == 0 {
         cx.keys.delete(key);
@@ -354,10 +359,16 @@ pub(super) const ZSCAN: Spec = Spec {
 };
 fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     scan(cx, args, |set: &SortedSet, cursor, page| {
+        let is_packed = set.is_packed();
         set.scan(cursor, &mut |member, score| {
             page.add(member, |shown| {
                 let mut text = Vec::new();
-                write_double(score, &mut text);
+                // Redis shows what it packed: whole numbers are integers there.
+                if is_packed && score == score.trunc() && score.abs() < i64::MAX as f64 / 2.0 {
+                    text.extend_from_slice(itoa::Buffer::new().format(score as i64).as_bytes());
+                } else {
+                    write_double(score, &mut text);
+                }
                 shown.push(text);
             });
         })

@@ -13,13 +13,14 @@ const TYPES: &[(&str, &[&str])] = &[
     ("n", &["int", "embstr", "raw"]),
     ("f", &["int", "embstr", "raw"]),
     ("b", &["int", "embstr", "raw"]),
-    ("p", &["embstr", "raw"]),
     ("l", &["listpack", "quicklist"]),
     ("h", &["listpack", "hashtable"]),
     ("t", &["intset", "listpack", "hashtable"]),
     ("z", &["listpack", "skiplist"]),
     ("g", &["listpack", "skiplist"]),
     ("x", &["stream"]),
+    // HyperLogLogs, which other commands would break in ways of their own.
+    ("p", &["embstr", "raw"]),
     // Lists and sets of plain words, for SORT, which sorts other bytes by the locale.
     ("c", &["listpack", "quicklist"]),
     ("d", &["intset", "listpack", "hashtable"]),
@@ -27,7 +28,7 @@ const TYPES: &[(&str, &[&str])] = &[
     ("y", &["listpack", "skiplist"]),
 ];
 /// So many of the first types may be taken for one another.
-const MIXED: usize = TYPES.len() - 3;
+const MIXED: usize = TYPES.len() - 4;
 const INTS: &[i64] = &[0, 1, -1, 2, 10, 255, 65_535, -129, 1 << 40, i64::MAX, i64::MIN, i64::MAX - 1];
 
 /// What is known of the keys, and the wall clock that absolute times are made from.
@@ -56,7 +57,7 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
     // `{z!}`: never of another type.
     let (place, is_strict) = place.strip_suffix('!').map_or((place, false), |place| (place, true));
     if let Some((_, encodings)) = TYPES.iter().find(|(letter, _)| *letter == place) {
-        let key = key(place, encodings, is_strict || ["c", "d", "y"].contains(&place), world, random);
+        let key = key(place, encodings, is_strict || ["c", "d", "p", "y"].contains(&place), world, random);
         world.same.clone_from(&key);
         return key;
     }

@@ -1,6 +1,6 @@
 //! Parts of sorted sets: by rank, by score, by the members' bytes.
 
-use super::{READ, RO_ACCESS, RW_DELETE, Shower, WRITE, store};
+use super::{READ, RO_ACCESS, RW_DELETE, Shower, WRITE, keep};
 use crate::commands::parse::{self, int, is, places};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::entry::SortedSet;
@@ -273,7 +273,12 @@ fn zrangestore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         set.visit(from, to, false, &mut |member, score| members.push((member.to_vec(), score)));
     }
     let key = cx.key(args.get(1));
-    let count = store(cx, key, members);
+    // Redis lets it grow, so what was packed first is stored as packed sets store it.
+    let mut set = SortedSet::new();
+    for (member, score) in &members {
+        set.set(member, *score, &cx.engine.db.growth);
+    }
+    let count = keep(cx, key, set);
     cx.out.int(count as i64);
     Ok(())
 }

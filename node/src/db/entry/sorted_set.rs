@@ -204,6 +204,11 @@ impl SortedSet {
         }
     }
 
+    /// Whether it is small.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.0, Form::Packed(_))
+    }
+
     /// `listpack` while small, `skiplist` when not: redis's names.
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
