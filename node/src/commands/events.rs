@@ -108,13 +108,13 @@ pub struct Told {
     pub(crate) class: Class,
     pub(crate) name: Cow<'static, str>,
     pub(crate) key: Box<[u8]>,
-    pub(crate) database: u8,
+    /// Where it is, once somebody has said so.
+    pub(crate) database: Option<u8>,
 }
 
 impl Told {
-    /// In database 0, until [`told`] says otherwise.
     pub(super) fn of(class: Class, name: &'static str, key: &[u8]) -> Self {
-        Self { class, name: Cow::Borrowed(name), key: key.into(), database: 0 }
+        Self { class, name: Cow::Borrowed(name), key: key.into(), database: None }
     }
 }
 
@@ -151,7 +151,9 @@ pub(crate) fn told_gone(touches: &[Touch]) -> Vec<Told> {
 fn within(database: u8, all: &mut Vec<Told>, tell: impl FnOnce(&mut Vec<Told>)) {
     let from = all.len();
     tell(all);
-    all.iter_mut().skip(from).filter(|told| told.database == 0).for_each(|told| told.database = database);
+    for told in all.iter_mut().skip(from) {
+        told.database.get_or_insert(database);
+    }
 }
 
 /// Tells of what no command does; whether it was that.
@@ -178,7 +180,7 @@ fn tell(spec: &Spec, args: Args<'_>, wall_ms: u64, touch: &Touch, all: &mut Vec<
     match spec.event {
         Event::ByName => {
             let name = spec.name.to_ascii_lowercase().replace('|', "-");
-            all.push(Told { class: class_of(spec.family), name: Cow::Owned(name), key: key.clone(), database: 0 });
+            all.push(Told { class: class_of(spec.family), name: Cow::Owned(name), key: key.clone(), database: None });
         }
         Event::Is(class, name) => all.push(Told::of(class, name, key)),
         Event::By(class, name) => all.push(Told::of(class, name(args, key), key)),
@@ -220,7 +222,7 @@ pub(super) fn moved_away(args: Args<'_>, touches: &[Touch], all: &mut Vec<Told>)
         return;
     };
     let key = args.get(1);
-    let of = |class, name, database| Told { database, ..Told::of(class, name, key) };
+    let of = |class, name, database| Told { database: Some(database), ..Told::of(class, name, key) };
     all.push(of(Class::NEW, "new", to.database));
     all.push(of(Class::GENERIC, "move_from", from.database));
     all.push(of(Class::GENERIC, "move_to", to.database));

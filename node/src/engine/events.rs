@@ -53,7 +53,7 @@ fn publish(engine: &Engine, all: &[Told]) {
     let wanted = engine.events();
     for Told { class, name, key, database } in all.iter().filter(|told| wanted.has(told.class)) {
         debug_assert!(*class != Class::KEYSPACE && *class != Class::KEYEVENT);
-        let database = format!("{database}__:");
+        let database = format!("{}__:", database.unwrap_or_default());
         if wanted.has(Class::KEYSPACE) {
             engine.pubsub.publish(&[KEYSPACE, database.as_bytes(), key].concat(), name.as_bytes());
         }
