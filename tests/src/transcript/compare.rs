@@ -470,7 +470,6 @@ fn moments(oracle: &Reply, ours: &Reply) -> Result<(), String> {
 pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("set-max-listpack-entries", "redis 7.2's"),
     ("set-max-listpack-value", "redis 7.2's"),
-    ("databases", "there is one"),
     ("io-threads", "workers"),
     ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
     ("lazyfree-lazy-user-flush", "as lazyfree-lazy-user-del"),
