@@ -35,7 +35,7 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
         Value::Object(Object::Set(it)) => set(it, out),
         Value::Object(Object::SortedSet(it)) => sorted_set(it, out),
         // Their forms are not written yet.
-        Value::Object(Object::Stream(_)) => return Err(Bad::Type),
+        Value::Object(Object::Stream(_) | Object::Json(_)) => return Err(Bad::Type),
     }
     Ok(())
 }
