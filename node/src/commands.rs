@@ -28,6 +28,7 @@ mod help;
 mod hyper_log_logs;
 mod index;
 mod introspection;
+mod json;
 mod keyspace;
 mod listing;
 mod lists;
@@ -144,6 +145,11 @@ table! {
     streams::XGROUP_CREATECONSUMER, streams::XGROUP_DELCONSUMER, streams::XGROUP_HELP, streams::XACK, streams::XPENDING,
     streams::XCLAIM, streams::XAUTOCLAIM, streams::XINFO, streams::XINFO_STREAM, streams::XINFO_GROUPS, streams::XINFO_CONSUMERS,
     streams::XINFO_HELP,
+    json::JSON_SET, json::JSON_GET, json::JSON_MGET, json::JSON_MSET, json::JSON_MERGE, json::JSON_DEL, json::JSON_FORGET,
+    json::JSON_CLEAR, json::JSON_TYPE, json::JSON_RESP, json::JSON_NUMINCRBY, json::JSON_NUMMULTBY, json::JSON_TOGGLE,
+    json::JSON_STRAPPEND, json::JSON_STRLEN, json::JSON_ARRAPPEND, json::JSON_ARRINDEX, json::JSON_ARRINSERT,
+    json::JSON_ARRLEN, json::JSON_ARRPOP, json::JSON_ARRTRIM, json::JSON_OBJKEYS, json::JSON_OBJLEN,
+    json::JSON_DEBUG, json::JSON_DEBUG_MEMORY, json::JSON_DEBUG_HELP,
     geo::GEOADD, geo::GEOPOS, geo::GEOHASH, geo::GEODIST, geo::GEORADIUS, geo::GEORADIUS_RO, geo::GEORADIUSBYMEMBER,
     geo::GEORADIUSBYMEMBER_RO, geo::GEOSEARCH, geo::GEOSEARCHSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,

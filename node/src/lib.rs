@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 mod geo;
 mod hyper_log_log;
+pub mod json;
 pub mod log;
 mod long_double;
 pub mod meter;

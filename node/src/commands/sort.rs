@@ -253,7 +253,7 @@ fn elements(entry: crate::db::entry::EntryRef<'_>) -> Option<(Vec<Bytes>, bool)>
             set.visit(0, set.len(), false, &mut |member, _| members.push(Bytes::copy_from_slice(member)));
             Some((members, false))
         }
-        Object::Hash(_) | Object::Stream(_) => None,
+        Object::Hash(_) | Object::Stream(_) | Object::Json(_) => None,
     }
 }
 

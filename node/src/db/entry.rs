@@ -37,6 +37,8 @@ pub use size::size_class;
 pub use sorted_set::SortedSet;
 pub use stream::Stream;
 
+pub use crate::json::Document as Json;
+
 use crate::resp::parse_i64;
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -74,6 +76,8 @@ pub enum Kind {
     SortedSet = 4,
     /// Entries in the order of their ids, and groups that read them.
     Stream = 5,
+    /// A JSON document.
+    Json = 6,
 }
 
 impl Kind {
@@ -86,6 +90,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::SortedSet => "zset",
             Kind::Stream => "stream",
+            Kind::Json => "ReJSON-RL",
         }
     }
 }
@@ -612,6 +617,7 @@ fn kind(shape: u8) -> Kind {
         3 => Kind::Set,
         4 => Kind::SortedSet,
         5 => Kind::Stream,
+        6 => Kind::Json,
         _ => unreachable!("no block is built with another kind"),
     }
 }

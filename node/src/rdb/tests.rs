@@ -181,7 +181,8 @@ fn what_is_empty_or_cut_is_refused() {
     ] {
         assert_eq!(read(body).err(), Some(Bad::Format), "{}", body.escape_ascii());
     }
-    assert_eq!(read(b"\x07").err(), Some(Bad::Type));
+    assert_eq!(read(b"\x06\x01").err(), Some(Bad::Type));
+    assert_eq!(read(b"\x07\x01").err(), Some(Bad::Type)); // a module of another name
     for payload in [&b""[..], b"123456789", &sealed(vec![])[1..]] {
         assert_eq!(opened(payload), Err(Bad::Footer));
     }
