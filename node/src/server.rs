@@ -15,7 +15,7 @@ mod unix;
 mod unsent;
 mod wire;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Holdings};
 pub use config::{ConnectionLimits, Listener, RawNode};
 pub use entry::{AddressSource, TlsDoor, TlsMode};
 pub use sweep::sweep;
@@ -166,6 +166,7 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
     let unix = unix.transpose()?;
     if let Front::Engine(engine) = &front {
         engine.doors.opened(listener);
+        engine.buffers.opened_with(&listener.limits.buffers);
     }
     let shared = Arc::new(Shared {
         address,

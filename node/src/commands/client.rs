@@ -9,7 +9,7 @@ use super::connection::{self, NO_CONNECTION};
 use super::help::help;
 use super::parse::is;
 use super::{Acl, Arity, Beyond, Family, Flags, Spec, shown};
-use crate::engine::{Cx, Record, State};
+use crate::engine::{Cx, Record, State, client_bytes};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 use crate::session::{Address, Replies};
@@ -220,7 +220,8 @@ fn flags(record: &Record) -> String {
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
-/// One connection as redis' CLIENT LIST shows it. Buffers the engine does not own are shown as 0.
+/// One connection as redis' CLIENT LIST shows it. What waits for it is one piece, whether messages or replies; words of a
+/// request are where they were read, and take nothing besides.
 pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     let (state, who) = (&record.state, record.who.lock());
     let seconds_since = |at_ms: u64| now.wall_ms.saturating_sub(at_ms) / 1000;
@@ -228,10 +229,12 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         Some((address, local)) => (address.to_string(), local.to_string()),
         None => ("?:0".to_owned(), "?:0".to_owned()),
     };
+    let unread = record.inbox().map_or(0, |inbox| inbox.bytes() + inbox.unsent());
     let command = super::table().get(usize::from(state.last_command.load(Ordering::Relaxed)));
     let mut line = format!(
         "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 tot-mem=0 events=r cmd={} \
+         qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll={} omem={unread} tot-mem={} events=r \
+         cmd={} \
          user={} redir={} resp={}",
         record.id,
         String::from_utf8_lossy(&who.name),
@@ -243,7 +246,11 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         state.patterns.load(Ordering::Relaxed),
         state.shard_channels.load(Ordering::Relaxed),
         state.queued.load(Ordering::Relaxed),
+        state.query_bytes.load(Ordering::Relaxed),
+        state.query_room.load(Ordering::Relaxed),
         state.queued_bytes.load(Ordering::Relaxed),
+        u8::from(unread > 0),
+        client_bytes(record),
         command.map_or("NULL".to_owned(), |spec| spec.name.to_ascii_lowercase()),
         who.user.as_deref().unwrap_or("(none)"),
         state.redirect.load(Ordering::Relaxed),
@@ -289,12 +296,12 @@ fn client_reply(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `CLIENT NO-EVICT ON | OFF`: no client is ever evicted here, so it only shows.
+/// `CLIENT NO-EVICT ON | OFF`
 pub(super) const CLIENT_NO_EVICT: Spec = Spec {
     name: "CLIENT|NO-EVICT",
     since: "7.0.0",
     arity: Arity::Exactly(3),
-    summary: "Spares the connection when clients are evicted, which none is.",
+    summary: "Spares the connection when clients are evicted for maxmemory-clients.",
     reply: "OK",
     run: client_no_evict,
     ..OTHERS

@@ -4,6 +4,7 @@ use super::blocking::{forget_waiter, serve_own};
 use super::events::key_of;
 use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
+use crate::buffers::Cut;
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Heard;
@@ -22,7 +23,11 @@ impl Engine {
         if session.record.calls.any() && called(session) {
             return Next::Close;
         }
-        if session.inbox.overflowed() || !self.refresh(session, now) || !deliver_messages(session, now, out) {
+        if session.inbox.overflowed() {
+            self.cut(&session.record, Cut::Output);
+            return Next::Close;
+        }
+        if !self.refresh(session, now) || !deliver_messages(session, now, out) {
             return Next::Close;
         }
         if let Some(stalled) = session.stalled {
