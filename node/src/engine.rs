@@ -19,6 +19,7 @@ mod fuzz;
 mod info;
 pub(crate) mod leftovers;
 mod memory;
+mod monitors;
 mod random;
 mod replay;
 mod road;
@@ -47,6 +48,7 @@ pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
 pub use fuzz::{fuzz_commands, fuzz_lua_replies};
 pub(crate) use info::{called, info};
 pub(crate) use memory::{Memory, client_bytes};
+pub(crate) use monitors::{Seen, start_monitoring, stop_monitoring};
 pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub(crate) use slow::Event;
@@ -86,6 +88,7 @@ pub struct Engine {
     pub(crate) scripts: script::Scripts,
     pub(crate) leftovers: leftovers::Leftovers,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) monitors: monitors::Monitors,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
@@ -170,6 +173,7 @@ impl Engine {
             scripts: script::Scripts::default(),
             leftovers: leftovers::Leftovers::default(),
             buffers: Arc::new(Buffers::new(config.limits.inbox_bytes_max)),
+            monitors: monitors::Monitors::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
@@ -279,6 +283,8 @@ impl Engine {
             shard_channels: std::collections::BTreeSet::new(),
             inbox,
             tracker: None,
+            monitors: false,
+            touches_not: false,
             caching: false,
             blocked: None,
             stalled: None,
@@ -321,7 +327,7 @@ impl Engine {
             cx.keys.release();
             return Flow::Stale;
         }
-        match road::locked(&mut cx, paid) {
+        match road::shown(&mut cx, paid) {
             Outcome::Done => Flow::Done,
             Outcome::Close => Flow::Close,
             Outcome::Blocked(deadline_us) => Flow::Blocked(deadline_us),

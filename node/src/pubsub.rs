@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::buffers::{Buffers, Class};
 use crate::db::entry::size_class;
+use crate::engine::Seen;
 use crate::glob;
 
 /// What a channel's places in the map and in a listener's own list take, about.
@@ -102,6 +103,8 @@ pub struct Inbox {
 struct Waiting {
     messages: VecDeque<Message>,
     invalidations: VecDeque<Invalidation>,
+    /// What MONITOR shows.
+    seen: VecDeque<Arc<Seen>>,
     bytes: usize,
 }
 
@@ -139,6 +142,20 @@ impl Inbox {
         self.ring();
     }
 
+    /// Shows a request that ran to a monitor.
+    pub(crate) fn see(&self, seen: &Arc<Seen>) {
+        let mut queue = self.queue.lock();
+        queue.bytes += seen.weight();
+        if self.buffers.is_over_unasked(Class::Normal, self.with_unsent(queue.bytes)) {
+            self.overflowed.store(true, Ordering::Relaxed);
+        } else {
+            queue.seen.push_back(seen.clone());
+        }
+        self.full.store(true, Ordering::Release);
+        drop(queue);
+        self.ring();
+    }
+
     pub(crate) fn invalidate(&self, invalidation: Invalidation) {
         let mut queue = self.queue.lock();
         let key_bytes = match &invalidation {
@@ -154,6 +171,11 @@ impl Inbox {
         self.full.store(true, Ordering::Release);
         drop(queue);
         self.ring();
+    }
+
+    /// Takes the requests that wait to be shown; to be followed by [`Inbox::take`].
+    pub(crate) fn take_seen(&self) -> VecDeque<Arc<Seen>> {
+        std::mem::take(&mut self.queue.lock().seen)
     }
 
     /// Takes the invalidations that wait; to be followed by [`Inbox::take`].
@@ -192,7 +214,7 @@ impl Inbox {
     /// Takes what waits.
     pub(crate) fn take(&self) -> VecDeque<Message> {
         let mut queue = self.queue.lock();
-        self.full.store(!queue.invalidations.is_empty(), Ordering::Release);
+        self.full.store(!queue.invalidations.is_empty() || !queue.seen.is_empty(), Ordering::Release);
         queue.bytes = 0;
         std::mem::take(&mut queue.messages)
     }

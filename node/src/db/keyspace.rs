@@ -133,6 +133,11 @@ impl<'e> Keyspace<'e> {
         }
     }
 
+    /// Lets keys that are used from here on stay as warm as they are, or not.
+    pub(crate) fn touch_not(&mut self, touches_not: bool) {
+        self.warmth = if touches_not { self.warmth.still() } else { self.warmth.awake() };
+    }
+
     /// Takes over partitions just locked.
     #[inline]
     pub(crate) fn hold(&mut self, held: Held<'e>) {

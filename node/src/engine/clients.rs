@@ -87,8 +87,15 @@ impl State {
     /// CLIENT TRACKING ON, and in its BCAST mode.
     pub(crate) const TRACKING: u8 = 8;
     pub(crate) const BROADCAST: u8 = 16;
+    /// CLIENT NO-TOUCH ON.
+    pub(crate) const TOUCHES_NOT: u8 = 32;
+    /// MONITOR.
+    pub(crate) const MONITORS: u8 = 64;
+    /// CLIENT CAPA redirect.
+    pub(crate) const REDIRECTS: u8 = 128;
     /// What no batch changes.
-    pub(crate) const LASTING: u8 = Self::KEPT | Self::TRACKING | Self::BROADCAST;
+    pub(crate) const LASTING: u8 =
+        Self::KEPT | Self::TRACKING | Self::BROADCAST | Self::TOUCHES_NOT | Self::MONITORS | Self::REDIRECTS;
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0

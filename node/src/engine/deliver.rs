@@ -2,6 +2,7 @@
 
 use super::blocking::{forget_waiter, serve_own};
 use super::events::key_of;
+use super::monitors::{deliver_seen, stop_monitoring};
 use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
 use crate::buffers::Cut;
@@ -65,6 +66,7 @@ impl Engine {
         commands::unwatch(session);
         unsubscribe_all(session);
         stop_tracking(session);
+        stop_monitoring(session);
     }
 }
 
@@ -122,6 +124,9 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
         return true;
     }
     deliver_invalidations(session, now, out);
+    if !deliver_seen(session, now, out) {
+        return false;
+    }
     let cells = session.engine.metrics.of(session.worker);
     for message in session.inbox.take() {
         let listens = match &message.heard {

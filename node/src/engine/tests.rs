@@ -8,6 +8,7 @@ mod events;
 mod eviction;
 mod linear;
 mod model;
+mod monitors;
 mod pauses;
 mod soak;
 mod streams;

@@ -83,7 +83,7 @@ impl Client for SessionClient {
     }
 
     fn is_listening(&self) -> bool {
-        self.session.is_subscribed() || self.session.is_blocked()
+        self.session.is_subscribed() || self.session.is_blocked() || self.session.monitors
     }
 
     #[inline]
