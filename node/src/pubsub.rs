@@ -99,12 +99,13 @@ pub struct Inbox {
     rang: Notify,
 }
 
+/// What waits in an inbox.
 #[derive(Debug, Default)]
-struct Waiting {
-    messages: VecDeque<Message>,
-    invalidations: VecDeque<Invalidation>,
+pub(crate) struct Waiting {
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) invalidations: VecDeque<Invalidation>,
     /// What MONITOR shows.
-    seen: VecDeque<Arc<Seen>>,
+    pub(crate) seen: VecDeque<Arc<Seen>>,
     bytes: usize,
 }
 
@@ -173,16 +174,6 @@ impl Inbox {
         self.ring();
     }
 
-    /// Takes the requests that wait to be shown; to be followed by [`Inbox::take`].
-    pub(crate) fn take_seen(&self) -> VecDeque<Arc<Seen>> {
-        std::mem::take(&mut self.queue.lock().seen)
-    }
-
-    /// Takes the invalidations that wait; to be followed by [`Inbox::take`].
-    pub(crate) fn take_invalidations(&self) -> VecDeque<Invalidation> {
-        std::mem::take(&mut self.queue.lock().invalidations)
-    }
-
     /// Whether anything waits.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
@@ -212,11 +203,10 @@ impl Inbox {
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> VecDeque<Message> {
+    pub(crate) fn take(&self) -> Waiting {
         let mut queue = self.queue.lock();
-        self.full.store(!queue.invalidations.is_empty() || !queue.seen.is_empty(), Ordering::Release);
-        queue.bytes = 0;
-        std::mem::take(&mut queue.messages)
+        self.full.store(false, Ordering::Release);
+        std::mem::take(&mut queue)
     }
 }
 
@@ -348,7 +338,7 @@ mod tests {
     }
 
     fn payloads(inbox: &Inbox) -> Vec<Bytes> {
-        inbox.take().into_iter().map(|message| message.payload).collect()
+        inbox.take().messages.into_iter().map(|message| message.payload).collect()
     }
 
     #[test]
@@ -377,7 +367,7 @@ mod tests {
         pubsub.channels.subscribe(&channel, &inbox);
         assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.channels.listeners(b"news.a")), (2, 1));
         let heard: Vec<_> =
-            inbox.take().into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
+            inbox.take().messages.into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));

@@ -3,6 +3,7 @@
 //! Nobody pays for it while nobody monitors: a batch looks once whether anybody does, and if so sends its requests by the
 //! long road, which tells the monitors. Lines wait in the monitors' inboxes like messages, under the same limits.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,8 +124,7 @@ fn quote(byte: u8, line: &mut String) {
 }
 
 /// Writes the requests that wait for a monitor, each only if it may know of it. False: it may not monitor any more.
-pub(super) fn deliver_seen(session: &Session, now: Now, out: &mut Out) -> bool {
-    let waiting = session.inbox.take_seen();
+pub(super) fn deliver_seen(session: &Session, waiting: &VecDeque<Arc<Seen>>, now: Now, out: &mut Out) -> bool {
     if waiting.is_empty() || !session.monitors {
         return true;
     }
