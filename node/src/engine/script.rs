@@ -305,6 +305,9 @@ impl Script<'_, '_> {
             cx.engine.scripts.live.wrote();
         }
         act(cx, spec, args);
+        if cx.engine.monitors.any() {
+            super::monitors::show(cx, spec, args);
+        }
         Ok(())
     }
 }
