@@ -120,14 +120,11 @@ impl Block {
         self.iter().last()
     }
 
-    /// Flags the first entries that are not deleted, as long as `goes` says so of their id; how many.
-    pub(super) fn delete_while(&mut self, mut goes: impl FnMut(Id) -> bool) -> u32 {
-        let places: Vec<usize> = self
-            .all()
-            .take_while(|one| one.deleted || goes(one.item.id))
-            .filter(|one| !one.deleted)
-            .map(|one| one.at)
-            .collect();
+    /// Flags entries as deleted, first to last, as `judge` says of each id that is not: whether it goes, or `None` to
+    /// end. How many went.
+    pub(super) fn delete_each(&mut self, mut judge: impl FnMut(Id) -> Option<bool>) -> u32 {
+        let judged = self.all().filter(|one| !one.deleted).map_while(|one| Some((one.at, judge(one.item.id)?)));
+        let places: Vec<usize> = judged.filter(|(_, goes)| *goes).map(|(at, _)| at).collect();
         places.iter().for_each(|at| self.flag(*at));
         places.len() as u32
     }

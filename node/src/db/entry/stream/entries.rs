@@ -248,13 +248,12 @@ impl Entries {
             partly = match trim.keep {
                 Keep::Most(most) => {
                     let mut over = len.saturating_sub(most);
-                    block.delete_while(|_| {
-                        let goes = over > 0;
-                        over = over.saturating_sub(1);
-                        goes
+                    block.delete_each(|_| {
+                        over = over.checked_sub(1)?;
+                        Some(true)
                     })
                 }
-                Keep::From(from) => block.delete_while(|id| id < from),
+                Keep::From(from) => block.delete_each(|id| (id < from).then_some(true)),
             };
         }
         gone += u64::from(partly);
@@ -266,6 +265,51 @@ impl Entries {
         self.len -= gone as usize;
         self.find_first();
         gone
+    }
+
+    /// As [`Entries::trim`], of those entries alone that `may_go` says may go; how many went, and the last of them. As in
+    /// redis, a rough trim is exact then, but for its limit; and where it would end within a block, it ends with that
+    /// block, though more entries behind it might go.
+    pub fn trim_some(&mut self, trim: Trim, mut may_go: impl FnMut(Id) -> bool) -> (u64, Option<Id>) {
+        let (mut at, mut gone, mut last) = (0, 0, None);
+        while let Some(block) = self.blocks.get_mut(at) {
+            let (mut len, live) = (self.len as u64 - gone, u64::from(block.live));
+            let whole = match trim.keep {
+                Keep::Most(most) if len <= most => break,
+                Keep::Most(most) => len - live >= most,
+                Keep::From(from) => block.last < from,
+            };
+            if trim.limit > 0 && gone + live > trim.limit {
+                break;
+            }
+            let deleted = block.delete_each(|id| {
+                let goes_on = match trim.keep {
+                    Keep::Most(most) => len > most,
+                    Keep::From(from) => id < from,
+                };
+                let goes = goes_on && may_go(id);
+                if goes {
+                    len -= 1;
+                    last = Some(id);
+                }
+                goes_on.then_some(goes)
+            });
+            gone += u64::from(deleted);
+            // One that was empty before stays: a replay does not come by.
+            if block.live == 0 && deleted > 0 {
+                self.remove_blocks(at, 1);
+            } else {
+                at += 1;
+            }
+            if !whole {
+                break;
+            }
+        }
+        if gone > 0 {
+            self.len -= gone as usize;
+            self.find_first();
+        }
+        (gone, last)
     }
 
     /// How many blocks go as a whole, and how many entries with them.
