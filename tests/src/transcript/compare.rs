@@ -129,7 +129,7 @@ fn exec(queued: &[Request], oracle: &[u8], ours: &[u8]) -> Verdict {
 }
 
 /// The bytes of an array's elements.
-fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     let end = array.strip_prefix(b"*")?.windows(2).position(|two| two == b"\r\n")?;
     let mut rest = &array[end + 3..];
     let mut elements = Vec::new();

@@ -38,9 +38,14 @@ pub(super) fn users(oracle: &Reply, ours: &Reply) -> Result<(), String> {
 fn sorted(reply: &Reply) -> Reply {
     match reply {
         Reply::Bulk(text) => {
-            let mut words: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
-            words.sort_unstable();
-            Reply::Bulk(words.join(&b' '))
+            // The rules of the user itself, and of each of its selectors.
+            let group = |rules: &[u8]| {
+                let mut words: Vec<&[u8]> = rules.split(|byte| b" )".contains(byte)).collect();
+                words.retain(|word| !is_newer_name(word.get(1..).unwrap_or_default()));
+                words.sort_unstable();
+                words.join(&b' ')
+            };
+            Reply::Bulk(text.split(|byte| *byte == b'(').map(group).collect::<Vec<_>>().join(&b'('))
         }
         Reply::Array(items) => Reply::Array(items.iter().map(sorted).collect()),
         Reply::Map(pairs) => Reply::Map(pairs.iter().map(|(name, value)| (name.clone(), sorted(value))).collect()),
