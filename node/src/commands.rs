@@ -251,6 +251,20 @@ pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
     }
 }
 
+/// What a script is told whose caller may not do what it asks for.
+pub(crate) fn not_permitted_in_script(error: CommandError) -> CommandError {
+    let CommandError::NoPermission(text) = &error else { return error };
+    CommandError::Text(match text {
+        text if text.contains("keys") => {
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+        }
+        text if text.contains("channels") => {
+            "ERR The user executing the script can't publish to the channel mentioned in the command"
+        }
+        _ => "ERR The user executing the script can't run this command or subcommand",
+    })
+}
+
 /// What EXEC answers for a command that was allowed when it was queued and is no longer.
 pub(crate) fn no_longer_permitted(error: &CommandError) -> CommandError {
     let text = error.text();
