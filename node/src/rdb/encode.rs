@@ -29,6 +29,10 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
             out.push(0);
             string(bytes, out);
         }
+        Value::Object(Object::Text(text)) => {
+            out.push(0);
+            string(text.bytes(), out);
+        }
         Value::Object(Object::List(it)) => list(it, out),
         Value::Object(Object::Hash(it)) if it.fields_due_at_ms().is_some() => return Err(Bad::Type),
         Value::Object(Object::Hash(it)) => hash(it, out),
