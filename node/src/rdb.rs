@@ -171,7 +171,7 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
             true
         }
         (Built::List(list), Piece::Item(item)) => {
-            item.with(|item| list.push_back(item));
+            item.with(|item| list.push(false, item, growth.fill()));
             true
         }
         (Built::Hash(hash), Piece::Field(field, value, expire_at_ms)) => field.with(|field| {

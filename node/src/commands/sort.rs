@@ -256,7 +256,7 @@ fn elements(entry: crate::db::entry::EntryRef<'_>) -> Option<(Vec<Bytes>, bool)>
             set.visit(0, set.len(), false, &mut |member, _| members.push(Bytes::copy_from_slice(member)));
             Some((members, false))
         }
-        Object::Hash(_) | Object::Stream(_) | Object::Json(_) => None,
+        Object::Hash(_) | Object::Stream(_) | Object::Json(_) | Object::Text(_) => None,
     }
 }
 
@@ -317,8 +317,8 @@ fn show(cx: &mut Cx<'_>, elements: &[Bytes], get: &[Get<'_>]) {
 
 /// Makes a key the list of what is found, empty where nothing is; of none, removes it.
 fn store(cx: &mut Cx<'_>, to: &[u8], elements: &[Bytes], get: &[Get<'_>]) {
-    let mut list = List::new();
-    each(cx, elements, get, &mut |_, found| list.push_back(&found.unwrap_or_default()));
+    let (mut list, fill) = (List::new(), cx.keys.db.growth.fill());
+    each(cx, elements, get, &mut |_, found| list.push(false, &found.unwrap_or_default(), fill));
     let (to, length) = (cx.key(to), list.len());
     if length == 0 {
         cx.keys.delete(to);

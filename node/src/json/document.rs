@@ -10,15 +10,16 @@ use crate::db::entry::size_class;
 /// whoever changes several goes from the last to the first.
 #[derive(Debug, Default)]
 pub struct Document {
-    root: Node,
-    /// Heap bytes behind `root`.
+    /// Boxed, as whatever holds a value of any type is as large as the largest.
+    root: Box<Node>,
+    /// Heap bytes behind the value at `root`.
     bytes: usize,
 }
 
 impl Clone for Document {
     /// A copy has no room to spare, so its bytes are its own.
     fn clone(&self) -> Self {
-        Self::new(self.root.clone())
+        Self::new(self.root().clone())
     }
 }
 
@@ -26,7 +27,7 @@ impl Document {
     /// A document of this value.
     pub fn new(root: Node) -> Self {
         let bytes = root.heap_bytes();
-        Self { root, bytes }
+        Self { root: Box::new(root), bytes }
     }
 
     /// The outermost value.
@@ -48,7 +49,7 @@ impl Document {
     /// Heap bytes behind it.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
-        self.bytes
+        size_class(size_of::<Node>()) + self.bytes
     }
 
     /// `raw`, as redis says of every module's type.
@@ -58,11 +59,11 @@ impl Document {
 
     /// The value at a place.
     pub fn at(&self, place: &[u32]) -> Option<&Node> {
-        place.iter().try_fold(&self.root, |node, at| node.child(*at as usize))
+        place.iter().try_fold(self.root(), |node, at| node.child(*at as usize))
     }
 
     fn at_mut(&mut self, place: &[u32]) -> Option<&mut Node> {
-        place.iter().try_fold(&mut self.root, |node, at| node.child_mut(*at as usize))
+        place.iter().try_fold(&mut *self.root, |node, at| node.child_mut(*at as usize))
     }
 
     /// Puts another value at a place that is there; whether it is.

@@ -126,6 +126,14 @@ fn set_hash_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.hash.value_bytes_max, value);
 }
 
+fn list_fill(engine: &Engine) -> String {
+    engine.db.growth.list.load(Ordering::Relaxed).to_string()
+}
+
+fn set_list_fill(engine: &Engine, value: i64) {
+    engine.db.growth.list.store(value.clamp(i32::MIN.into(), i32::MAX.into()) as i32, Ordering::Relaxed);
+}
+
 fn busy_ms(engine: &Engine) -> String {
     engine.scripts.live.slow_ms().to_string()
 }
@@ -206,6 +214,8 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| shown(&engine.db.growth.set_ints_max),
         |engine, value| store(&engine.db.growth.set_ints_max, value),
     ),
+    number("list-max-listpack-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
+    number("list-max-ziplist-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
     // Redis 7.2's.
     number(
         "set-max-listpack-entries",
