@@ -9,7 +9,8 @@ use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 use crate::session::Address;
 
-/// `CLIENT KILL addr:port | filter value …`: filters ID, ADDR, LADDR, TYPE, USER, SKIPME.
+/// `CLIENT KILL addr:port | filter value …`: filters ID, ADDR, LADDR, TYPE, USER, MAXAGE (Valkey
+/// 8.0's: seconds since it connected, at least), SKIPME.
 pub(super) const CLIENT_KILL: Spec = Spec {
     name: "CLIENT|KILL",
     arity: Arity::AtLeast(3),
@@ -50,11 +51,14 @@ struct Filters<'a> {
     local: Option<&'a [u8]>,
     kind: Option<Type>,
     user: Option<&'a [u8]>,
+    /// Unix ms: no younger than that.
+    since_ms: Option<u64>,
     skip_me: bool,
 }
 
 impl<'a> Filters<'a> {
-    const NONE: Self = Self { id: None, address: None, local: None, kind: None, user: None, skip_me: true };
+    const NONE: Self =
+        Self { id: None, address: None, local: None, kind: None, user: None, since_ms: None, skip_me: true };
 
     fn of_address(address: &'a [u8]) -> Self {
         Self { address: Some(address), skip_me: false, ..Self::NONE }
@@ -71,6 +75,9 @@ impl<'a> Filters<'a> {
                 () if is(filter, "ADDR") => filters.address = Some(value),
                 () if is(filter, "LADDR") => filters.local = Some(value),
                 () if is(filter, "USER") => filters.user = Some(known_user(cx, value)?),
+                () if is(filter, "MAXAGE") => {
+                    filters.since_ms = Some(cx.now.wall_ms.saturating_sub(max_age_s(value)?.saturating_mul(1000)));
+                }
                 () if is(filter, "SKIPME") && is(value, "YES") => filters.skip_me = true,
                 () if is(filter, "SKIPME") && is(value, "NO") => filters.skip_me = false,
                 () => return Err(CommandError::Syntax),
@@ -89,6 +96,7 @@ impl<'a> Filters<'a> {
             && is(self.address, address)
             && is(self.local, local)
             && self.kind.is_none_or(|kind| kind == Type::of(record))
+            && self.since_ms.is_none_or(|since_ms| record.since_ms <= since_ms)
             && self.user.is_none_or(|user| record.who.lock().user.as_ref().is_some_and(|own| own.as_bytes() == user))
     }
 }
@@ -96,6 +104,12 @@ impl<'a> Filters<'a> {
 fn id(text: &[u8]) -> Result<u64, CommandError> {
     let id = parse_i64(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
     id.ok_or(CommandError::Text("ERR client-id should be greater than 0"))
+}
+
+fn max_age_s(text: &[u8]) -> Result<u64, CommandError> {
+    let age = parse_i64(text).ok_or(CommandError::Text("ERR maxage is not an integer or out of range"))?;
+    let age = u64::try_from(age).ok().filter(|age| *age > 0);
+    age.ok_or(CommandError::Text("ERR maxage should be greater than 0"))
 }
 
 fn known_user<'a>(cx: &Cx<'_>, name: &'a [u8]) -> Result<&'a [u8], CommandError> {

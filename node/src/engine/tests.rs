@@ -7,6 +7,7 @@ mod events;
 mod eviction;
 mod linear;
 mod model;
+mod newer;
 mod pauses;
 mod soak;
 mod streams;
