@@ -50,7 +50,7 @@ const ERROR_NAMES_MAX: usize = 128;
 impl Engine {
     /// Counts an error reply by its first word.
     #[cold]
-    fn note_error(&self, text: &[u8]) {
+    pub(super) fn note_error(&self, text: &[u8]) {
         let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
         let word = String::from_utf8_lossy(word.get(..64).unwrap_or(word));
         let mut errors = self.errors.lock();

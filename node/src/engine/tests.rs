@@ -9,6 +9,7 @@ mod eviction;
 mod linear;
 mod model;
 mod monitors;
+mod newer;
 mod pauses;
 mod soak;
 mod streams;
