@@ -49,12 +49,6 @@ pub const ACCEPTED: &[Accepted] = &[
         },
         shown_by: &["RPUSH l 1.5 2.5", "ZADD z 1e400 m", "SORT l"],
     },
-    Accepted {
-        name: "streams cannot be dumped yet",
-        row: "DUMP of streams",
-        is: |request, _, node| named(request, "DUMP") && node.starts_with(b"-ERR values of this type cannot be dumped"),
-        shown_by: &["XADD x 1-1 f v", "DUMP x"],
-    },
 ];
 
 /// The one that two replies differ by.

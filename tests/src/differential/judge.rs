@@ -55,7 +55,7 @@ fn one(request: &Request, redis: &[u8], node: &[u8]) -> Verdict {
         compare::Verdict::Exact => Verdict::Same,
         compare::Verdict::Loose(_) => Verdict::Loose,
         compare::Verdict::Different(_) if are_moments_apart(request, redis, node) => Verdict::Loose,
-        compare::Verdict::Different(_) if are_payloads_of_a_table(request, redis, node) => Verdict::Loose,
+        compare::Verdict::Different(_) if are_payloads_alike(request, redis, node) => Verdict::Loose,
         compare::Verdict::Different(why) => match accepted::find(request, redis, node) {
             Some(accepted) => Verdict::Accepted(accepted.name),
             None => Verdict::Different(why),
@@ -73,12 +73,13 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
     if rank(&a) >= rank(&b) { a } else { b }
 }
 
-/// Whether these are payloads of a set or a hash that is a table, which has no order.
-fn are_payloads_of_a_table(request: &Request, redis: &[u8], node: &[u8]) -> bool {
+/// Whether these are payloads of a set or a hash that is a table, which has no order, or of a stream, which holds moments.
+fn are_payloads_alike(request: &Request, redis: &[u8], node: &[u8]) -> bool {
     const SET: u8 = 2;
     const HASH: u8 = 4;
+    const STREAM: u8 = 19;
     let kind = |bytes: &[u8]| match read(bytes) {
-        Some(Reply::Bulk(payload)) => payload.first().copied().filter(|kind| [SET, HASH].contains(kind)),
+        Some(Reply::Bulk(payload)) => payload.first().copied().filter(|kind| [SET, HASH, STREAM].contains(kind)),
         _ => None,
     };
     request[0] == b"DUMP" && redis.len() == node.len() && kind(redis).is_some() && kind(redis) == kind(node)
