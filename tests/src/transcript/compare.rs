@@ -4,7 +4,7 @@ mod acl;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_node::commands::{self, Spec};
+use larder_node::commands::{self, Flags, Spec};
 use larder_node::resp::{Limits, Reply, read_reply};
 
 use super::play::{Answer, Got, Request};
@@ -245,10 +245,11 @@ fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
     }
 }
 
-/// Whether a command came after the redis that is the oracle.
+/// Whether a command came after the redis that is the oracle, or is of a module, which it has not.
 #[must_use]
 pub fn came_later(spec: &Spec) -> bool {
-    spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
+    spec.flags.has(Flags::MODULE)
+        || spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
 }
 
 /// Whether this is the name of a command that [`came_later`].
