@@ -8,7 +8,7 @@ mod listpack;
 #[cfg(test)]
 mod tests;
 
-pub use block::Item;
+pub use block::{Block, Item};
 pub use entries::{Entries, Keep, Refused, Trim, Wanted};
 pub use group::{Consumer, Group, Number, Pending};
 pub use id::Id;
@@ -45,6 +45,11 @@ struct Parts {
 }
 
 impl Stream {
+    /// A stream of these entries, with no group.
+    pub(crate) fn of(entries: Entries) -> Stream {
+        Stream(Box::new(Parts { entries, ..Parts::default() }))
+    }
+
     /// How many entries.
     #[inline]
     pub fn len(&self) -> usize {

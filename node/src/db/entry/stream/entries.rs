@@ -74,6 +74,26 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// Entries in blocks that are there already, with what is remembered of others. `None` where ids do not ascend from
+    /// block to block and to the last that was given.
+    pub(crate) fn of_blocks(blocks: Vec<Block>, last_id: Id, max_deleted_id: Id, added: u64) -> Option<Entries> {
+        let ascend = blocks.is_sorted_by(|one, next| one.last < next.first);
+        if !ascend || blocks.last().is_some_and(|block| block.last > last_id) {
+            return None;
+        }
+        let len = blocks.iter().map(|block| block.live as usize).sum();
+        let block_bytes = blocks.iter().map(Block::heap_bytes).sum();
+        let mut entries =
+            Entries { blocks: blocks.into(), len, first_id: Id::MIN, last_id, max_deleted_id, added, block_bytes };
+        entries.find_first();
+        Some(entries)
+    }
+
+    /// The blocks, first to last.
+    pub(crate) fn all_blocks(&self) -> impl ExactSizeIterator<Item = &Block> {
+        self.blocks.iter()
+    }
+
     /// How many.
     #[inline]
     pub fn len(&self) -> usize {
@@ -168,7 +188,7 @@ impl Entries {
                     full.seal();
                     self.block_bytes += full.heap_bytes();
                 }
-                let mut block = Block::new(id, pairs);
+                let mut block = Block::new(id, pairs.iter().step_by(2));
                 block.push(id, pairs);
                 self.blocks.push_back(block);
             }
@@ -369,7 +389,7 @@ impl Entries {
     }
 
     /// How many entries were ever added up to this id, where that can be told.
-    pub(super) fn added_up_to(&self, id: Id) -> Option<u64> {
+    pub(crate) fn added_up_to(&self, id: Id) -> Option<u64> {
         if self.added == 0 {
             return Some(0);
         }
