@@ -366,8 +366,12 @@ mod tests {
         assert_eq!((pubsub.publish(b"news.b", b"1"), pubsub.publish(b"other", b"2"), pubsub.patterns()), (1, 0, 1));
         pubsub.channels.subscribe(&channel, &inbox);
         assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.channels.listeners(b"news.a")), (2, 1));
-        let heard: Vec<_> =
-            inbox.take().messages.into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
+        let heard: Vec<_> = inbox
+            .take()
+            .messages
+            .into_iter()
+            .map(|message| (message.heard != Heard::Channel, message.payload))
+            .collect();
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));
