@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::buffers::{read_clients, read_output, show_clients, show_output};
 use crate::commands::Classes;
 use crate::db::Policy;
-use crate::engine::{Calls, Engine};
+use crate::engine::{Calls, Engine, Logged};
 
 /// One parameter.
 pub(super) struct Parameter {
@@ -158,23 +158,52 @@ fn set_zset_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.sorted_set.value_bytes_max, value);
 }
 
+fn slow_us(engine: &Engine) -> String {
+    engine.slow.least(Logged::Slow).to_string()
+}
+
+fn set_slow_us(engine: &Engine, us: i64) {
+    engine.slow.set_least(Logged::Slow, us);
+}
+
+fn slow_entries(engine: &Engine) -> String {
+    engine.slow.entries_max(Logged::Slow).to_string()
+}
+
+fn set_slow_entries(engine: &Engine, entries: i64) {
+    engine.slow.set_entries_max(Logged::Slow, entries.unsigned_abs());
+}
+
 /// All parameters; a second name of one is a row of its own.
 pub(super) static PARAMETERS: &[Parameter] = &[
+    number("slowlog-log-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("slowlog-max-len", ANY, slow_entries, set_slow_entries),
+    // Valkey 8.1's.
+    number("commandlog-execution-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("commandlog-slow-execution-max-len", ANY, slow_entries, set_slow_entries),
     number(
-        "slowlog-log-slower-than",
+        "commandlog-request-larger-than",
         (-1, i64::MAX),
-        |engine| engine.slow.slower_than_us().to_string(),
-        |engine, us| {
-            engine.slow.set_slower_than_us(us);
-        },
+        |engine| engine.slow.least(Logged::LargeRequest).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeRequest, least),
     ),
     number(
-        "slowlog-max-len",
+        "commandlog-large-request-max-len",
         ANY,
-        |engine| engine.slow.entries_max().to_string(),
-        |engine, entries| {
-            engine.slow.set_entries_max(entries.unsigned_abs());
-        },
+        |engine| engine.slow.entries_max(Logged::LargeRequest).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeRequest, entries.unsigned_abs()),
+    ),
+    number(
+        "commandlog-reply-larger-than",
+        (-1, i64::MAX),
+        |engine| engine.slow.least(Logged::LargeReply).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeReply, least),
+    ),
+    number(
+        "commandlog-large-reply-max-len",
+        ANY,
+        |engine| engine.slow.entries_max(Logged::LargeReply).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeReply, entries.unsigned_abs()),
     ),
     number(
         "latency-monitor-threshold",
