@@ -300,6 +300,13 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| engine.scripts.instructions_max.load(Ordering::Relaxed).to_string(),
         |engine, value| engine.scripts.instructions_max.store(value.unsigned_abs(), Ordering::Relaxed),
     ),
+    // Our own: one in so many holds of partitions is timed.
+    number(
+        "lock-hold-sampling",
+        (1, u32::MAX as i64),
+        |engine| engine.db.holds.every().to_string(),
+        |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
+    ),
     fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
