@@ -131,6 +131,7 @@ impl<'e> Keyspace<'e> {
         }
         self.held = Held::None;
         self.db.holds.end(std::mem::take(&mut self.since));
+        self.garbage.hold_ended();
         if !self.garbage.is_empty() {
             self.garbage.free(&self.db.freeing);
         }

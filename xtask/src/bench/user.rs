@@ -56,8 +56,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         let what = format!("CPU per {what}, user ~app:* / user ~*");
         aims.push(Aim { what, measured: limited? / full?, bound: Some(Bound::Most(MOST)) });
     }
-    let about =
-        "The loads of the tables above on a node of each user's own, who logs in; all keys begin with `app:`.".to_owned();
+    let about = "The loads of the tables above on a node of each user's own, who logs in; all keys begin with `app:`."
+        .to_owned();
     Ok(Section { title: "RESP: a limited user", about, rows, aims })
 }
 

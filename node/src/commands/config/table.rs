@@ -359,6 +359,13 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         kind: Kind::Size(1 << 20, |engine, bytes| engine.buffers.set_query_bytes_max(bytes.unsigned_abs())),
         read: |engine| engine.buffers.query_bytes_max().to_string(),
     },
+    // Our own: one in so many holds of partitions is timed.
+    number(
+        "lock-hold-sampling",
+        (1, u32::MAX as i64),
+        |engine| engine.db.holds.every().to_string(),
+        |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
+    ),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
     fixed("save", Type::Text, empty),

@@ -72,6 +72,7 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
+    ("lock-hold-sampling", "ours: how many holds of partitions are timed for INFO's lock_hold_usec"),
     ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
 ];
 
