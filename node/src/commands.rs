@@ -319,6 +319,10 @@ impl larder_iam_policies::access::Commands for Vocabulary {
         let of = |spec: &&Spec| spec.container().is_some_and(|container| container.eq_ignore_ascii_case(name));
         SPECS.iter().filter(of).map(Spec::bit).collect()
     }
+
+    fn refuses(&self, name: &str) -> bool {
+        REFUSED.iter().any(|refused| refused.name.eq_ignore_ascii_case(name))
+    }
 }
 
 #[cfg(test)]

@@ -393,6 +393,16 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     }),
     immutable("unixsocketperm", |engine| format!("{:o}", engine.doors.unix().map_or(0, |unix| unix.mode))),
     immutable("cluster-enabled", no),
+    // Passwords are users', by ACL; there is no master, and no other rhythm.
+    fixed("requirepass", Type::Text, empty),
+    fixed("masterauth", Type::Text, empty),
+    fixed("masteruser", Type::Text, empty),
+    fixed("hz", Type::Number(0, i32::MAX as i64), |_| "10".to_owned()),
+    immutable("replicaof", empty),
+    immutable("slaveof", empty),
+    immutable("daemonize", no),
+    immutable("supervised", no),
+    immutable("logfile", empty),
     immutable("enable-debug-command", yes),
     immutable("io-threads", |engine| engine.config.workers.to_string()),
 ];
