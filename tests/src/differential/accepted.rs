@@ -49,6 +49,16 @@ pub const ACCEPTED: &[Accepted] = &[
         },
         shown_by: &["RPUSH l 1.5 2.5", "ZADD z 1e400 m", "SORT l"],
     },
+    Accepted {
+        name: "ZRANK may have an option",
+        row: "`ZRANK … WITHSCORE`",
+        is: |request, redis, node| {
+            (named(request, "ZRANK") || named(request, "ZREVRANK"))
+                && redis.starts_with(b"-ERR wrong number of arguments")
+                && !node.starts_with(b"-ERR wrong number of arguments")
+        },
+        shown_by: &["ZRANK z m x"],
+    },
 ];
 
 /// The one that two replies differ by.
