@@ -242,7 +242,7 @@ fn large_requests_and_replies_are_logged_like_slow_ones() {
     let shown = admin.say("COMMANDLOG GET -1 large-request");
     assert!(shown.contains("|:158|*3|$3|SET|$1|k|") && shown.contains("|*2|$4|ECHO|"), "{shown}");
     let shown = admin.say("COMMANDLOG GET 1 large-reply");
-    assert!(shown.contains("|:318|*3|$4|MGET|$1|k|$1|k|"), "{shown}");
+    assert!(shown.contains("|:320|*3|$4|MGET|$1|k|$1|k|"), "{shown}");
     assert_eq!(admin.say("COMMANDLOG GET 0 slow"), "*0|");
     let wrong = "-ERR type should be one of the following: slow, large-request, large-reply|";
     assert_eq!((admin.say("COMMANDLOG LEN x"), admin.say("COMMANDLOG GET 1 x")), (wrong.into(), wrong.into()));
