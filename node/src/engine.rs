@@ -50,7 +50,7 @@ pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub(crate) use slow::Event;
 pub use sweep::Swept;
-pub(crate) use tracking::{stop_tracking, stop_tracking_held};
+pub(crate) use tracking::stop_tracking;
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
 pub use update::{Change, Current, TtlChange, UpdateError, Updated};
@@ -314,7 +314,7 @@ impl Engine {
             }
         }
         if road::is_stale(&mut cx, paid.call()) {
-            cx.keys.release();
+            blocking::let_go(&mut cx);
             return Flow::Stale;
         }
         match road::locked(&mut cx, paid) {

@@ -152,11 +152,6 @@ impl Inbox {
         self.ring();
     }
 
-    /// Takes the invalidations that wait; to be followed by [`Inbox::take`].
-    pub(crate) fn take_invalidations(&self) -> VecDeque<Invalidation> {
-        std::mem::take(&mut self.queue.lock().invalidations)
-    }
-
     /// Whether anything waits.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
@@ -173,11 +168,11 @@ impl Inbox {
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> VecDeque<Message> {
+    pub(crate) fn take(&self) -> (VecDeque<Invalidation>, VecDeque<Message>) {
         let mut queue = self.queue.lock();
-        self.full.store(!queue.invalidations.is_empty(), Ordering::Release);
+        self.full.store(false, Ordering::Release);
         queue.bytes = 0;
-        std::mem::take(&mut queue.messages)
+        (std::mem::take(&mut queue.invalidations), std::mem::take(&mut queue.messages))
     }
 }
 
@@ -301,7 +296,7 @@ mod tests {
     use super::*;
 
     fn payloads(inbox: &Inbox) -> Vec<Bytes> {
-        inbox.take().into_iter().map(|message| message.payload).collect()
+        inbox.take().1.into_iter().map(|message| message.payload).collect()
     }
 
     #[test]
@@ -330,7 +325,7 @@ mod tests {
         pubsub.channels.subscribe(&channel, &inbox);
         assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.channels.listeners(b"news.a")), (2, 1));
         let heard: Vec<_> =
-            inbox.take().into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
+            inbox.take().1.into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));

@@ -1,7 +1,7 @@
 //! Strings.
 
 use super::events::{Class, Event};
-use super::parse::{StringOptions, int};
+use super::parse::{StringOptions, int, is};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
 use crate::db::entry::{Entry, Value};
 use crate::db::{Change, Key};
@@ -57,8 +57,26 @@ fn set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         cx.out.ok();
         return Ok(());
     }
+    if args.len() > 4 && cx.replays() && is(args.get(args.len() - 2), CONTENT_TYPE) {
+        return set_typed(cx, key, args);
+    }
     set_with(cx, key, args.get(2), StringOptions::of_set(args.from(3).iter())?)
 }
+
+/// The word of a log's SET before the content type that HTTP put the string with. No client can say it.
+pub(crate) const CONTENT_TYPE: &str = "CONTENT-TYPE";
+
+fn set_typed(cx: &mut Cx<'_>, key: Key<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let named = args.len() - 2;
+    let options = StringOptions::of_set(args.up_to(named).from(3).iter())?;
+    let expire_at_ms = options.expiry.map(|expiry| expiry.at_ms(cx.now.wall_ms, "set")).transpose()?;
+    let entry = Entry::string(key.bytes, args.get(2), expire_at_ms);
+    let entry = entry.with_attribute(args.try_get(named + 1)).map_err(|_| CommandError::Syntax)?;
+    cx.keys.put(key, entry);
+    cx.out.ok();
+    Ok(())
+}
+
 fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<'_>) -> Result<(), CommandError> {
     let expire_at_ms = match options.expiry {
         Some(expiry) => Some(expiry.at_ms(cx.now.wall_ms, "set")?),

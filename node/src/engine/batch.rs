@@ -137,7 +137,7 @@ impl Engine {
         now: Now,
         out: &mut Out,
     ) -> Progress {
-        let pause = self.clients.pause(now);
+        let mut pause = self.clients.pause(now);
         let mut cx = Cx::new(self, session, now, out);
         let mut consumed = 0;
         let mut simple = false;
@@ -161,6 +161,10 @@ impl Engine {
             let outcome = if outcome == Outcome::Busy { road::held_up(&mut cx, args) } else { outcome };
             let next = match outcome {
                 Outcome::Done => {
+                    if !simple {
+                        // It may have been CLIENT PAUSE.
+                        pause = self.clients.pause(now);
+                    }
                     consumed = item.end;
                     at += 1;
                     continue;

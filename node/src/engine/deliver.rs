@@ -116,9 +116,10 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     if !session.inbox.is_full() {
         return true;
     }
-    deliver_invalidations(session, now, out);
+    let (invalidations, messages) = session.inbox.take();
+    deliver_invalidations(session, invalidations, now, out);
     let cells = session.engine.metrics.of(session.worker);
-    for message in session.inbox.take() {
+    for message in messages {
         let listens = match &message.heard {
             Heard::Channel => session.channels.contains(&message.channel),
             Heard::Pattern(pattern) => session.patterns.contains(pattern),
@@ -179,6 +180,7 @@ pub(crate) fn may_listen(session: &Session, channel: &[u8], now: Now) -> bool {
 pub(super) fn may_listen_on(session: &Session, now: Now) -> bool {
     session.channels.iter().all(|channel| may(session, b"SUBSCRIBE", channel, now))
         && session.patterns.iter().all(|pattern| may(session, b"PSUBSCRIBE", pattern, now))
+        && session.shard_channels.iter().all(|channel| may(session, b"SSUBSCRIBE", channel, now))
 }
 
 /// Whether a message heard by a pattern is for the client. A user's access string names its patterns, as in redis, and

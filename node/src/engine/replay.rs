@@ -80,6 +80,7 @@ impl Engine {
     ) -> Result<(), String> {
         // At the beginning of time nothing is due: what died, the log says.
         let mut cx = Cx::new(self, session, Now { wall_ms: 0, ..now }, out);
+        cx.keys.warm_as_at(now.wall_ms);
         cx.nested = true;
         let mut wanted = Partitions::default();
         let mut rows = Vec::new();

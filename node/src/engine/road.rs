@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::acl_log::{Context, Reason, What};
-use super::blocking::serve_and_release;
+use super::blocking::{let_go, serve_and_release};
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
@@ -111,7 +111,7 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     match paid {
         Ok(paid) if !queueing => locked(cx, paid),
         outcome => {
-            cx.keys.release();
+            let_go(cx);
             match outcome {
                 // Charged now: EXEC pays nothing for it.
                 Ok(_) => enqueue(cx, spec, args),
@@ -363,8 +363,12 @@ impl Partitions {
 
     pub(super) fn lock<'a>(mut self, cx: &Cx<'a>) -> Result<Held<'a>, Busy> {
         let db = &cx.engine.db;
-        if self.all {
+        if self.all && !self.gated {
             return db.lock_all();
+        }
+        if self.all {
+            // Scripts are serial among themselves: the gate is kept.
+            self.some = (0..db.partitions() as u16).collect();
         }
         self.some.sort_unstable();
         self.some.dedup();
@@ -441,6 +445,9 @@ pub(super) fn held_up(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let outcome = refuse(cx, args, &error);
     if cx.session.replies != Replies::All {
         cx.out.rollback(mark);
+    }
+    if cx.session.replies == Replies::ButNext {
+        cx.session.replies = Replies::All;
     }
     outcome
 }

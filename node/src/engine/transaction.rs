@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::acl_log::Context;
-use super::blocking::serve_and_release;
+use super::blocking::{let_go, serve_and_release};
 use super::cx::{Cx, Outcome};
 use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Http};
@@ -60,7 +60,7 @@ impl Engine {
             }
         }
         if calls.iter().any(|paid| super::road::is_stale(&mut cx, paid.call())) {
-            cx.keys.release();
+            let_go(&mut cx);
             return Err(TransactionError::Stale);
         }
         cx.out.array(calls.len());

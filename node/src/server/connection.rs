@@ -189,9 +189,11 @@ impl<C: Client, W: Wire> Connection<C, W> {
             // A turn that panicked may have left half a reply here: it is another client's.
             scratch.out.clear();
             let out = if waits { self.unsent.back() } else { &mut scratch.out };
+            let before = out.len();
             let (consumed, next) = run(&mut self.client, &self.seat, input, out);
+            let written = out.len().saturating_sub(before);
             self.keep(own, &scratch.input[..fresh], consumed);
-            self.client.count(fresh, scratch.out.len());
+            self.client.count(fresh, written);
             self.write(&mut scratch.out)?;
             self.weigh();
             Ok(next)
@@ -250,8 +252,10 @@ impl<C: Client, W: Wire> Connection<C, W> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.out.clear();
             let out = if self.unsent.is_empty() { &mut scratch.out } else { self.unsent.back() };
+            let before = out.len();
             let next = self.client.deliver(self.seat.now(), out);
-            self.client.count(0, scratch.out.len());
+            let written = out.len().saturating_sub(before);
+            self.client.count(0, written);
             self.write(&mut scratch.out)?;
             self.weigh();
             let next = if matches!(next, Next::Read { .. }) && self.at < self.input.len() { Next::Again } else { next };

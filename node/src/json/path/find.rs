@@ -239,11 +239,9 @@ impl<'d> Walk<'_, 'd, '_> {
                     }
                 }
             }
-            (Select::Filter(filter), _) if !step.deep => {
-                if filter.admits(node, self.root, self.budget)? {
-                    let at = self.here();
-                    self.add(node, at)?;
-                }
+            (Select::Filter(filter), _) if !step.deep && filter.admits(node, self.root, self.budget)? => {
+                let at = self.here();
+                self.add(node, at)?;
             }
             _ => {}
         }
