@@ -9,6 +9,7 @@ mod linear;
 mod model;
 mod pauses;
 mod soak;
+mod stream_model;
 mod streams;
 
 use super::*;
