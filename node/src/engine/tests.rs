@@ -12,6 +12,7 @@ mod monitors;
 mod newer;
 mod pauses;
 mod soak;
+mod stream_model;
 mod streams;
 
 use super::*;
