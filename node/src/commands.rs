@@ -10,7 +10,9 @@ pub mod keys;
 mod acl;
 mod bitfields;
 mod bitmaps;
+mod call;
 mod client;
+mod client_filters;
 mod clients;
 mod common_subsequence;
 mod config;
@@ -27,13 +29,16 @@ mod help;
 mod hyper_log_logs;
 mod index;
 mod introspection;
+mod json;
 mod keyspace;
 mod listing;
 mod lists;
 mod memory;
+mod monitor;
 mod objects;
 mod parse;
 mod pubsub;
+mod reference;
 mod refused;
 mod replicas;
 mod scans;
@@ -51,25 +56,27 @@ mod substrings;
 mod tracking;
 mod transactions;
 
+pub use call::Call;
+pub(crate) use call::Observed;
 pub(crate) use client::describe as describe_client;
 pub use events::{Class, Event, Told};
 pub(crate) use events::{Classes, told, told_gone};
 pub(crate) use listing::may_be_shown;
+pub use reference::reference;
 pub use refused::{REFUSED, Refused, Why};
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,
     Ttl,
 };
-pub(crate) use strings::copy as copy_string;
+pub(crate) use strings::{CONTENT_TYPE, copy as copy_string};
 pub(crate) use transactions::{discard, unwatch};
 
-use larder_iam_policies::access::{Actions, Asks, Denied, Need};
+use larder_iam_policies::access::Denied;
 
 use crate::engine::Reason;
 use crate::error::CommandError;
 use crate::resp::Args;
-use crate::time::Now;
 
 macro_rules! table {
     ($($family:ident :: $name:ident),+ $(,)?) => {
@@ -83,7 +90,8 @@ table! {
     connection::PING, connection::ECHO, connection::HELLO, connection::AUTH, connection::SELECT,
     connection::QUIT, connection::RESET,
     client::CLIENT, client::CLIENT_ID, client::CLIENT_SETNAME, client::CLIENT_GETNAME, client::CLIENT_SETINFO,
-    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, tracking::CLIENT_GETREDIR,
+    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, client::CLIENT_NO_TOUCH,
+    client::CLIENT_CAPA, tracking::CLIENT_GETREDIR,
     tracking::CLIENT_TRACKING, tracking::CLIENT_TRACKINGINFO, tracking::CLIENT_CACHING, client::CLIENT_HELP,
     clients::CLIENT_KILL, clients::CLIENT_PAUSE, clients::CLIENT_UNPAUSE, clients::CLIENT_UNBLOCK,
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
@@ -94,7 +102,7 @@ table! {
     acl::ACL_SETUSER, acl::ACL_DELUSER, acl::ACL_DRYRUN, acl::ACL_LOG, acl::ACL_LOAD, acl::ACL_SAVE, acl::ACL_HELP,
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
-    slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    monitor::MONITOR, slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
     memory::MEMORY, memory::MEMORY_USAGE, memory::MEMORY_STATS, memory::MEMORY_DOCTOR, memory::MEMORY_MALLOC_STATS,
     memory::MEMORY_PURGE, memory::MEMORY_HELP,
     slowlog::LATENCY_HISTOGRAM, slowlog::LATENCY_DOCTOR, slowlog::LATENCY_GRAPH,
@@ -134,15 +142,21 @@ table! {
     sorted_sets::ZMPOP, sorted_sets::ZRANDMEMBER, sorted_sets::ZSCAN, sorted_sets::ZUNION, sorted_sets::ZINTER,
     sorted_sets::ZDIFF, sorted_sets::ZINTERCARD, sorted_sets::ZUNIONSTORE, sorted_sets::ZINTERSTORE,
     sorted_sets::ZDIFFSTORE, sorted_sets::BZPOPMIN, sorted_sets::BZPOPMAX, sorted_sets::BZMPOP,
-    streams::XADD, streams::XLEN, streams::XRANGE, streams::XREVRANGE, streams::XDEL, streams::XTRIM, streams::XSETID,
+    streams::XADD, streams::XLEN, streams::XRANGE, streams::XREVRANGE, streams::XDEL, streams::XDELEX, streams::XACKDEL,
+    streams::XTRIM, streams::XSETID,
     streams::XREAD, streams::XREADGROUP, streams::XGROUP, streams::XGROUP_CREATE, streams::XGROUP_SETID, streams::XGROUP_DESTROY,
     streams::XGROUP_CREATECONSUMER, streams::XGROUP_DELCONSUMER, streams::XGROUP_HELP, streams::XACK, streams::XPENDING,
     streams::XCLAIM, streams::XAUTOCLAIM, streams::XINFO, streams::XINFO_STREAM, streams::XINFO_GROUPS, streams::XINFO_CONSUMERS,
     streams::XINFO_HELP,
+    json::JSON_SET, json::JSON_GET, json::JSON_MGET, json::JSON_MSET, json::JSON_MERGE, json::JSON_DEL, json::JSON_FORGET,
+    json::JSON_CLEAR, json::JSON_TYPE, json::JSON_RESP, json::JSON_NUMINCRBY, json::JSON_NUMMULTBY, json::JSON_TOGGLE,
+    json::JSON_STRAPPEND, json::JSON_STRLEN, json::JSON_ARRAPPEND, json::JSON_ARRINDEX, json::JSON_ARRINSERT,
+    json::JSON_ARRLEN, json::JSON_ARRPOP, json::JSON_ARRTRIM, json::JSON_OBJKEYS, json::JSON_OBJLEN,
+    json::JSON_DEBUG, json::JSON_DEBUG_MEMORY, json::JSON_DEBUG_HELP,
     geo::GEOADD, geo::GEOPOS, geo::GEOHASH, geo::GEODIST, geo::GEORADIUS, geo::GEORADIUS_RO, geo::GEORADIUSBYMEMBER,
     geo::GEORADIUSBYMEMBER_RO, geo::GEOSEARCH, geo::GEOSEARCHSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
-    scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
+    scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_SHOW, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     scripting::SCRIPT_DEBUG, scripting::SCRIPT_HELP,
     functions::FCALL, functions::FCALL_RO, functions::FUNCTION, functions::FUNCTION_LOAD, functions::FUNCTION_DELETE,
     functions::FUNCTION_FLUSH, functions::FUNCTION_LIST, functions::FUNCTION_STATS, functions::FUNCTION_DUMP,
@@ -237,6 +251,20 @@ pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
     }
 }
 
+/// What a script is told whose caller may not do what it asks for.
+pub(crate) fn not_permitted_in_script(error: CommandError) -> CommandError {
+    let CommandError::NoPermission(text) = &error else { return error };
+    CommandError::Text(match text {
+        text if text.contains("keys") => {
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+        }
+        text if text.contains("channels") => {
+            "ERR The user executing the script can't publish to the channel mentioned in the command"
+        }
+        _ => "ERR The user executing the script can't run this command or subcommand",
+    })
+}
+
 /// What EXEC answers for a command that was allowed when it was queued and is no longer.
 pub(crate) fn no_longer_permitted(error: &CommandError) -> CommandError {
     let text = error.text();
@@ -259,145 +287,6 @@ pub(crate) fn no_longer_permitted(error: &CommandError) -> CommandError {
 /// What an HTTP client is told that asks for a command its dialect cannot carry.
 pub(crate) fn refused_over_http(spec: &Spec, why: &str) -> CommandError {
     CommandError::Said(format!("ERR {} is not available over HTTP: it {why}", spec.name.replace('|', " ")))
-}
-
-/// One command as a client asked for it: its row, its arguments, and the time it was asked at.
-///
-/// Made only by [`Call::new`], so the row fits the arguments. This is what a permit is made for.
-#[derive(Clone, Copy)]
-pub struct Call<'a> {
-    spec: &'static Spec,
-    args: Args<'a>,
-    wall_ms: u64,
-    /// Remaining TTL of the key whose TTL the command inherits, once someone has looked.
-    observed: Option<Observed>,
-}
-
-/// What [`crate::Engine::observe`] saw at the key a command inherits its TTL from: when it expires, in unix ms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Observed(pub(crate) Option<u64>);
-
-impl<'a> Call<'a> {
-    /// Reads a request: finds its row and checks its arity.
-    ///
-    /// # Errors
-    /// As [`resolve`].
-    pub fn new(args: Args<'a>, now: Now) -> Result<Self, CommandError> {
-        Ok(Self::of(resolve(args)?, args, now))
-    }
-
-    /// `spec` must come from [`resolve`] on the same arguments.
-    pub(crate) fn of(spec: &'static Spec, args: Args<'a>, now: Now) -> Self {
-        Self { spec, args, wall_ms: now.wall_ms, observed: None }
-    }
-
-    /// The command's row.
-    pub fn spec(&self) -> &'static Spec {
-        self.spec
-    }
-
-    /// The request, command name first.
-    pub fn args(&self) -> Args<'a> {
-        self.args
-    }
-
-    /// The TTL the arguments give the key.
-    pub(crate) fn stated_ttl(&self) -> Stated {
-        self.spec.ttl.stated(self.args, self.wall_ms)
-    }
-
-    /// Tells the expiry, in unix ms, of the key at [`Call::inherits_from`].
-    pub fn with_observed_ttl(self, expire_at_ms: Option<u64>) -> Self {
-        self.with_observed(Observed(expire_at_ms))
-    }
-
-    pub(crate) fn observed(&self) -> Option<Observed> {
-        self.observed
-    }
-
-    pub(crate) fn with_observed(self, observed: Observed) -> Self {
-        Self { observed: Some(observed), ..self }
-    }
-
-    /// The key whose TTL the command's key will have afterwards, when the command does not state one.
-    pub fn inherits_from(&self) -> Option<&'a [u8]> {
-        match self.spec.ttl.stated(self.args, self.wall_ms) {
-            Stated::Inherits(position) => self.args.try_get(position),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Call<'_> {
-    /// The name and sizes only: arguments are the user's.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?}", self.spec.name, self.args)
-    }
-}
-
-impl Asks for Call<'_> {
-    fn command(&self) -> &str {
-        self.spec.name
-    }
-
-    fn command_bit(&self) -> u16 {
-        self.spec.bit()
-    }
-
-    fn first_argument(&self) -> Option<&[u8]> {
-        self.args.try_get(1)
-    }
-
-    #[inline]
-    fn sole_need(&self) -> Option<Need<'_>> {
-        match (self.spec.shape(), self.spec.keys, self.spec.beyond) {
-            (Shape::OneKey(at), [key], Beyond::Nothing) if key.flags_of.is_none() => {
-                let (bytes, flags) = (self.args.get(at.into()), key.flags);
-                Some(if flags.only_looks() { Need::Look(bytes) } else { Need::Key(bytes, flags.actions()) })
-            }
-            _ => None,
-        }
-    }
-
-    fn needs(&self, each: &mut dyn FnMut(Need<'_>)) {
-        let known = keys::each(self.spec, self.args, &mut |position, flags: KeyFlags| {
-            let key = self.args.get(position);
-            each(if flags.only_looks() { Need::Look(key) } else { Need::Key(key, flags.actions()) });
-        });
-        if known.is_err() {
-            each(Need::Unknown);
-        }
-        match self.spec.beyond {
-            Beyond::Nothing => {}
-            Beyond::Cache(actions) => each(Need::Cache(actions)),
-            Beyond::Publish => each(Need::Channel(self.args.get(1), Actions::PUBLISH)),
-            Beyond::Patterns => {
-                self.args.iter().skip(1).for_each(|pattern| each(Need::Pattern(pattern, Actions::SUBSCRIBE)));
-            }
-            Beyond::Subscribe => {
-                self.args.iter().skip(1).for_each(|channel| each(Need::Channel(channel, Actions::SUBSCRIBE)));
-            }
-        }
-    }
-
-    fn ttl_ms(&self) -> Option<u64> {
-        match self.spec.ttl.stated(self.args, self.wall_ms) {
-            Stated::Absent => None,
-            Stated::Ms(ttl_ms) => Some(ttl_ms),
-            Stated::Inherits(_) => match self.observed {
-                Some(Observed(Some(expire_at_ms))) => Some(expire_at_ms.saturating_sub(self.wall_ms)),
-                _ => None,
-            },
-        }
-    }
-
-    fn ttl_is_unknown(&self) -> bool {
-        self.observed.is_none() && self.inherits_from().is_some()
-    }
-
-    fn value_bytes(&self) -> Option<u64> {
-        (self.spec.value_bytes)(self.args)
-    }
 }
 
 /// The table's names and categories, for whoever reads access strings.
@@ -435,82 +324,13 @@ impl larder_iam_policies::access::Commands for Vocabulary {
     }
 }
 
-/// The table as a page: `docs/commands.md`.
-pub fn reference() -> String {
-    let mut page = String::from(
-        "# Commands\n\nGenerated from the command table (`node/src/commands`). Every reply and error text is redis 7.0.15's \
-         unless `docs/fidelity.md` says otherwise.\n\nTTL is what `cache:TtlMs` is for a command that writes: the TTL its \
-         key will have.\n\n| command | since | arity | needs | TTL | over HTTP | what it does | answers |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for spec in SPECS.iter().filter(|spec| !spec.is_container() || spec.name == "COMMAND") {
-        let http = match spec.http {
-            Http::Allowed => "yes".to_owned(),
-            Http::Refused(why) => format!("no: {why}"),
-        };
-        let cells = [
-            format!("`{}`", spec.name.replace('|', " ")),
-            spec.since.to_owned(),
-            spec.arity.number().to_string(),
-            rights(spec),
-            ttl(spec),
-            http,
-            spec.summary.to_owned(),
-            spec.reply.to_owned(),
-        ];
-        page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
-    }
-    page.push_str(
-        "\n## Refused\n\nCommands of Valkey 8 that are not here. A request for one is answered with \
-         `ERR … is not available: ` and the reason; one about a cluster as redis without a cluster answers it.\n\n\
-         | command | why |\n| --- | --- |\n",
-    );
-    let mut refused = REFUSED.to_vec();
-    refused.sort_by_key(|refused| refused.name);
-    for Refused { name, why } in refused {
-        page.push_str(&format!("| `{}` | {} |\n", name.replace('|', " "), why.text()));
-    }
-    page
-}
-
-/// The TTL of what a command writes, in words.
-fn ttl(spec: &Spec) -> String {
-    match spec.ttl {
-        Ttl::None if spec.is_write() => "none".to_owned(),
-        Ttl::None => String::new(),
-        Ttl::Inherited(position) => format!("that of argument {position}"),
-        Ttl::Of(_) => "as its arguments say".to_owned(),
-    }
-}
-
-/// The IAM actions a command may need, in words.
-fn rights(spec: &Spec) -> String {
-    let mut needs: Vec<String> = Vec::new();
-    let mut add = |need: String| {
-        if !needs.contains(&need) {
-            needs.push(need)
-        }
-    };
-    for key in spec.keys.iter().filter(|key| !key.flags.has(KeyFlags::NOT_KEY)) {
-        let actions = key.flags.actions().names().collect::<Vec<_>>().join("+");
-        add(if key.flags_of.is_some() { format!("{actions} by its options") } else { actions });
-    }
-    match spec.beyond {
-        Beyond::Nothing => {}
-        Beyond::Cache(actions) => add(format!("{} on the cache", actions.names().collect::<Vec<_>>().join("+"))),
-        Beyond::Publish => add("Publish".to_owned()),
-        Beyond::Subscribe => add("Subscribe".to_owned()),
-        Beyond::Patterns => add("Subscribe (cache)".to_owned()),
-    }
-    if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::resp::OwnedArgs;
-    use larder_iam_policies::access::Commands;
+    use crate::time::Now;
+    use larder_iam_policies::access::{Asks, Commands, Need};
 
     fn call(line: &str) -> (OwnedArgs, Result<&'static Spec, CommandError>) {
         let args = OwnedArgs::from_slices(line.split(' '));

@@ -1,13 +1,16 @@
 //! Values as redis's RDB files and DUMP payloads hold them: bytes to a value, and back.
 //!
-//! Written is what redis 7.0 reads (RDB version 10). Read is what redis 5.0 to 7.4 and Valkey 8 write, streams, modules
-//! and fields with an expiry excepted. It knows no command, no clock and no database.
+//! Written is what redis 7.0 reads (RDB version 10), and of hashes whose fields expire, which it knows not, what redis 7.4
+//! does (version 12). JSON documents are written as RedisJSON does. Read is what redis 5.0 to 8.2 and Valkey 8
+//! write, of modules RedisJSON alone. It knows no command, no clock
+//! and no database.
 //!
 //! The bytes may come from anyone: every length is checked against what is there, so reading takes memory in proportion
 //! to the payload, compressed strings excepted, which take what [`Limits::unpacked_bytes_max`] allows them in all. What
 //! redis checks only when told to (`sanitize-dump-payload`) is always checked: an element twice in a set is refused.
 
 mod decode;
+mod documents;
 mod encode;
 mod functions;
 mod fuzz;
@@ -15,6 +18,7 @@ mod intset;
 mod listpack;
 mod lzf;
 mod read;
+mod streams;
 mod ziplist;
 
 pub(crate) use functions::{dump_libraries, restore_libraries};
@@ -24,12 +28,13 @@ pub use fuzz::fuzz_restore;
 use bytes::Bytes;
 use crc::{CRC_64_REDIS, Crc, Table};
 
-use crate::db::entry::{Collection, Entry, Growth, Hash, List, Set, SortedSet, Value};
+use crate::db::entry::{Collection, Entry, Growth, Hash, List, Object, Set, SortedSet, Stream, Value};
+use crate::json::Document;
 use decode::Piece;
 
 /// The RDB version that is written.
 const VERSION: u16 = 10;
-/// The newest RDB version that is read: redis 7.4's.
+/// The newest RDB version that is read, and that of hashes whose fields expire: redis 7.4's.
 const VERSION_MAX: u16 = 12;
 /// Version and checksum.
 const FOOTER: usize = 10;
@@ -43,7 +48,7 @@ pub enum Bad {
     Footer,
     /// The bytes do not hold what they say they hold.
     Format,
-    /// A stream, a module's value, or a hash whose fields expire.
+    /// A module's value.
     Type,
 }
 
@@ -55,13 +60,11 @@ pub struct Limits {
 }
 
 /// A value as DUMP answers it.
-///
-/// # Errors
-/// [`Bad::Type`].
-pub fn dump(value: Value<'_>) -> Result<Vec<u8>, Bad> {
+pub fn dump(value: Value<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
-    encode::value(value, &mut payload)?;
-    Ok(sealed(payload))
+    encode::value(value, &mut payload);
+    let is_timed = matches!(value, Value::Object(Object::Hash(hash)) if hash.fields_due_at_ms().is_some());
+    sealed_as(payload, if is_timed { VERSION_MAX } else { VERSION })
 }
 
 /// The value of a payload as an entry under `key`.
@@ -95,8 +98,12 @@ pub fn longest(payload: &[u8], limits: Limits) -> Result<u64, Bad> {
 }
 
 /// The payload with its footer.
-pub(crate) fn sealed(mut payload: Vec<u8>) -> Vec<u8> {
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+pub(crate) fn sealed(payload: Vec<u8>) -> Vec<u8> {
+    sealed_as(payload, VERSION)
+}
+
+fn sealed_as(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
+    payload.extend_from_slice(&version.to_le_bytes());
     let sum = CRC.checksum(&payload);
     payload.extend_from_slice(&sum.to_le_bytes());
     payload
@@ -123,6 +130,8 @@ enum Built {
     Hash(Hash),
     Set(Set),
     SortedSet(SortedSet),
+    Stream(Stream),
+    Document(Document),
 }
 
 impl Built {
@@ -133,6 +142,8 @@ impl Built {
             Piece::Field(..) => Self::Hash(Hash::new()),
             Piece::Member(_) => Self::Set(Set::new()),
             Piece::Scored(..) => Self::SortedSet(SortedSet::new()),
+            Piece::Stream(_) => Self::Stream(Stream::default()),
+            Piece::Document(_) => Self::Document(Document::default()),
         }
     }
 
@@ -146,6 +157,8 @@ impl Built {
             Self::Hash(hash) => collection(key, hash, expire_at_ms),
             Self::Set(set) => collection(key, set, expire_at_ms),
             Self::SortedSet(set) => collection(key, set, expire_at_ms),
+            Self::Stream(stream) => collection(key, stream, expire_at_ms),
+            Self::Document(document) => collection(key, document, expire_at_ms),
         }
     }
 }
@@ -158,11 +171,23 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
             true
         }
         (Built::List(list), Piece::Item(item)) => {
-            item.with(|item| list.push_back(item));
+            item.with(|item| list.push(false, item, growth.fill()));
             true
         }
-        (Built::Hash(hash), Piece::Field(field, value)) => {
-            field.with(|field| value.with(|value| hash.set(field, value, growth)))
+        (Built::Hash(hash), Piece::Field(field, value, expire_at_ms)) => field.with(|field| {
+            let new = value.with(|value| hash.set(field, value, growth));
+            if expire_at_ms.is_some() {
+                hash.set_expiry(field, expire_at_ms, growth);
+            }
+            new
+        }),
+        (Built::Stream(stream), Piece::Stream(all)) => {
+            *stream = all;
+            true
+        }
+        (Built::Document(document), Piece::Document(all)) => {
+            *document = all;
+            true
         }
         (Built::Set(set), Piece::Member(member)) => member.with(|member| set.add(member, growth)),
         (Built::SortedSet(set), Piece::Scored(member, score)) => {

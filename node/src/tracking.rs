@@ -216,6 +216,7 @@ impl Tracked {
     /// Tells everyone whom a change of `key` concerns.
     pub(crate) fn touch(&mut self, key: &[u8]) {
         self.forget(key).iter().for_each(|tracker| tracker.tell(Some(key)));
+        self.broadcasts.retain(|tracker| tracker.is_on());
         for tracker in &self.broadcasts {
             let concerned = tracker.options.lock().prefixes.iter().any(|prefix| key.starts_with(prefix));
             if concerned {
@@ -240,15 +241,12 @@ impl Tracked {
     }
 
     pub(crate) fn broadcast_to(&mut self, tracker: &Arc<Tracker>) {
+        self.broadcasts.retain(|tracker| tracker.is_on());
         self.broadcasts.push(tracker.clone());
     }
 
     /// Tells of every change whoever is told by another.
     pub(crate) fn broadcast_as(&mut self, other: &Self) {
         self.broadcasts.clone_from(&other.broadcasts);
-    }
-
-    pub(crate) fn broadcast_no_more(&mut self, tracker: &Tracker) {
-        self.broadcasts.retain(|one| one.id != tracker.id);
     }
 }

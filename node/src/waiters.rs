@@ -2,7 +2,8 @@
 //!
 //! A waiter has one atomic state. Who moves it from waiting to claimed owns it: a pusher, still holding the key's
 //! partition, who takes the element and leaves the reply; or the client itself, because its time is up or its connection
-//! is gone. The loser of that race does nothing. Queues are first in, first out per key; a waiter that what came is not
+//! is gone. Of two pushers the loser leaves the waiter where it is and tells it to look at its key, as the winner may find
+//! nothing for it after all. Queues are first in, first out per key; a waiter that what came is not
 //! for keeps its place.
 //!
 //! Whom a pusher cannot serve at once, because what it waits for goes to another key whose partition someone has, is
@@ -24,14 +25,17 @@ use crate::resp::OwnedArgs;
 use crate::session::Session;
 
 const WAITING: u8 = 0;
+/// Somebody looks whether there is something for it, or it leaves by itself.
 const CLAIMED: u8 = 1;
+/// It has its outcome.
+const OVER: u8 = 2;
 
 /// One blocked client.
 pub(crate) struct Waiter {
     state: AtomicU8,
     outcome: Mutex<Option<Woken>>,
-    /// The key that it is to be served from by its own worker.
-    owed: Mutex<Option<Box<[u8]>>>,
+    /// The keys that it is to be served from by its own worker.
+    owed: Mutex<Vec<Box<[u8]>>>,
     /// The command it waits in, to be asked about again when it wakes.
     pub(crate) request: OwnedArgs,
     pub(crate) inside: Admitted,
@@ -58,7 +62,7 @@ impl Waiter {
         Self {
             state: AtomicU8::new(WAITING),
             outcome: Mutex::new(None),
-            owed: Mutex::new(None),
+            owed: Mutex::default(),
             request,
             inside,
             serve,
@@ -81,18 +85,23 @@ impl Waiter {
 
     /// Has its own worker serve `key`.
     pub(crate) fn owe(&self, key: &[u8]) {
-        *self.owed.lock() = Some(key.into());
+        let mut owed = self.owed.lock();
+        if !owed.iter().any(|other| **other == *key) {
+            owed.push(key.into());
+        }
+        drop(owed);
         self.inbox.ring();
     }
 
-    /// The key that its own worker is to serve; only once.
+    /// A key that its own worker is to serve; each only once.
     pub(crate) fn take_owed(&self) -> Option<Box<[u8]>> {
-        self.owed.lock().take()
+        self.owed.lock().pop()
     }
 
     /// Leaves the outcome and rings. Only who claimed it may.
     pub(crate) fn wake(&self, woken: Woken) {
         *self.outcome.lock() = Some(woken);
+        self.state.store(OVER, Ordering::Release);
         self.inbox.ring();
     }
 
@@ -103,6 +112,10 @@ impl Waiter {
 
     fn is_waiting(&self) -> bool {
         self.state.load(Ordering::Acquire) == WAITING
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OVER
     }
 }
 
@@ -143,11 +156,20 @@ impl Waiters {
     }
 
     /// The client that has waited longest at `key` for what it holds now, among those from place `at` on, which is moved
-    /// to its place.
+    /// to its place. Those whom somebody serves from another key just now are passed over, and owed this one.
     pub(crate) fn next(&mut self, key: &[u8], kind: Kind, at: &mut usize) -> Option<Arc<Waiter>> {
         let queue = self.queues.get(key)?;
-        *at += queue.iter().skip(*at).position(|waiter| waiter.serve.kind == kind && waiter.is_waiting())?;
-        queue.get(*at).cloned()
+        while let Some(waiter) = queue.get(*at) {
+            if waiter.serve.kind == kind {
+                match waiter.state.load(Ordering::Acquire) {
+                    WAITING => return Some(waiter.clone()),
+                    CLAIMED => waiter.owe(key),
+                    _ => {}
+                }
+            }
+            *at += 1;
+        }
+        None
     }
 
     /// Removes the waiter at place `at`.
@@ -157,10 +179,10 @@ impl Waiters {
         }
     }
 
-    /// Forgets those at `key` that no longer wait.
+    /// Forgets those at `key` that have their outcome.
     pub(crate) fn tidy(&mut self, key: &[u8]) {
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.retain(|waiter| waiter.is_waiting());
+            queue.retain(|waiter| !waiter.is_over());
             if queue.is_empty() {
                 self.queues.remove(key);
             }
@@ -186,10 +208,10 @@ impl Waiters {
         queue.filter(|waiter| waiter.is_waiting()).take(1).for_each(|waiter| waiter.owe(key));
     }
 
-    /// Forgets this waiter, and every one that no longer waits, at `key`.
+    /// Forgets this waiter, and every one that has its outcome, at `key`.
     pub(crate) fn forget(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.retain(|one| !Arc::ptr_eq(one, waiter) && one.is_waiting());
+            queue.retain(|one| !Arc::ptr_eq(one, waiter) && !one.is_over());
             if queue.is_empty() {
                 self.queues.remove(key);
             }

@@ -22,13 +22,12 @@ pub(super) const DUMP: Spec = Spec {
     run: dump,
     ..Spec::ROW
 };
-const UNDUMPABLE: &str = "ERR values of this type cannot be dumped here";
 fn dump(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     match cx.keys.find(key).map(EntryRef::value) {
         Some(value) => {
             let payload = rdb::dump(value);
-            cx.out.bulk_shared(payload.map_err(|_| CommandError::Text(UNDUMPABLE))?.into());
+            cx.out.bulk_shared(payload.into());
         }
         None => cx.out.null(),
     }
@@ -161,7 +160,7 @@ mod tests {
         let (engine, twin) = (engine(&clock), engine(&clock));
         let log = engine.subscribe_log();
         let mut client = Client::new(&engine, &clock, 0);
-        let payload = rdb::dump(Value::Bytes(b"value")).unwrap();
+        let payload = rdb::dump(Value::Bytes(b"value"));
         let mut restore = |key: &[u8], ttl: &[u8], options: &[&[u8]]| {
             client.words(&[&[b"RESTORE", key, ttl, &payload], options].concat())
         };
@@ -185,7 +184,7 @@ mod tests {
         let (mut client, mut waiter) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
         assert_eq!(waiter.say("BLPOP list 0"), "");
         let list = crate::db::entry::List::from_iter(["a", "b"]);
-        let payload = rdb::dump(Value::Object(&crate::db::entry::Collection::into_object(list))).unwrap();
+        let payload = rdb::dump(Value::Object(&crate::db::entry::Collection::into_object(list)));
         assert_eq!(client.words(&[&b"RESTORE"[..], b"list", b"0", &payload]), "+OK|");
         assert_eq!(waiter.hear().0, "*2|$4|list|$1|a|");
         assert_eq!(client.say("LRANGE list 0 -1"), "*1|$1|b|");
@@ -199,7 +198,7 @@ mod tests {
             let call = Call::of(spec, args.as_args(), Now { wall_ms: 1000, mono_us: 0 });
             (call.ttl_ms(), call.value_bytes())
         };
-        let payload = rdb::dump(Value::Bytes(b"value")).unwrap();
+        let payload = rdb::dump(Value::Bytes(b"value"));
         assert_eq!(told(b"0", &payload, &[]), (None, Some(5)));
         assert_eq!(told(b"500", &payload, &[]), (Some(500), Some(5)));
         assert_eq!(told(b"1500", &payload, &[b"ABSTTL"]), (Some(500), Some(5)));

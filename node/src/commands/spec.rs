@@ -1,9 +1,14 @@
 //! The columns of the command table and the small types they are made of.
 
+mod flags;
+mod key_spec;
+
 use std::ops::Range;
 
 use larder_iam_policies::access::Actions;
 
+pub use self::flags::{Acl, Flags, KeyFlags};
+pub use self::key_spec::{Begin, Find, KeySpec};
 use super::events::Event;
 use crate::db::Key;
 use crate::db::entry::Kind;
@@ -60,7 +65,7 @@ pub struct Spec {
     pub run: Run,
     pub(super) bit: u16,
     pub(super) shape: Shape,
-    pub(super) has_underscore: bool,
+    pub(super) has_marks: bool,
 }
 
 /// How a client is served that waits in a blocking command: by whoever made a key ready, which it holds.
@@ -141,7 +146,7 @@ impl Spec {
         run: not_runnable,
         bit: 0,
         shape: Shape::Alone,
-        has_underscore: false,
+        has_marks: false,
     };
 
     /// The row's place in the table: its bit in an access string's command set.
@@ -220,16 +225,16 @@ pub(super) const fn numbered<const N: usize>(mut specs: [Spec; N]) -> [Spec; N] 
     while at < N {
         specs[at].bit = at as u16;
         specs[at].shape = shape(&specs[at]);
-        specs[at].has_underscore = has_underscore(specs[at].name.as_bytes());
+        specs[at].has_marks = has_marks(specs[at].name.as_bytes());
         at += 1;
     }
     specs
 }
 
-const fn has_underscore(name: &[u8]) -> bool {
+const fn has_marks(name: &[u8]) -> bool {
     let mut at = 0;
     while at < name.len() {
-        if name[at] == b'_' {
+        if matches!(name[at], b'_' | b'.') {
             return true;
         }
         at += 1;
@@ -238,8 +243,9 @@ const fn has_underscore(name: &[u8]) -> bool {
 }
 
 const fn shape(spec: &Spec) -> Shape {
-    let alone = Flags::BLOCKING.0 | Flags::CONTAINER.0 | Flags::SESSION.0;
-    if spec.flags.0 & alone != 0 || !matches!(spec.locks, Locks::Keys) {
+    let is_alone =
+        spec.flags.has(Flags::BLOCKING) || spec.flags.has(Flags::CONTAINER) || spec.flags.has(Flags::SESSION);
+    if is_alone || !matches!(spec.locks, Locks::Keys) {
         return Shape::Alone;
     }
     match spec.keys {
@@ -292,6 +298,8 @@ pub enum Family {
     Hash,
     /// Counts of different elements.
     HyperLogLog,
+    /// JSON documents.
+    Json,
     /// Lists.
     List,
     /// Publish and subscribe.
@@ -322,6 +330,8 @@ impl Family {
             Self::Geo => "geo",
             Self::Hash => "hash",
             Self::HyperLogLog => "hyperloglog",
+            // As redis says of every module's commands.
+            Self::Json => "module",
             Self::List => "list",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",
@@ -332,238 +342,6 @@ impl Family {
             Self::String => "string",
             Self::Transactions => "transactions",
         }
-    }
-}
-
-macro_rules! bits {
-    ($(#[$doc:meta])* $type:ident: $int:ty { $($(#[$each:meta])* $name:ident = $bit:literal $text:literal;)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $type($int);
-        impl $type {
-            /// No bit.
-            pub const NONE: Self = Self(0);
-            $($(#[$each])* #[doc = concat!("`", $text, "`")] pub const $name: Self = Self(1 << $bit);)+
-
-            /// The names of all bits.
-            pub const ALL_NAMES: &'static [&'static str] = &[$($text),+];
-
-            /// The bit of a name, in any case.
-            pub fn named(name: &str) -> Option<Self> {
-                const ALL: &[($int, &str)] = &[$((1 << $bit, $text)),+];
-                let known = |(_, text): &&($int, &str)| !text.is_empty() && text.eq_ignore_ascii_case(name);
-                ALL.iter().find(known).map(|(bit, _)| Self(*bit))
-            }
-
-            /// Both sets.
-            pub const fn or(self, other: Self) -> Self {
-                Self(self.0 | other.0)
-            }
-
-            /// Whether every bit of `other` is in this set.
-            #[inline]
-            pub const fn has(self, other: Self) -> bool {
-                self.0 & other.0 == other.0
-            }
-
-            /// The names of the bits in this set, in redis' order.
-            pub fn names(self) -> impl Iterator<Item = &'static str> {
-                const ALL: &[($int, &str)] = &[$((1 << $bit, $text)),+];
-                ALL.iter().filter(move |(bit, text)| self.0 & bit != 0 && !text.is_empty()).map(|(_, text)| *text)
-            }
-        }
-    };
-}
-
-bits! {
-    /// Redis' command flags, and some of our own that `COMMAND INFO` does not show.
-    Flags: u32 {
-        WRITE = 0 "write";
-        READONLY = 1 "readonly";
-        DENYOOM = 2 "denyoom";
-        ADMIN = 3 "admin";
-        PUBSUB = 4 "pubsub";
-        NOSCRIPT = 5 "noscript";
-        BLOCKING = 6 "blocking";
-        LOADING = 7 "loading";
-        STALE = 8 "stale";
-        SKIP_MONITOR = 18 "skip_monitor";
-        SKIP_SLOWLOG = 9 "skip_slowlog";
-        FAST = 10 "fast";
-        NO_AUTH = 11 "no_auth";
-        NO_MANDATORY_KEYS = 19 "no_mandatory_keys";
-        MOVABLEKEYS = 17 "movablekeys";
-        ALLOW_BUSY = 12 "allow_busy";
-        /// Only its subcommands run; shown as nothing.
-        CONTAINER = 13 "";
-        /// Changes or reads what the connection is, so it runs outside a batch.
-        SESSION = 14 "";
-        /// Runs at once inside MULTI instead of being queued.
-        UNQUEUED = 15 "";
-        /// Allowed while a RESP2 connection is subscribed.
-        IN_SUBSCRIPTION = 16 "";
-        /// Redis's `may_replicate`: reads, and may still leave data other than it was.
-        MAY_REPLICATE = 20 "";
-    }
-}
-
-bits! {
-    /// Redis' ACL categories.
-    Acl: u32 {
-        KEYSPACE = 0 "keyspace";
-        READ = 1 "read";
-        WRITE = 2 "write";
-        SET = 3 "set";
-        SORTED_SET = 4 "sortedset";
-        LIST = 5 "list";
-        HASH = 6 "hash";
-        STRING = 7 "string";
-        BITMAP = 8 "bitmap";
-        HYPERLOGLOG = 9 "hyperloglog";
-        GEO = 10 "geo";
-        STREAM = 11 "stream";
-        PUBSUB = 12 "pubsub";
-        ADMIN = 13 "admin";
-        FAST = 14 "fast";
-        SLOW = 15 "slow";
-        BLOCKING = 16 "blocking";
-        DANGEROUS = 17 "dangerous";
-        CONNECTION = 18 "connection";
-        TRANSACTION = 19 "transaction";
-        SCRIPTING = 20 "scripting";
-    }
-}
-
-bits! {
-    /// What a command does to a key, as redis' key specs say it.
-    KeyFlags: u16 {
-        RO = 0 "RO";
-        RW = 1 "RW";
-        OW = 2 "OW";
-        RM = 3 "RM";
-        ACCESS = 4 "access";
-        UPDATE = 5 "update";
-        INSERT = 6 "insert";
-        DELETE = 7 "delete";
-        VARIABLE = 8 "variable_flags";
-        /// A name that is spread over a cluster as keys are, and is none.
-        NOT_KEY = 9 "not_key";
-    }
-}
-
-impl KeyFlags {
-    /// Whether a key is neither read nor changed, only looked at: whether it is there, of which type, how large.
-    pub fn only_looks(self) -> bool {
-        self.0 & (Self::ACCESS.0 | Self::UPDATE.0 | Self::INSERT.0 | Self::DELETE.0) == 0
-    }
-
-    /// The IAM actions these flags imply: data handed out or metadata looked at is Read; anything inserted, updated or
-    /// deleted is Write.
-    pub fn actions(self) -> Actions {
-        let writes = self.0 & (Self::UPDATE.0 | Self::INSERT.0 | Self::DELETE.0) != 0;
-        let reads = self.has(Self::ACCESS) || !writes;
-        match (reads, writes) {
-            (true, true) => Actions::READ.union(Actions::WRITE),
-            (false, true) => Actions::WRITE,
-            _ => Actions::READ,
-        }
-    }
-}
-
-/// Where some of a command's keys are: redis' `begin_search` and `find_keys`.
-#[derive(Debug, Clone, Copy)]
-pub struct KeySpec {
-    /// Where the search starts.
-    pub begin: Begin,
-    /// Which arguments from there are keys.
-    pub find: Find,
-    /// What the command may do to them.
-    pub flags: KeyFlags,
-    /// What it does to them with these arguments, where options decide.
-    pub flags_of: Option<fn(Args<'_>) -> KeyFlags>,
-    /// Redis' remark on the flags.
-    pub notes: &'static str,
-}
-
-/// Where a key search starts.
-#[derive(Debug, Clone, Copy)]
-pub enum Begin {
-    /// At this argument.
-    Index(u16),
-    /// After this keyword, searched forward from an argument (or backward from the end when negative).
-    Keyword(&'static str, i16),
-    /// As a keyword, for whoever reads the table; but options before it may be given the same word, and this tells where
-    /// they end. Where it cannot, the first such word counts.
-    Option(&'static str, i16, fn(Args<'_>) -> Option<usize>),
-    /// Where this finds it: for what redis itself calls unknown, as options may come in any order. It answers `None` also
-    /// for keys that no argument names; the command must hold every partition then, and refuse whoever is limited.
-    Unknown(fn(Args<'_>) -> Option<usize>),
-}
-
-/// Which arguments from the start are keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Find {
-    /// Every `step`-th one up to `last`: relative to the start when zero or more, to the argument count when negative.
-    /// `limit` above 1 and `last` of -1 stop after that fraction of the rest.
-    Range {
-        /// Last key, see above.
-        last: i16,
-        /// Distance between keys.
-        step: u16,
-        /// Divisor of the rest, 0 and 1 for all of it.
-        limit: u16,
-    },
-    /// An argument says how many keys follow.
-    KeyNum {
-        /// Where the number is, from the start.
-        number: u16,
-        /// Where the first key is, from the start.
-        first: u16,
-        /// Distance between keys.
-        step: u16,
-    },
-}
-
-impl KeySpec {
-    /// One key, at argument `index`.
-    pub const fn at(index: u16) -> Self {
-        Self {
-            begin: Begin::Index(index),
-            find: Find::Range { last: 0, step: 1, limit: 0 },
-            flags: KeyFlags::NONE,
-            flags_of: None,
-            notes: "",
-        }
-    }
-
-    /// One key, where `search` finds it.
-    pub const fn unknown(search: fn(Args<'_>) -> Option<usize>) -> Self {
-        Self { begin: Begin::Unknown(search), ..Self::at(0) }
-    }
-
-    /// Keys up to `last` counted from the end (-1 is the last argument), every `step`-th.
-    pub const fn to(self, last: i16, step: u16) -> Self {
-        Self { find: Find::Range { last, step, limit: 0 }, ..self }
-    }
-
-    /// As many keys as argument `index` says, behind it.
-    pub const fn counted_at(index: u16) -> Self {
-        Self { find: Find::KeyNum { number: 0, first: 1, step: 1 }, ..Self::at(index) }
-    }
-
-    /// What the command does to the keys.
-    pub const fn doing(self, flags: KeyFlags) -> Self {
-        Self { flags, ..self }
-    }
-
-    /// What it does where its options decide.
-    pub const fn varying(self, flags_of: fn(Args<'_>) -> KeyFlags) -> Self {
-        Self { flags_of: Some(flags_of), ..self }
-    }
-
-    /// Redis' remark.
-    pub const fn noting(self, notes: &'static str) -> Self {
-        Self { notes, ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Streams: adding, showing and removing entries. Who reads them is in the files below this one.
 
 mod claims;
+mod deletes;
 mod groups;
 mod ids;
 mod info;
@@ -10,6 +11,7 @@ mod trims;
 use std::borrow::Cow;
 
 pub(super) use self::claims::{XAUTOCLAIM, XCLAIM};
+pub(super) use self::deletes::{XACKDEL, XDELEX};
 pub(super) use self::groups::{
     XACK, XGROUP, XGROUP_CREATE, XGROUP_CREATECONSUMER, XGROUP_DELCONSUMER, XGROUP_DESTROY, XGROUP_HELP, XGROUP_SETID,
     XPENDING,
@@ -50,7 +52,7 @@ fn write_entries<'a>(out: &mut Out, items: impl Iterator<Item = Item<'a>>) {
     out.append(&mut entries);
 }
 
-/// `XADD key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value …]`
+/// `XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value …]`
 pub(super) const XADD: Spec = Spec {
     name: "XADD",
     family: Family::Stream,
@@ -82,13 +84,8 @@ fn xadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let trim = adding.trim;
     let add = |stream: &mut Stream| {
-        let entries = stream.entries_mut();
-        let id = entries.add(wanted, pairs)?;
-        let kept = trim.map(|trim| {
-            entries.trim(trim.how);
-            entries.exactly(trim.how)
-        });
-        Ok::<_, Refused>((id, kept))
+        let id = stream.entries_mut().add(wanted, pairs)?;
+        Ok::<_, Refused>((id, trim.map(|trim| trim.trim(stream).1)))
     };
     let added = if adding.only_old {
         cx.keys.change(key, |stream: &mut Stream, _| changed_if_ok(add(stream)))?
@@ -242,7 +239,7 @@ fn xdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `XTRIM key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]`
+/// `XTRIM key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]`
 pub(super) const XTRIM: Spec = Spec {
     name: "XTRIM",
     arity: Arity::AtLeast(4),
@@ -258,12 +255,12 @@ fn xtrim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let trim = Trimming::read(args, cx.replays())?;
     let key = cx.key(args.get(1));
     let gone = cx.keys.change(key, |stream: &mut Stream, _| {
-        let gone = stream.entries_mut().trim(trim.how);
-        ((gone, stream.entries().exactly(trim.how)), gone > 0)
+        let (gone, kept) = trim.trim(stream);
+        ((gone, kept), gone > 0)
     })?;
     let (gone, kept) = gone.unwrap_or((0, trim.how.keep));
     cx.out.int(gone as i64);
-    if gone > 0 && trim.how.roughly {
+    if gone > 0 && trim.depends_on_blocks() {
         let mut record: Vec<Cow<'_, [u8]>> = args.iter().map(Cow::Borrowed).collect();
         trim.make_exact(&mut record, kept);
         let record: Vec<&[u8]> = record.iter().map(|word| &**word).collect();

@@ -2,12 +2,13 @@
 
 use super::events::{Class, Event};
 use super::parse::{StringOptions, int, is};
+use super::substrings::{edit_in_place, is_edited_in_place};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
 use crate::db::entry::{Entry, Value};
 use crate::db::{Change, Key};
 use crate::engine::Cx;
 use crate::error::CommandError;
-use crate::resp::{Args, Out};
+use crate::resp::{Args, Out, SHARED_BYTES_MIN};
 
 const READ: Acl = Acl::READ.or(Acl::STRING).or(Acl::FAST);
 const WRITE: Acl = Acl::WRITE.or(Acl::STRING);
@@ -20,6 +21,8 @@ pub(super) fn bulk(out: &mut Out, value: Value<'_>) {
     match value {
         Value::Bytes(bytes) => out.bulk(bytes),
         Value::Int(value) => out.bulk_int(value),
+        // Of those that are copied anyway, no reference is taken.
+        Value::Shared(bytes) if bytes.len() < SHARED_BYTES_MIN => out.bulk(bytes),
         Value::Shared(bytes) => out.bulk_shared(bytes.clone()),
         Value::Object(_) => out.null(),
     }
@@ -67,8 +70,26 @@ fn set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         cx.out.ok();
         return Ok(());
     }
+    if args.len() > 4 && cx.replays() && is(args.get(args.len() - 2), CONTENT_TYPE) {
+        return set_typed(cx, key, args);
+    }
     set_with(cx, key, args.get(2), StringOptions::of_set(args.from(3).iter())?)
 }
+
+/// The word of a log's SET before the content type that HTTP put the string with. No client can say it.
+pub(crate) const CONTENT_TYPE: &str = "CONTENT-TYPE";
+
+fn set_typed(cx: &mut Cx<'_>, key: Key<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let named = args.len() - 2;
+    let options = StringOptions::of_set(args.up_to(named).from(3).iter())?;
+    let expire_at_ms = options.expiry.map(|expiry| expiry.at_ms(cx.now.wall_ms, "set")).transpose()?;
+    let entry = Entry::string(key.bytes, args.get(2), expire_at_ms);
+    let entry = entry.with_attribute(args.try_get(named + 1)).map_err(|_| CommandError::Syntax)?;
+    cx.keys.put(key, entry);
+    cx.out.ok();
+    Ok(())
+}
+
 fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<'_>) -> Result<(), CommandError> {
     let expire_at_ms = match options.expiry {
         Some(expiry) => Some(expiry.at_ms(cx.now.wall_ms, "set")?),
@@ -383,21 +404,26 @@ pub(super) const APPEND: Spec = Spec {
 fn append(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, more) = (cx.key(args.get(1)), args.get(2));
     let bulk_bytes_max = cx.engine.config.limits.resp.bulk_bytes_max;
-    let (mut whole, expire_at_ms) = match cx.keys.find(key) {
-        None => (Vec::new(), None),
-        Some(entry) => {
-            let mut whole = Vec::new();
-            match entry.value() {
-                Value::Object(_) => return Err(CommandError::WrongType),
-                value if length(value) + more.len() > bulk_bytes_max => return Err(CommandError::StringTooLong),
-                value => {
-                    whole.reserve_exact(length(value) + more.len());
-                    copy(value, &mut whole);
-                }
-            }
-            (whole, entry.expire_at_ms())
+    let found = cx.keys.find(key);
+    let expire_at_ms = found.and_then(|entry| entry.expire_at_ms());
+    let mut whole = Vec::new();
+    match found.map(|entry| entry.value()) {
+        None => {}
+        Some(Value::Object(_)) => return Err(CommandError::WrongType),
+        Some(value) if length(value) + more.len() > bulk_bytes_max => return Err(CommandError::StringTooLong),
+        Some(value) if is_edited_in_place(found, length(value) + more.len()) => {
+            let length = edit_in_place(cx, key, |text| {
+                text.append(more);
+                true
+            });
+            cx.out.int(length as i64);
+            return Ok(());
         }
-    };
+        Some(value) => {
+            whole.reserve_exact(length(value) + more.len());
+            copy(value, &mut whole);
+        }
+    }
     whole.extend_from_slice(more);
     cx.keys.set_string(key, &whole, expire_at_ms);
     cx.out.int(whole.len() as i64);

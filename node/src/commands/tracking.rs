@@ -8,7 +8,7 @@ use super::client::ABOUT;
 use super::parse::{int, is};
 use super::{Arity, Locks, Spec};
 use crate::db::Slice;
-use crate::engine::{Calls, Cx, State, stop_tracking, stop_tracking_held};
+use crate::engine::{Calls, Cx, State, stop_tracking};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::tracking::{Options, PREFIX_BYTES_MAX, PREFIXES_MAX, Tracker};
@@ -33,7 +33,7 @@ pub(super) const CLIENT_TRACKING: Spec = Spec {
     name: "CLIENT|TRACKING",
     since: "6.0.0",
     arity: Arity::AtLeast(3),
-    locks: Locks::AllIf(|args| args.iter().skip(2).any(|word| is(word, "BCAST") || is(word, "OFF"))),
+    locks: Locks::AllIf(|args| args.iter().skip(2).any(|word| is(word, "BCAST"))),
     summary: "Tells the connection, or another, when keys change that it read, or those of prefixes.",
     reply: "OK",
     run: client_tracking,
@@ -45,8 +45,7 @@ fn client_tracking(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
         check(cx, &options)?;
         on(cx, options);
     } else if is(args.get(2), "OFF") {
-        stop_tracking_held(cx);
-        note(cx);
+        off(cx);
     } else {
         return Err(CommandError::Syntax);
     }
@@ -170,7 +169,7 @@ fn on(cx: &mut Cx<'_>, mut options: Options) {
     note(cx);
 }
 
-/// Ends tracking, where no partition is held.
+/// Ends tracking.
 pub(super) fn off(cx: &mut Cx<'_>) {
     stop_tracking(cx.session);
     note(cx);

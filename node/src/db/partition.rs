@@ -498,11 +498,6 @@ impl Watched {
         self.settle();
     }
 
-    pub(crate) fn broadcast_no_more(&mut self, tracker: &Tracker) {
-        self.tracked.broadcast_no_more(tracker);
-        self.settle();
-    }
-
     /// False when this flag watches the key already.
     pub(crate) fn add(&mut self, key: &[u8], flag: &Arc<AtomicBool>) -> bool {
         let flags = self.keys.entry(key.into()).or_default();

@@ -77,6 +77,10 @@ impl Engine {
         session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut batch = SCRATCH.take().unwrap_or_default();
         let after = self.frame(session, &mut batch, input);
+        if self.monitors.any() {
+            // By the long road, where they are shown.
+            batch.items.iter_mut().for_each(|item| (item.spec, item.hash) = (None, 0));
+        }
         let progress = self.run_batch(session, &batch, input, after, now, out);
         session.note(None);
         session.alone = batch.items.len() == 1 && progress.consumed > 0;
@@ -137,7 +141,7 @@ impl Engine {
         now: Now,
         out: &mut Out,
     ) -> Progress {
-        let pause = self.clients.pause(now);
+        let mut pause = self.clients.pause(now);
         let mut cx = Cx::new(self, session, now, out);
         let mut consumed = 0;
         let mut simple = false;
@@ -161,6 +165,10 @@ impl Engine {
             let outcome = if outcome == Outcome::Busy { road::held_up(&mut cx, args) } else { outcome };
             let next = match outcome {
                 Outcome::Done => {
+                    if !simple {
+                        // It may have been CLIENT PAUSE.
+                        pause = self.clients.pause(now);
+                    }
                     consumed = item.end;
                     at += 1;
                     continue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cx::{Cx, Outcome};
-use super::events::tell;
+use super::events::{tell, tell_gone as tell_of_gone};
 use super::leftovers::Left;
 use super::{Engine, road};
 use crate::commands::{self, Call, Serve};
@@ -81,6 +81,13 @@ pub(super) fn serve_and_release(cx: &mut Cx<'_>) {
     }
 }
 
+/// Gives back partitions under which no command ran. Keys whose time had come may have gone on the way: who listens or
+/// waits is told.
+pub(super) fn let_go(cx: &mut Cx<'_>) {
+    tell_of_gone(cx.engine, &mut cx.keys);
+    serve_and_release(cx);
+}
+
 #[cold]
 fn serve_all(cx: &mut Cx<'_>) {
     serve_ready(cx);
@@ -120,14 +127,15 @@ fn serve_owed(cx: &mut Cx<'_>, database: u8, bytes: &[u8]) -> Result<(), Busy> {
 /// Serves what a session's own waiter is owed. False: that has to be tried again soon.
 pub(super) fn serve_own(engine: &Engine, session: &mut Session, now: Now) -> bool {
     let Some(waiter) = session.blocked.as_ref().map(|blocked| blocked.waiter.clone()) else { return true };
-    let Some(bytes) = waiter.take_owed() else { return true };
     let mut nothing = Out::new(2);
     let mut cx = Cx::new(engine, session, now, &mut nothing);
-    let served = serve_owed(&mut cx, waiter.database, &bytes);
-    if served.is_err() {
-        waiter.owe(&bytes);
+    while let Some(bytes) = waiter.take_owed() {
+        if serve_owed(&mut cx, waiter.database, &bytes).is_err() {
+            waiter.owe(&bytes);
+            return false;
+        }
     }
-    served.is_ok()
+    true
 }
 
 fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
@@ -144,7 +152,7 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
             break;
         }
         if !waiter.claim() {
-            at += 1;
+            // It is looked at once more, as one that somebody claimed.
             continue;
         }
         match still_allowed(cx, &waiter, bytes).and_then(|()| take_for(cx, &waiter, key)) {
@@ -207,7 +215,7 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     for key in waiter.request.as_args().iter().skip(1) {
         engine.forget_at(waiter.database, key, Left::Waiter(waiter.clone()));
     }
-    if let Some(key) = waiter.take_owed() {
+    while let Some(key) = waiter.take_owed() {
         let partition = engine.db.partition_of(engine.db.hash(&key));
         engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.pass_on(&key);
     }

@@ -66,7 +66,10 @@ impl Engine {
 impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
-        let keys = Keyspace::new(&engine.db, &engine.log, cells, session.database, now.wall_ms);
+        let mut keys = Keyspace::new(&engine.db, &engine.log, cells, session.database, now.wall_ms);
+        if session.touches_not {
+            keys.touch_not(true);
+        }
         Self {
             engine,
             session,

@@ -134,6 +134,7 @@ impl Hunt<'_> {
                 let key = crate::db::Key { bytes: &victim.key, hash: victim.hash };
                 let evicted = self.still_is(key, victim.score) && self.keys.evict(key);
                 super::events::tell_gone(self.engine, &mut self.keys);
+                self.keys.tell_waiters();
                 self.keys.release();
                 if evicted {
                     return Evicted::One;

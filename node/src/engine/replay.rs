@@ -80,13 +80,16 @@ impl Engine {
     ) -> Result<(), String> {
         // At the beginning of time nothing is due: what died, the log says.
         let mut cx = Cx::new(self, session, Now { wall_ms: 0, ..now }, out);
+        cx.keys.warm_as_at(now.wall_ms);
         cx.nested = true;
         let mut wanted = Partitions::default();
         let mut rows = Vec::new();
         for ranges in commands {
             let args = Args::new(log, ranges);
             let spec = commands::resolve(args).map_err(|error| error.to_string())?;
-            if !spec.is_write() && spec.name != "SELECT" {
+            // PFCOUNT keeps what it counted.
+            let is_effect = spec.is_write() || spec.is_read() && spec.may_replicate();
+            if !is_effect && spec.name != "SELECT" {
                 return Err(format!("{} is no effect", spec.name));
             }
             wanted.add_queued(&cx, spec, args);

@@ -7,11 +7,12 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::acl_log::{Context, Reason, What};
-use super::blocking::serve_and_release;
+use super::blocking::{let_go, serve_and_release};
 use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
 use super::events::tell;
+use super::monitors;
 use super::tracking;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
@@ -109,9 +110,9 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     }
     let paid = permit.and_then(|permit| Ok(cx.engine.meters.charge(permit, cx.now)?));
     match paid {
-        Ok(paid) if !queueing => locked(cx, paid),
+        Ok(paid) if !queueing => shown(cx, paid),
         outcome => {
-            cx.keys.release();
+            let_go(cx);
             match outcome {
                 // Charged now: EXEC pays nothing for it.
                 Ok(_) => enqueue(cx, spec, args),
@@ -130,6 +131,9 @@ fn unauthenticated(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outc
         return enqueue(cx, spec, args);
     }
     act(cx, spec, args);
+    if cx.engine.monitors.any() {
+        monitors::show(cx, spec, args);
+    }
     cx.take_outcome()
 }
 
@@ -250,6 +254,23 @@ fn room_for(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
     if grows && cx.out_of_memory { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
 
+/// As [`locked`], and shown to whoever monitors.
+pub(super) fn shown(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
+    if !cx.engine.monitors.any() {
+        return locked(cx, paid);
+    }
+    let (spec, args) = (paid.call().spec(), paid.call().args());
+    if monitors::comes_first(spec) {
+        monitors::show(cx, spec, args);
+        return locked(cx, paid);
+    }
+    let outcome = locked(cx, paid);
+    if outcome != Outcome::Busy {
+        monitors::show(cx, spec, args);
+    }
+    outcome
+}
+
 /// Locks what a paid call needs, unless it is locked already, runs it, and lets go.
 pub(super) fn locked(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
     let call = paid.into_call();
@@ -363,8 +384,12 @@ impl Partitions {
 
     pub(super) fn lock<'a>(mut self, cx: &Cx<'a>) -> Result<Held<'a>, Busy> {
         let db = &cx.engine.db;
-        if self.all {
+        if self.all && !self.gated {
             return db.lock_all();
+        }
+        if self.all {
+            // Scripts are serial among themselves: the gate is kept.
+            self.some = (0..db.partitions() as u16).collect();
         }
         self.some.sort_unstable();
         self.some.dedup();
@@ -441,6 +466,9 @@ pub(super) fn held_up(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let outcome = refuse(cx, args, &error);
     if cx.session.replies != Replies::All {
         cx.out.rollback(mark);
+    }
+    if cx.session.replies == Replies::ButNext {
+        cx.session.replies = Replies::All;
     }
     outcome
 }

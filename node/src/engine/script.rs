@@ -293,7 +293,7 @@ impl Script<'_, '_> {
         let call = Call::of(spec, args, cx.now);
         let permit = match judge(cx, call, Context::Lua) {
             Ok(permit) => permit,
-            Err(Unjudged::Denied(error)) => return Err(error),
+            Err(Unjudged::Denied(error)) => return Err(commands::not_permitted_in_script(error)),
             Err(Unjudged::Busy) => return Err(CommandError::Text("ERR a partition was not held")),
         };
         // What has begun to write may come to its end.
@@ -307,6 +307,9 @@ impl Script<'_, '_> {
             cx.engine.scripts.live.wrote();
         }
         act(cx, spec, args);
+        if cx.engine.monitors.any() {
+            super::monitors::show(cx, spec, args);
+        }
         Ok(())
     }
 }

@@ -2,11 +2,13 @@
 
 mod access;
 mod blocking;
+mod burden;
 mod databases;
 mod events;
 mod eviction;
 mod linear;
 mod model;
+mod monitors;
 mod newer;
 mod pauses;
 mod soak;
@@ -196,7 +198,8 @@ fn blocked_clients_are_served_in_turn_and_time_out() {
 #[test]
 fn an_inbox_that_overflows_ends_its_connection() {
     let clock = Clock::new();
-    let engine = engine_with(&clock, |config| config.limits.inbox_bytes_max = 1000);
+    let engine = engine(&clock);
+    Client::new(&engine, &clock, 0).words(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1000 0 0"]);
     let mut listener = Client::new(&engine, &clock, 0);
     listener.say("SUBSCRIBE c");
     let mut publisher = Client::new(&engine, &clock, 1);
@@ -336,4 +339,73 @@ fn the_log_holds_effects_not_questions() {
     clock.pass(10);
     assert_eq!(logged(&mut client, &["GET d"]), "DEL d");
     assert!(dump(&engine, clock.now()).is_empty());
+}
+
+#[test]
+fn a_pause_holds_what_comes_behind_it_in_its_pipeline() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let (replies, next) = client.bytes(b"CLIENT PAUSE 100 WRITE\r\nGET a\r\nSET a 1\r\n");
+    assert_eq!((replies.as_str(), next), ("+OK|$-1|", Next::Blocked(Some(clock.now().mono_us + 100_000))));
+}
+
+#[test]
+fn the_log_tells_what_died_before_a_transaction_that_did_nothing() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let log = engine.subscribe_log();
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("SET k 1 PX 5");
+    clock.pass(10);
+    let now = clock.now();
+    log.read().unwrap();
+    let identity = client.session.identity.clone().unwrap();
+    let args = OwnedArgs::from_slices(["GETEX", "k"]);
+    let call = Call::new(args.as_args(), now).unwrap().with_observed_ttl(None);
+    let permit = identity.grant.permit(&identity.inside, call, now.wall_ms).unwrap();
+    let paid = engine.meters().charge(permit, now).unwrap();
+    let mut session = engine.detached(identity.inside.clone(), 0, now);
+    engine.run_transaction(&mut session, vec![paid], now, &mut Out::new(2)).unwrap();
+    let told = String::from_utf8(log.read().unwrap().1).unwrap();
+    assert_eq!(told, "*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n");
+}
+
+#[test]
+fn what_http_put_is_replayed_with_its_content_type_and_is_warm() {
+    let clock = Clock::new();
+    let (engine, twin) = (engine(&clock), engine(&clock));
+    let log = engine.subscribe_log();
+    let client = Client::new(&engine, &clock, 0);
+    let now = clock.now();
+    let inside = client.session.identity.as_ref().unwrap().inside.clone();
+    let mut session = engine.detached(inside, 0, now);
+    let content_type = Some(b"text/plain".to_vec());
+    for (words, ttl) in
+        [(&["SET", "k", "v"][..], TtlChange::Clear), (&["SET", "t", "v", "PX", "90"], TtlChange::Set(90))]
+    {
+        let args = OwnedArgs::from_slices(words);
+        let put = Change::Put { value: b"v".to_vec(), content_type: content_type.clone(), ttl };
+        let paid = paid(&engine, &session, &args, now);
+        engine.update(&mut session, paid, now, &mut |_| put.clone()).unwrap();
+    }
+    let told = log.read().unwrap().1;
+    twin.replay(&told, now).unwrap();
+    let mut reader = Client::new(&twin, &clock, 0);
+    let mut session = twin.detached(reader.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    for (key, expire_at_ms) in [("k", None), ("t", Some(now.wall_ms + 90))] {
+        let args = OwnedArgs::from_slices(["GET", key]);
+        let paid = paid(&twin, &session, &args, now);
+        let mut seen = None;
+        let look = &mut |current: Option<Current<'_>>| {
+            seen = current.map(|it| (it.value.to_vec(), it.content_type.map(<[u8]>::to_vec), it.expire_at_ms));
+            Change::Keep
+        };
+        twin.update(&mut session, paid, now, look).unwrap();
+        assert_eq!(seen, Some((b"v".to_vec(), content_type.clone(), expire_at_ms)));
+    }
+    twin.replay(&told, now).unwrap();
+    assert_eq!(reader.say("OBJECT IDLETIME k"), ":0|");
+    // No client can say so.
+    assert_eq!(reader.say("SET k v CONTENT-TYPE text/html"), "-ERR syntax error|");
 }

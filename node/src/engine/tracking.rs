@@ -1,10 +1,7 @@
 //! What commands and connections have to do with tracking: keys remembered as they are read, invalidations written.
 
-use std::sync::Arc;
-
 use super::cx::Cx;
 use crate::commands::{self, Locks, Spec, keys};
-use crate::db::Slice;
 use crate::pubsub::Invalidation;
 use crate::resp::{Args, Out};
 use crate::session::Session;
@@ -37,34 +34,23 @@ fn remembers(tracker: &Tracker, caching: bool) -> bool {
     asked && !options.broadcast
 }
 
-/// Ends a client's tracking.
+/// Ends a client's tracking. The partitions still know it; each forgets it at its next change, so that nobody waits for one
+/// that a long script holds.
 pub(crate) fn stop_tracking(session: &mut Session) {
     session.caching = false;
-    let Some(tracker) = session.tracker.take() else { return };
-    let engine = session.engine.clone();
-    engine.tracking.leave(&tracker);
-    if tracker.options.lock().broadcast {
-        for partition in 0..engine.db.partitions() {
-            let mut held = engine.db.lock_patiently(partition);
-            held.slice(partition).every().for_each(|shard| shard.watched.broadcast_no_more(&tracker));
-        }
+    if let Some(tracker) = session.tracker.take() {
+        session.engine.tracking.leave(&tracker);
     }
-}
-
-/// As [`stop_tracking`], by a command that holds every partition.
-pub(crate) fn stop_tracking_held(cx: &mut Cx<'_>) {
-    if let Some(tracker) = &cx.session.tracker {
-        let shards = cx.keys.held.slices().flat_map(Slice::every);
-        shards.for_each(|shard| shard.watched.broadcast_no_more(tracker));
-        let tracker: Arc<Tracker> = tracker.clone();
-        tracker.options.lock().broadcast = false;
-    }
-    stop_tracking(cx.session);
 }
 
 /// Writes the invalidations that wait: of keys that the client may read, in the form its protocol has for them.
-pub(super) fn deliver_invalidations(session: &mut Session, now: Now, out: &mut Out) {
-    for invalidation in session.inbox.take_invalidations() {
+pub(super) fn deliver_invalidations(
+    session: &Session,
+    invalidations: impl IntoIterator<Item = Invalidation>,
+    now: Now,
+    out: &mut Out,
+) {
+    for invalidation in invalidations {
         match invalidation {
             Invalidation::Broken(id) if session.protocol == 3 => {
                 out.push(2);

@@ -1,9 +1,10 @@
 //! One atomic read-modify-write of a string key: what the HTTP resource dialect is made of.
 
+use super::blocking::serve_and_release;
 use super::events::tell;
 use super::road::is_stale;
 use super::{Cx, Engine};
-use crate::commands::{Call, Flags, Stated, copy_string};
+use crate::commands::{CONTENT_TYPE, Call, Flags, Stated, copy_string};
 use crate::db::entry::{Entry, Value};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -115,7 +116,7 @@ impl Engine {
             look(&mut cx, paid.call(), decide).and_then(|(change, keeps)| apply(&mut cx, paid.call(), change, keeps))
         };
         tell(&mut cx, spec, args);
-        cx.keys.release();
+        serve_and_release(&mut cx);
         debug_assert!(matches!(cx.keys.held, Held::None));
         done
     }
@@ -163,10 +164,11 @@ fn apply<'c>(cx: &mut Cx<'_>, call: &Call<'_>, change: Change, keeps: Option<u64
             let entry = Entry::string(key.bytes, &value, expire_at_ms);
             let entry = entry.with_attribute(content_type.as_deref()).map_err(|_| UpdateError::ContentType)?;
             cx.keys.put(key, entry);
-            match expire_at_ms.map(|at_ms| at_ms.to_string()) {
-                None => cx.keys.log_instead(&[b"SET", key.bytes, &value]),
-                Some(at) => cx.keys.log_instead(&[b"SET", key.bytes, &value, b"PXAT", at.as_bytes()]),
-            }
+            let at = expire_at_ms.map(|at_ms| at_ms.to_string());
+            let mut effect: Vec<&[u8]> = vec![b"SET", key.bytes, &value];
+            effect.extend(at.iter().flat_map(|at| [&b"PXAT"[..], at.as_bytes()]));
+            effect.extend(content_type.iter().flat_map(|it| [CONTENT_TYPE.as_bytes(), it]));
+            cx.keys.log_instead(&effect);
             Ok(Updated::Put(expire_at_ms))
         }
     }

@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use super::read::{Reader, Text};
-use super::{Bad, Limits, intset, listpack, ziplist};
-use crate::db::entry::Member;
+use super::streams::{self, Version};
+use super::{Bad, Limits, documents, intset, listpack, ziplist};
+use crate::db::entry::stream::Id;
+use crate::db::entry::{Member, Stream};
+use crate::json::Document;
 
 /// One element of a value, in the order they are written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Piece<'a> {
     /// All of a string.
     String(Member<'a>),
@@ -15,10 +18,14 @@ pub(super) enum Piece<'a> {
     Item(Member<'a>),
     /// A member of a set.
     Member(Member<'a>),
-    /// A field of a hash, with its value.
-    Field(Member<'a>, Member<'a>),
+    /// A field of a hash, with its value and when it expires, in unix ms.
+    Field(Member<'a>, Member<'a>, Option<u64>),
     /// A member of a sorted set, with its score.
     Scored(Member<'a>, f64),
+    /// All of a stream.
+    Stream(Stream),
+    /// All of a JSON document.
+    Document(Document),
 }
 
 impl Piece<'_> {
@@ -27,7 +34,13 @@ impl Piece<'_> {
         let bytes = |member: &Member<'_>| member.with(<[u8]>::len);
         match self {
             Self::String(it) | Self::Item(it) | Self::Member(it) | Self::Scored(it, _) => bytes(it),
-            Self::Field(field, value) => bytes(field).max(bytes(value)),
+            Self::Field(field, value, _) => bytes(field).max(bytes(value)),
+            // As a document's text is never longer than the payload.
+            Self::Document(_) => 0,
+            Self::Stream(stream) => {
+                let pairs = stream.entries().range(Id::MIN, Id::MAX).flat_map(|item| item.pairs());
+                pairs.map(|(name, value)| name.len().max(value.len())).max().unwrap_or(0)
+            }
         }
     }
 }
@@ -49,14 +62,30 @@ pub(super) fn value(bytes: &[u8], limits: Limits, each: Each<'_>) -> Result<(), 
         10 => elements(reader, Form::Ziplist, &mut |item| each(Piece::Item(item))),
         11 => elements(reader, Form::Intset, &mut |member| each(Piece::Member(member))),
         12 => pairs(reader, Form::Ziplist, &mut |pair| each(scored_pair(pair)?)),
-        13 => pairs(reader, Form::Ziplist, &mut |(field, value)| each(Piece::Field(field, value))),
+        13 => pairs(reader, Form::Ziplist, &mut |(field, value)| each(Piece::Field(field, value, None))),
         14 => ziplists(reader, each),
-        16 => pairs(reader, Form::Listpack, &mut |(field, value)| each(Piece::Field(field, value))),
+        16 => pairs(reader, Form::Listpack, &mut |(field, value)| each(Piece::Field(field, value, None))),
         17 => pairs(reader, Form::Listpack, &mut |pair| each(scored_pair(pair)?)),
         18 => nodes(reader, each),
         20 => elements(reader, Form::Listpack, &mut |member| each(Piece::Member(member))),
-        // Modules, streams, and hashes whose fields expire.
-        6 | 7 | 15 | 19 | 21..=25 => Err(Bad::Type),
+        15 => each(Piece::Stream(streams::read(reader, Version::First)?)),
+        19 => each(Piece::Stream(streams::read(reader, Version::Second)?)),
+        21 => each(Piece::Stream(streams::read(reader, Version::Third)?)),
+        // As redis 7.4 had them before it was out, and as it has them.
+        22 => timed_fields(reader, None, each),
+        23 => timed_pairs(reader, each),
+        24 => {
+            let first_ms = u64::from_le_bytes(reader.array()?);
+            timed_fields(reader, Some(first_ms), each)
+        }
+        25 => {
+            // When the first field expires, which the fields say.
+            let _first_ms: [u8; 8] = reader.array()?;
+            timed_pairs(reader, each)
+        }
+        7 => each(Piece::Document(documents::read(reader, limits)?)),
+        // A module's, as redis 4.0 had them before it was out.
+        6 => Err(Bad::Type),
         _ => Err(Bad::Format),
     }
 }
@@ -70,8 +99,43 @@ fn fields(reader: &mut Reader<'_>, each: Each<'_>) -> Result<(), Bad> {
     let count = reader.length()?;
     (0..count).try_for_each(|_| {
         let (field, value) = (reader.text()?, reader.text()?);
-        each(Piece::Field(field.member(), value.member()))
+        each(Piece::Field(field.member(), value.member(), None))
     })
+}
+
+/// The last moment a field can expire at, in unix ms: redis's.
+const FIELD_EXPIRY_MAX_MS: u64 = (1 << 48) - 1;
+
+/// When a field expires; 0 is never.
+fn expiry(at_ms: u64) -> Result<Option<u64>, Bad> {
+    if at_ms > FIELD_EXPIRY_MAX_MS { Err(Bad::Format) } else { Ok(Some(at_ms).filter(|at_ms| *at_ms > 0)) }
+}
+
+/// Fields, each behind when it expires: counted from one millisecond before `first_ms`, if there is such.
+fn timed_fields(reader: &mut Reader<'_>, first_ms: Option<u64>, each: Each<'_>) -> Result<(), Bad> {
+    let count = reader.length()?;
+    (0..count).try_for_each(|_| {
+        let at_ms = match (reader.length()?, first_ms) {
+            (0, _) => 0,
+            (at_ms, None) => at_ms,
+            (after, Some(first_ms)) => first_ms.checked_add(after - 1).ok_or(Bad::Format)?,
+        };
+        let (field, value) = (reader.text()?, reader.text()?);
+        each(Piece::Field(field.member(), value.member(), expiry(at_ms)?))
+    })
+}
+
+/// Fields in a listpack, each with its value and when it expires.
+fn timed_pairs(reader: &mut Reader<'_>, each: Each<'_>) -> Result<(), Bad> {
+    let blob = blob(reader, Form::Listpack)?;
+    let mut cells = listpack::elements(&blob)?;
+    while let Some(field) = cells.next() {
+        let mut next = || cells.next().ok_or(Bad::Format)?;
+        let (value, at_ms) = (next()?, next()?);
+        let Member::Int(at_ms) = at_ms else { return Err(Bad::Format) };
+        each(Piece::Field(field?, value, expiry(u64::try_from(at_ms).map_err(|_| Bad::Format)?)?))?;
+    }
+    Ok(())
 }
 
 fn scored(reader: &mut Reader<'_>, score: fn(&mut Reader<'_>) -> Result<f64, Bad>, each: Each<'_>) -> Result<(), Bad> {
@@ -110,7 +174,7 @@ type Pair<'a> = (Member<'a>, Member<'a>);
 
 /// How elements are kept in one string.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     Ziplist,
     Listpack,
     Intset,
@@ -130,7 +194,7 @@ fn elements(
 }
 
 /// Reads a string that holds elements. A few compressed bytes may be a million of them, so these are counted.
-fn blob<'a>(reader: &mut Reader<'a>, form: Form) -> Result<Cow<'a, [u8]>, Bad> {
+pub(super) fn blob<'a>(reader: &mut Reader<'a>, form: Form) -> Result<Cow<'a, [u8]>, Bad> {
     let blob = reader.blob()?;
     if let Cow::Owned(unpacked) = &blob {
         walk(unpacked, form, &mut |_| reader.charge(ELEMENT_BYTES))?;

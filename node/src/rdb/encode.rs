@@ -1,6 +1,6 @@
 //! Values to RDB bytes, in the forms redis 7.0 gives them. Nothing is compressed.
 
-use super::{Bad, intset, listpack};
+use super::{documents, intset, listpack, streams};
 use crate::db::entry::{Hash, List, Member, Object, Set, SortedSet, Value};
 use crate::resp::{parse_i64, write_double};
 
@@ -12,10 +12,7 @@ const ELEMENT_OVERHEAD: usize = 8;
 const LISTPACK_BYTES_MAX: usize = 1 << 30;
 
 /// Appends a value, its type first.
-///
-/// # Errors
-/// [`Bad::Type`] for what has no form here.
-pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
+pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Int(int) => {
             out.push(0);
@@ -29,18 +26,24 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
             out.push(0);
             string(bytes, out);
         }
+        Value::Object(Object::Text(text)) => {
+            out.push(0);
+            string(text.bytes(), out);
+        }
         Value::Object(Object::List(it)) => list(it, out),
-        Value::Object(Object::Hash(it)) if it.fields_due_at_ms().is_some() => return Err(Bad::Type),
-        Value::Object(Object::Hash(it)) => hash(it, out),
+        Value::Object(Object::Hash(it)) => match it.fields_due_at_ms() {
+            None => hash(it, out),
+            Some(first_ms) => timed_hash(it, first_ms, out),
+        },
         Value::Object(Object::Set(it)) => set(it, out),
         Value::Object(Object::SortedSet(it)) => sorted_set(it, out),
-        // Their forms are not written yet.
-        Value::Object(Object::Stream(_)) => return Err(Bad::Type),
+        Value::Object(Object::Stream(it)) => streams::write(it, out),
+        Value::Object(Object::Json(it)) => documents::write(it, out),
     }
-    Ok(())
 }
 
-fn length(length: usize, out: &mut Vec<u8>) {
+/// Appends a length, or any number that is mostly small.
+pub(super) fn length(length: u64, out: &mut Vec<u8>) {
     match length {
         0..=0x3f => out.push(length as u8),
         0x40..=0x3fff => out.extend_from_slice(&[0x40 | (length >> 8) as u8, length as u8]),
@@ -51,13 +54,14 @@ fn length(length: usize, out: &mut Vec<u8>) {
             }
             Err(_) => {
                 out.push(0x81);
-                out.extend_from_slice(&(length as u64).to_be_bytes());
+                out.extend_from_slice(&length.to_be_bytes());
             }
         },
     }
 }
 
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a string, one that is a number as such.
+pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     match parse_i64(bytes) {
         Some(int) => integer(int, out),
         None => raw(bytes, out),
@@ -66,7 +70,7 @@ fn string(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a string that is no number.
 pub(super) fn raw(bytes: &[u8], out: &mut Vec<u8>) {
-    length(bytes.len(), out);
+    length(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
@@ -97,7 +101,7 @@ fn list(list: &List, out: &mut Vec<u8>) {
         }
     }
     out.push(18);
-    length(nodes.len(), out);
+    length(nodes.len() as u64, out);
     for node in nodes {
         length(2, out);
         raw(&node.finish(), out);
@@ -115,8 +119,21 @@ fn hash(hash: &Hash, out: &mut Vec<u8>) {
         return raw(&writer.finish(), out);
     }
     out.push(4);
-    length(hash.len(), out);
+    length(hash.len() as u64, out);
     for (field, value) in hash.iter() {
+        string(field, out);
+        text(value, |value| string(value, out));
+    }
+}
+
+/// A hash some of whose fields expire, the first at `first_ms`: as redis 7.4 writes it. How long after that one a field
+/// expires stands before it, one more than it is; 0 before a field that does not.
+fn timed_hash(hash: &Hash, first_ms: u64, out: &mut Vec<u8>) {
+    out.push(24);
+    out.extend_from_slice(&first_ms.to_le_bytes());
+    length(hash.len() as u64, out);
+    for (field, value) in hash.iter() {
+        length(hash.expire_at_ms(field).map_or(0, |at_ms| at_ms.saturating_sub(first_ms) + 1), out);
         string(field, out);
         text(value, |value| string(value, out));
     }
@@ -143,7 +160,7 @@ fn set(set: &Set, out: &mut Vec<u8>) {
     }
     // Also the small ones: redis 7.0 has no sets in listpacks.
     out.push(2);
-    length(set.len(), out);
+    length(set.len() as u64, out);
     for member in set.iter() {
         member.with(|member| string(member, out));
     }
@@ -167,7 +184,7 @@ fn sorted_set(set: &SortedSet, out: &mut Vec<u8>) {
         return raw(&writer.finish(), out);
     }
     out.push(5);
-    length(set.len(), out);
+    length(set.len() as u64, out);
     // As redis: the highest first, so that a reader inserts at the front.
     set.visit(0, set.len(), true, &mut |member, score| {
         string(member, out);

@@ -1,7 +1,8 @@
 //! The fuzz body of RESTORE payloads.
 
 use super::{Limits, dump, longest, opened, restore, sealed};
-use crate::db::entry::{Entry, Growth, Object, Value};
+use crate::db::entry::stream::Id;
+use crate::db::entry::{Entry, Growth, Object, Stream, Value};
 use crate::db::table::KeyHash;
 
 /// Most bytes that compressed strings of one input may become.
@@ -22,7 +23,7 @@ pub fn fuzz_restore(data: &[u8]) {
     let bytes = heap_bytes(&entry);
     assert!(bytes <= 64 * data.len() + 4 * LIMITS.unpacked_bytes_max, "{} bytes became {bytes}", data.len());
     assert!(longest.is_ok(), "what can be restored can be measured");
-    let again = dump(entry.value()).unwrap_or_else(|bad| panic!("it cannot be dumped: {bad:?}"));
+    let again = dump(entry.value());
     let copy = restore(&again, b"key", None, &growth, Limits { unpacked_bytes_max: 0 });
     let copy = copy.unwrap_or_else(|bad| panic!("its own dump is refused: {bad:?}"));
     assert_eq!(elements(copy.value()), elements(entry.value()), "its own dump is another value");
@@ -44,7 +45,10 @@ pub(crate) fn elements(value: Value<'_>) -> Vec<String> {
     match value {
         Value::Object(Object::List(list)) => return list.iter().map(|item| item.escape_ascii().to_string()).collect(),
         Value::Object(Object::Hash(hash)) => {
-            all.extend(hash.iter().map(|(field, value)| format!("{} {value:?}", field.escape_ascii())));
+            all.extend(hash.iter().map(|(field, value)| match hash.expire_at_ms(field) {
+                None => format!("{} {value:?}", field.escape_ascii()),
+                Some(at_ms) => format!("{} {value:?} until {at_ms}", field.escape_ascii()),
+            }));
         }
         Value::Object(Object::Set(set)) => {
             all.extend(set.iter().map(|member| member.with(|member| member.escape_ascii().to_string())));
@@ -55,8 +59,34 @@ pub(crate) fn elements(value: Value<'_>) -> Vec<String> {
                 all.push(format!("{} {:?}", member.escape_ascii(), score + 0.0));
             });
         }
+        Value::Object(Object::Stream(stream)) => return parts(stream),
         value => all.push(format!("{value:?}")),
     }
     all.sort();
+    all
+}
+
+/// Everything of a stream, block by block, deleted entries included.
+fn parts(stream: &Stream) -> Vec<String> {
+    let entries = stream.entries();
+    let ids = [entries.first_id(), entries.last_id(), entries.max_deleted_id()];
+    let mut all = vec![format!("{} entries of {}, {ids:?}", entries.len(), entries.added())];
+    for block in entries.all_blocks() {
+        all.push(format!("{} {:?}", block.first(), block.counts()));
+        for (item, deleted) in block.entries() {
+            let pairs: Vec<String> =
+                item.pairs().map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii())).collect();
+            all.push(format!("{} {deleted} {} {pairs:?}", item.id, item.has_block_fields()));
+        }
+    }
+    for (name, group) in stream.groups() {
+        all.push(format!("group {} {} {:?}", name.escape_ascii(), group.last_id, group.entries_read));
+        for (number, name) in group.consumers() {
+            let seen_ms = group.consumer(number).map(|consumer| consumer.seen_ms);
+            all.push(format!("consumer {} {seen_ms:?}", name.escape_ascii()));
+            let pending = group.pending_of(number, Id::MIN);
+            all.extend(pending.map(|(id, it)| format!("{id} {} {}", it.delivered_ms, it.deliveries)));
+        }
+    }
     all
 }

@@ -51,13 +51,6 @@ pub(super) struct Held<S> {
     pub(super) session: Option<Session>,
 }
 
-/// Waits until a worker responds, for a connection whose first bytes are no request.
-pub(super) async fn wait(workers: &Workers) {
-    while workers.choose().is_none() {
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 impl<S> Held<S> {
     /// The same, with the stream in another form.
     pub(super) fn with<T>(self, change: impl FnOnce(S) -> T) -> Held<T> {
@@ -109,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
         }
         self.input.drain(..at);
         self.stream.write_all(&out.take()).await?;
+        self.stream.flush().await?;
         if open { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
     }
 }
@@ -125,8 +119,9 @@ enum Served {
 fn whole(input: &[u8], limits: &Limits) -> Option<(usize, Named)> {
     let mut ranges = Vec::new();
     let named = |args: Args<'_>| match commands::resolve(args) {
-        Ok(spec) if SERVED.contains(&spec.name) => Named::Served,
-        _ => Named::Other,
+        Ok(spec) if !SERVED.contains(&spec.name) => Named::Other,
+        // The engine refuses what is no command; a browser's request it ends the connection for.
+        _ => Named::Served,
     };
     match parse(input, 0, &mut ranges, limits, &mut Resume::default()) {
         Ok(Parsed::Complete { end, .. }) if ranges.is_empty() => Some((end, Named::Served)),
@@ -170,5 +165,22 @@ fn serve(
         Next::Close => Served::Last,
         _ if progress.consumed < request.len() => Served::Wait,
         _ => Served::Yes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_command_is_the_engines_to_refuse() {
+        let named = |input: &[u8]| whole(input, &Limits::DEFAULT).map(|(_, named)| matches!(named, Named::Served));
+        assert_eq!(named(b"SCRIPT KILL\r\n"), Some(true));
+        assert_eq!(named(b"GET k\r\n"), Some(false));
+        // A browser's requests among them: the engine closes their connections.
+        assert_eq!(named(b"POST / HTTP/1.1\r\n"), Some(true));
+        assert_eq!(named(b"Host: x\r\n"), Some(true));
+        assert_eq!(named(b"GET / HTTP/1.1\r\n"), Some(true));
+        assert_eq!(named(b"GET"), None);
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use super::ids::{self, Said};
 use crate::commands::parse::{int, is};
-use crate::db::entry::stream::{Id, Keep, Trim, Wanted};
+use crate::db::entry::Stream;
+use crate::db::entry::stream::{Id, Keep, References, Trim, Wanted};
 use crate::error::CommandError;
 use crate::resp::Args;
 
@@ -15,6 +16,9 @@ const LIMIT: u64 = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trimming {
     pub(super) how: Trim,
+    pub(super) references: References,
+    /// The argument that is `MAXLEN` or `MINID`.
+    strategy_at: usize,
     /// The argument that is the threshold.
     threshold_at: usize,
 }
@@ -33,20 +37,48 @@ impl Trimming {
         options.trimming(replays)?.ok_or(CommandError::Syntax)
     }
 
-    /// Makes a request that trims roughly one that trims to what was kept.
+    /// Whether the log needs another request than the one that was made: it has other blocks perhaps, where a rough trim
+    /// ends, or one that leaves out what is referenced.
+    pub(super) fn depends_on_blocks(self) -> bool {
+        self.how.roughly || self.references != References::Keep
+    }
+
+    /// Trims, and answers how many entries went and what a request has to say for the same to go, wherever blocks end.
+    pub(super) fn trim(self, stream: &mut Stream) -> (u64, Keep) {
+        let (gone, last) = stream.trim(self.how, self.references);
+        let kept = match self.references {
+            References::Keep => stream.entries().exactly(self.how),
+            // All that may go up to the last one did. Behind the last possible id nothing is; so many stay then.
+            _ => match last.map_or(Some(Id::MIN), Id::next) {
+                Some(from) => Keep::From(from),
+                None => Keep::Most(stream.len() as u64),
+            },
+        };
+        (gone, kept)
+    }
+
+    /// Makes a request one that trims to what was kept.
     pub(super) fn make_exact(self, request: &mut [Cow<'_, [u8]>], kept: Keep) {
-        if !self.how.roughly {
+        if !self.depends_on_blocks() {
             return;
         }
-        let kept = match kept {
-            Keep::Most(most) => most.to_string().into_bytes(),
-            Keep::From(from) => from.to_string().into_bytes(),
+        let (strategy, kept) = match kept {
+            Keep::Most(most) => (&b"MAXLEN"[..], most.to_string().into_bytes()),
+            Keep::From(from) => (&b"MINID"[..], from.to_string().into_bytes()),
         };
-        if let Some([sign, threshold]) = request.get_mut(self.threshold_at - 1..=self.threshold_at) {
-            *sign = Cow::Borrowed(b"=");
+        if let Some([word, sign @ .., threshold]) = request.get_mut(self.strategy_at..=self.threshold_at) {
+            *word = Cow::Borrowed(strategy);
+            sign.iter_mut().for_each(|sign| *sign = Cow::Borrowed(b"="));
             *threshold = Cow::Owned(kept);
         }
     }
+}
+
+/// Reads `KEEPREF | DELREF | ACKED`; `None` for any other word.
+pub(super) fn references(word: &[u8]) -> Option<References> {
+    [("KEEPREF", References::Keep), ("DELREF", References::Delete), ("ACKED", References::Acked)]
+        .into_iter()
+        .find_map(|(name, references)| is(word, name).then_some(references))
 }
 
 /// What XADD is asked for.
@@ -96,6 +128,8 @@ fn wanted(text: &[u8]) -> Result<Wanted, CommandError> {
 struct Options {
     keep: Option<Keep>,
     roughly: bool,
+    references: Option<References>,
+    strategy_at: usize,
     threshold_at: usize,
     limit: Option<u64>,
 }
@@ -104,6 +138,12 @@ impl Options {
     /// Reads the option at `at`; where the next one is, or `None` when this is none of ours.
     fn read_one(&mut self, args: Args<'_>, at: usize) -> Result<Option<usize>, CommandError> {
         let option = args.get(at);
+        if self.references.is_none() {
+            self.references = references(option);
+            if self.references.is_some() {
+                return Ok(Some(at + 1));
+            }
+        }
         if args.len() <= at + 1 {
             return Ok(None);
         }
@@ -123,6 +163,7 @@ impl Options {
         let sign = args.get(at + 1);
         let signed = args.len() > at + 2 && matches!(sign, b"~" | b"=");
         self.roughly = signed && sign == b"~";
+        self.strategy_at = at;
         self.threshold_at = at + 1 + usize::from(signed);
         let threshold = args.get(self.threshold_at);
         self.keep = Some(if by_len {
@@ -145,6 +186,11 @@ impl Options {
         let Some(keep) = self.keep else { return Ok(None) };
         // What a record says was so limited already.
         let limit = if self.roughly && !replays { self.limit.unwrap_or(LIMIT) } else { 0 };
-        Ok(Some(Trimming { how: Trim { keep, roughly: self.roughly, limit }, threshold_at: self.threshold_at }))
+        Ok(Some(Trimming {
+            how: Trim { keep, roughly: self.roughly, limit },
+            references: self.references.unwrap_or_default(),
+            strategy_at: self.strategy_at,
+            threshold_at: self.threshold_at,
+        }))
     }
 }

@@ -8,7 +8,7 @@ mod listpack;
 #[cfg(test)]
 mod tests;
 
-pub use block::Item;
+pub use block::{Block, Item};
 pub use entries::{Entries, Keep, Refused, Trim, Wanted};
 pub use group::{Consumer, Group, Number, Pending};
 pub use id::Id;
@@ -18,6 +18,18 @@ use std::collections::BTreeMap;
 
 /// What a group takes beside its name and what is in it.
 const GROUP_BYTES: usize = 320;
+
+/// What becomes of an entry's place among what groups have pending when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum References {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes too, in every group.
+    Delete,
+    /// There must be none: an entry that a group has pending, or was not given yet, is not deleted.
+    Acked,
+}
 
 /// A stream. It may be empty: its last id and its groups outlive its entries. Behind a pointer, so that other types of
 /// collection do not pay for its size.
@@ -33,6 +45,11 @@ struct Parts {
 }
 
 impl Stream {
+    /// A stream of these entries, with no group.
+    pub(crate) fn of(entries: Entries) -> Stream {
+        Stream(Box::new(Parts { entries, ..Parts::default() }))
+    }
+
     /// How many entries.
     #[inline]
     pub fn len(&self) -> usize {
@@ -103,4 +120,42 @@ impl Stream {
         self.0.group_bytes -= GROUP_BYTES + size_class(name.len()) + group.heap_bytes();
         true
     }
+
+    /// Whether a group has the entry of this id pending, or was not given it yet. The entry need not be there.
+    pub fn is_referenced(&self, id: Id) -> bool {
+        is_referenced(&self.0.groups, id)
+    }
+
+    /// Makes every group forget the entry of this id; whether any had it pending.
+    pub fn forget(&mut self, id: Id) -> bool {
+        let Parts { groups, group_bytes, .. } = &mut *self.0;
+        forget(groups, group_bytes, id)
+    }
+
+    /// Removes entries from the front; how many, and which one last where `references` are not kept.
+    pub fn trim(&mut self, trim: Trim, references: References) -> (u64, Option<Id>) {
+        let Parts { entries, groups, group_bytes } = &mut *self.0;
+        match references {
+            References::Keep => (entries.trim(trim), None),
+            References::Acked => entries.trim_some(trim, |id| !is_referenced(groups, id)),
+            References::Delete => entries.trim_some(trim, |id| {
+                forget(groups, group_bytes, id);
+                true
+            }),
+        }
+    }
+}
+
+fn is_referenced(groups: &BTreeMap<Box<[u8]>, Group>, id: Id) -> bool {
+    groups.values().any(|group| group.last_id < id || group.pending_at(id).is_some())
+}
+
+fn forget(groups: &mut BTreeMap<Box<[u8]>, Group>, group_bytes: &mut usize, id: Id) -> bool {
+    let mut any = false;
+    for group in groups.values_mut().filter(|group| group.pending_at(id).is_some()) {
+        *group_bytes -= group.heap_bytes();
+        any |= group.acknowledge(id);
+        *group_bytes += group.heap_bytes();
+    }
+    any
 }

@@ -287,3 +287,30 @@ fn the_table_of_tracked_keys_is_bounded_and_its_clients_are_told() {
     drop(client);
     assert_eq!(engine.tracking.clients(), 0);
 }
+
+#[test]
+fn a_listener_of_a_shard_channel_is_cut_as_one_of_a_channel() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let mut root = root(&engine, &clock);
+    let mut app = login(&engine, &clock, "app app-password");
+    app.say("SSUBSCRIBE a:c");
+    assert_eq!(root.say("ACL SETUSER app resetchannels &b:*"), "+OK|");
+    assert_eq!(app.hear().1, Next::Close);
+}
+
+#[test]
+fn a_tracker_of_prefixes_leaves_without_waiting_for_a_partition() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("CLIENT TRACKING ON BCAST");
+    let partition = engine.db.partition_of(engine.db.hash(b"k"));
+    let held = engine.db.lock_gated(&[partition as u16]);
+    drop(client);
+    drop(held);
+    let mut other = Client::new(&engine, &clock, 0);
+    other.say("SET k v");
+    let watched = |database| engine.db.lock_patiently(partition).shard(partition, database).watched.is_empty();
+    assert!(watched(0) && engine.tracking.clients() == 0);
+}

@@ -416,3 +416,81 @@ fn moves_of_many_threads_lose_nothing_keep_the_order_and_leave_nobody_waiting() 
     twin.replay(&log.read().unwrap().1, clock.now()).unwrap();
     assert!(dump(&engine, clock.now()).is_empty() && dump(&twin, clock.now()).is_empty());
 }
+
+#[test]
+fn who_is_served_from_another_key_just_now_is_not_forgotten_at_this_one() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut pusher = Client::new(&engine, &clock, 1);
+    let mut client = blocked(&engine, &clock, "BLPOP p q 0");
+    let waiter = client.session.blocked.as_ref().unwrap().waiter.clone();
+    // As somebody does who looks at `p` and finds nothing for it.
+    assert!(waiter.claim());
+    assert_eq!(pusher.say("RPUSH q 1"), ":1|");
+    waiter.unclaim();
+    assert_eq!(client.hear().0, "*2|$1|q|$1|1|");
+    assert_eq!(client.say("BLPOP p q 0"), "");
+    let waiter = client.session.blocked.as_ref().unwrap().waiter.clone();
+    assert!(waiter.claim());
+    pusher.say("RPUSH q 2");
+    pusher.say("LPOP q");
+    waiter.unclaim();
+    assert!(waits(&mut client));
+    pusher.say("RPUSH q 3");
+    assert_eq!(client.hear().0, "*2|$1|q|$1|3|");
+}
+
+/// A client that reads a stream as a member of a group: it minds that the stream goes.
+fn reading_in_a_group(engine: &Arc<Engine>, clock: &Clock) -> Client {
+    let mut maker = Client::new(engine, clock, 1);
+    assert_eq!(maker.say("XGROUP CREATE s g $ MKSTREAM"), "+OK|");
+    assert_eq!(maker.say("PEXPIRE s 10"), ":1|");
+    blocked(engine, clock, "XREADGROUP GROUP g c BLOCK 0 STREAMS s >")
+}
+
+#[test]
+fn who_minds_is_told_of_a_key_that_is_evicted_or_found_dead_over_http() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = reading_in_a_group(&engine, &clock);
+    let mut other = Client::new(&engine, &clock, 1);
+    other.say("CONFIG SET maxmemory-policy volatile-lru");
+    engine.db.eviction.set_limit(1);
+    assert!(other.say("SET x 1").starts_with("-OOM"));
+    assert_eq!(other.say("EXISTS s"), ":0|");
+    assert!(client.hear().0.starts_with("-UNBLOCKED"));
+    engine.db.eviction.set_limit(0);
+
+    let mut client = reading_in_a_group(&engine, &clock);
+    clock.pass(11);
+    let now = clock.now();
+    let identity = other.session.identity.clone().unwrap();
+    let args = OwnedArgs::from_slices(["GET", "s"]);
+    let call = crate::commands::Call::new(args.as_args(), now).unwrap();
+    let permit = identity.grant.permit(&identity.inside, call, now.wall_ms).unwrap();
+    let paid = engine.meters().charge(permit, now).unwrap();
+    let mut session = engine.detached(identity.inside.clone(), 0, now);
+    let kept = engine.update(&mut session, paid, now, &mut |_| crate::engine::Change::Keep);
+    assert!(kept.is_ok());
+    assert!(client.hear().0.starts_with("-UNBLOCKED"));
+}
+
+#[test]
+fn who_minds_is_told_of_a_key_found_dead_by_a_call_that_is_denied() {
+    let clock = Clock::new();
+    let engine = guarded(&clock);
+    let login = |words: &str| {
+        let mut client = Client::new(&engine, &clock, 0);
+        assert_eq!(client.say(&format!("AUTH {words}")), "+OK|");
+        client
+    };
+    let (mut root, mut app, mut tenant) = (login("root-token"), login("app app-password"), login("tenant-token"));
+    root.say("XGROUP CREATE a:s g $ MKSTREAM");
+    root.say("PEXPIRE a:s 10");
+    assert_eq!(app.say("XREADGROUP GROUP g c BLOCK 0 STREAMS a:s >"), "");
+    clock.pass(11);
+    // Its TTL is looked at before the tenant is refused; what follows in the batch holds another partition.
+    let (replies, _) = tenant.bytes(b"INCR a:s\r\nGET a:other\r\nGET a:another\r\n");
+    assert!(replies.starts_with("-NOPERM") && replies.ends_with("|$-1|$-1|"), "{replies}");
+    assert!(app.hear().0.starts_with("-UNBLOCKED"));
+}

@@ -13,7 +13,8 @@ fn random_command(draw: &mut impl FnMut() -> u64, now_ms: u64) -> Vec<String> {
     let some_id = id(&mut below);
     let count = below(8).to_string();
     let idle = below(60).to_string();
-    let line = match below(40) {
+    let policy = ["KEEPREF", "DELREF", "ACKED"][below(3) as usize];
+    let line = match below(48) {
         0..=7 => format!("XADD {key} * f {}", below(1000)),
         8..=9 => format!("XADD {key} {now_ms}-* f {} g {idle}", below(1000)),
         10 => format!("XADD {key} MAXLEN ~ {} * f x", below(150)),
@@ -41,6 +42,11 @@ fn random_command(draw: &mut impl FnMut() -> u64, now_ms: u64) -> Vec<String> {
         36..=37 => format!("XAUTOCLAIM {key} {group} {consumer} {idle} - COUNT {}", 1 + below(9)),
         38 if below(6) == 0 => format!("XSETID {key} {}-0 ENTRIESADDED {} MAXDELETEDID {some_id}", now_ms, below(3000)),
         38 => format!("COPY {key} s{} REPLACE", below(3)),
+        39..=40 => format!("XDELEX {key} {policy} IDS 3 {some_id} {} {}", id(&mut below), id(&mut below)),
+        41..=42 => format!("XACKDEL {key} {group} {policy} IDS 2 {some_id} {}", id(&mut below)),
+        43 => format!("XTRIM {key} MAXLEN {} {policy}", 10 + below(150)),
+        44 => format!("XTRIM {key} {policy} MINID ~ {some_id} LIMIT {}", below(300)),
+        45 => format!("XADD {key} {policy} MAXLEN ~ {} * f x", 10 + below(150)),
         _ if below(12) == 0 => format!("DEL {key}"),
         _ => format!("EVAL \"redis.call('XADD', KEYS[1], '*', 'a', '1')\" 1 {key}"),
     };

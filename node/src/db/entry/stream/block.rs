@@ -17,7 +17,7 @@ const SAME_FIELDS: u8 = 2;
 
 /// Some entries that follow each other; the first one's id names the block.
 #[derive(Debug, Clone)]
-pub(super) struct Block {
+pub struct Block {
     pub(super) first: Id,
     /// The id of the last entry, deleted or not.
     pub(super) last: Id,
@@ -33,15 +33,15 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// A block with no entry yet, for one of this id and of these fields.
-    pub(super) fn new(first: Id, pairs: Args<'_>) -> Block {
+    /// A block with no entry yet, for one of this id and of fields of these names.
+    pub(crate) fn new<'a>(first: Id, names: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Block {
         let mut bytes = Vec::new();
-        let size = number_len(pairs.len() as u64 / 2) + pairs.iter().step_by(2).map(string_len).sum::<usize>();
+        let size = number_len(names.len() as u64) + names.clone().map(string_len).sum::<usize>();
         bytes.reserve_exact(size_class(size));
-        put_number(&mut bytes, pairs.len() as u64 / 2);
-        pairs.iter().step_by(2).for_each(|name| put_string(&mut bytes, name));
+        put_number(&mut bytes, names.len() as u64);
+        names.clone().for_each(|name| put_string(&mut bytes, name));
         let entries_at = bytes.len() as u32;
-        Block { first, last: first, live: 0, dead: 0, listpack_bytes: listpack::head(pairs), entries_at, bytes }
+        Block { first, last: first, live: 0, dead: 0, listpack_bytes: listpack::head(names), entries_at, bytes }
     }
 
     /// Heap bytes of the buffer.
@@ -52,31 +52,43 @@ impl Block {
 
     /// Adds an entry; its id is above all there are.
     pub(super) fn push(&mut self, id: Id, pairs: Args<'_>) {
+        if self.has_fields(pairs) {
+            self.put(id, true, pairs.iter().skip(1).step_by(2));
+        } else {
+            self.put(id, false, pairs.iter());
+        }
+    }
+
+    /// Adds an entry whose id is above all there are: its values where its fields are the block's, else each behind its
+    /// name. Where it is, for [`Block::flag`].
+    pub(crate) fn put<'a>(
+        &mut self,
+        id: Id,
+        same: bool,
+        strings: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    ) -> usize {
         let (ms, seq) = (id.ms.wrapping_sub(self.first.ms), id.seq.wrapping_sub(self.first.seq));
-        let same = self.has_fields(pairs);
-        self.listpack_bytes += listpack::entry(ms, seq, pairs, same);
+        self.listpack_bytes += listpack::entry(ms, seq, strings.clone(), same);
         let seq = zigzag(seq);
-        let ids = number_len(ms) + number_len(seq);
-        let body = ids
-            + if same {
-                pairs.iter().skip(1).step_by(2).map(string_len).sum()
-            } else {
-                number_len(pairs.len() as u64 / 2) + pairs.iter().map(string_len).sum::<usize>()
-            };
+        let count = if same { None } else { Some(strings.len() as u64 / 2) };
+        let body = number_len(ms)
+            + number_len(seq)
+            + count.map_or(0, number_len)
+            + strings.clone().map(string_len).sum::<usize>();
         self.reserve(1 + number_len(body as u64) + body);
+        let at = self.bytes.len();
         let bytes = &mut self.bytes;
         bytes.push(if same { SAME_FIELDS } else { 0 });
         put_number(bytes, body as u64);
         put_number(bytes, ms);
         put_number(bytes, seq);
-        if same {
-            pairs.iter().skip(1).step_by(2).for_each(|value| put_string(bytes, value));
-        } else {
-            put_number(bytes, pairs.len() as u64 / 2);
-            pairs.iter().for_each(|string| put_string(bytes, string));
+        if let Some(count) = count {
+            put_number(bytes, count);
         }
+        strings.for_each(|string| put_string(bytes, string));
         self.live += 1;
         self.last = id;
+        at
     }
 
     /// Makes room by the allocator's steps, a quarter more at a time at least.
@@ -89,7 +101,7 @@ impl Block {
     }
 
     /// Gives the room for more entries back.
-    pub(super) fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         self.bytes.shrink_to(size_class(self.bytes.len()));
     }
 
@@ -101,6 +113,33 @@ impl Block {
         let mut fields = self.fields();
         fields.number() == Some(pairs.len() as u64 / 2)
             && pairs.iter().step_by(2).all(|name| fields.string() == Some(name))
+    }
+
+    /// The id that names it, of its first entry.
+    pub(crate) fn first(&self) -> Id {
+        self.first
+    }
+
+    /// The id of its last entry, deleted or not.
+    pub(crate) fn last(&self) -> Id {
+        self.last
+    }
+
+    /// How many entries are there, and how many are deleted.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        (self.live, self.dead)
+    }
+
+    /// The names of the fields that entries may leave out; how many goes in front.
+    pub(crate) fn names(&self) -> (u64, impl Iterator<Item = &[u8]>) {
+        let mut fields = self.fields();
+        let count = fields.number().unwrap_or(0);
+        (count, (0..count).map_while(move |_| fields.string()))
+    }
+
+    /// The entries, and whether each is deleted.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Item<'_>, bool)> {
+        self.all().map(|one| (one.item, one.deleted))
     }
 
     /// The entries, deleted ones included.
@@ -120,14 +159,11 @@ impl Block {
         self.iter().last()
     }
 
-    /// Flags the first entries that are not deleted, as long as `goes` says so of their id; how many.
-    pub(super) fn delete_while(&mut self, mut goes: impl FnMut(Id) -> bool) -> u32 {
-        let places: Vec<usize> = self
-            .all()
-            .take_while(|one| one.deleted || goes(one.item.id))
-            .filter(|one| !one.deleted)
-            .map(|one| one.at)
-            .collect();
+    /// Flags entries as deleted, first to last, as `judge` says of each id that is not: whether it goes, or `None` to
+    /// end. How many went.
+    pub(super) fn delete_each(&mut self, mut judge: impl FnMut(Id) -> Option<bool>) -> u32 {
+        let judged = self.all().filter(|one| !one.deleted).map_while(|one| Some((one.at, judge(one.item.id)?)));
+        let places: Vec<usize> = judged.filter(|(_, goes)| *goes).map(|(at, _)| at).collect();
         places.iter().for_each(|at| self.flag(*at));
         places.len() as u32
     }
@@ -140,7 +176,8 @@ impl Block {
         true
     }
 
-    fn flag(&mut self, at: usize) {
+    /// Marks the entry at this place as deleted.
+    pub(crate) fn flag(&mut self, at: usize) {
         if let Some(flags) = self.bytes.get_mut(at) {
             *flags |= DELETED;
             self.live -= 1;
@@ -163,6 +200,11 @@ pub struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// Whether its fields are its block's.
+    pub(crate) fn has_block_fields(self) -> bool {
+        self.names.is_some()
+    }
+
     /// The fields with their values, in the order they were given.
     pub fn pairs(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let Item { len, mut names, mut values, .. } = self;

@@ -74,6 +74,26 @@ pub struct Entries {
 }
 
 impl Entries {
+    /// Entries in blocks that are there already, with what is remembered of others. `None` where ids do not ascend from
+    /// block to block and to the last that was given.
+    pub(crate) fn of_blocks(blocks: Vec<Block>, last_id: Id, max_deleted_id: Id, added: u64) -> Option<Entries> {
+        let ascend = blocks.is_sorted_by(|one, next| one.last < next.first);
+        if !ascend || blocks.last().is_some_and(|block| block.last > last_id) {
+            return None;
+        }
+        let len = blocks.iter().map(|block| block.live as usize).sum();
+        let block_bytes = blocks.iter().map(Block::heap_bytes).sum();
+        let mut entries =
+            Entries { blocks: blocks.into(), len, first_id: Id::MIN, last_id, max_deleted_id, added, block_bytes };
+        entries.find_first();
+        Some(entries)
+    }
+
+    /// The blocks, first to last.
+    pub(crate) fn all_blocks(&self) -> impl ExactSizeIterator<Item = &Block> {
+        self.blocks.iter()
+    }
+
     /// How many.
     #[inline]
     pub fn len(&self) -> usize {
@@ -168,7 +188,7 @@ impl Entries {
                     full.seal();
                     self.block_bytes += full.heap_bytes();
                 }
-                let mut block = Block::new(id, pairs);
+                let mut block = Block::new(id, pairs.iter().step_by(2));
                 block.push(id, pairs);
                 self.blocks.push_back(block);
             }
@@ -248,13 +268,12 @@ impl Entries {
             partly = match trim.keep {
                 Keep::Most(most) => {
                     let mut over = len.saturating_sub(most);
-                    block.delete_while(|_| {
-                        let goes = over > 0;
-                        over = over.saturating_sub(1);
-                        goes
+                    block.delete_each(|_| {
+                        over = over.checked_sub(1)?;
+                        Some(true)
                     })
                 }
-                Keep::From(from) => block.delete_while(|id| id < from),
+                Keep::From(from) => block.delete_each(|id| (id < from).then_some(true)),
             };
         }
         gone += u64::from(partly);
@@ -266,6 +285,51 @@ impl Entries {
         self.len -= gone as usize;
         self.find_first();
         gone
+    }
+
+    /// As [`Entries::trim`], of those entries alone that `may_go` says may go; how many went, and the last of them. As in
+    /// redis, a rough trim is exact then, but for its limit; and where it would end within a block, it ends with that
+    /// block, though more entries behind it might go.
+    pub fn trim_some(&mut self, trim: Trim, mut may_go: impl FnMut(Id) -> bool) -> (u64, Option<Id>) {
+        let (mut at, mut gone, mut last) = (0, 0, None);
+        while let Some(block) = self.blocks.get_mut(at) {
+            let (mut len, live) = (self.len as u64 - gone, u64::from(block.live));
+            let whole = match trim.keep {
+                Keep::Most(most) if len <= most => break,
+                Keep::Most(most) => len - live >= most,
+                Keep::From(from) => block.last < from,
+            };
+            if trim.limit > 0 && gone + live > trim.limit {
+                break;
+            }
+            let deleted = block.delete_each(|id| {
+                let goes_on = match trim.keep {
+                    Keep::Most(most) => len > most,
+                    Keep::From(from) => id < from,
+                };
+                let goes = goes_on && may_go(id);
+                if goes {
+                    len -= 1;
+                    last = Some(id);
+                }
+                goes_on.then_some(goes)
+            });
+            gone += u64::from(deleted);
+            // One that was empty before stays: a replay does not come by.
+            if block.live == 0 && deleted > 0 {
+                self.remove_blocks(at, 1);
+            } else {
+                at += 1;
+            }
+            if !whole {
+                break;
+            }
+        }
+        if gone > 0 {
+            self.len -= gone as usize;
+            self.find_first();
+        }
+        (gone, last)
     }
 
     /// How many blocks go as a whole, and how many entries with them.
@@ -325,7 +389,7 @@ impl Entries {
     }
 
     /// How many entries were ever added up to this id, where that can be told.
-    pub(super) fn added_up_to(&self, id: Id) -> Option<u64> {
+    pub(crate) fn added_up_to(&self, id: Id) -> Option<u64> {
         if self.added == 0 {
             return Some(0);
         }

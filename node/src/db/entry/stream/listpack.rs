@@ -3,27 +3,30 @@
 //! A block ends where redis's node would: what `XTRIM ~` removes is whole nodes, and its answer says how many entries
 //! that were. (listpack.c: an element is its encoding, its bytes, and its length once more to walk backwards.)
 
-use crate::resp::{Args, parse_i64};
+use crate::resp::parse_i64;
 
 /// The head and the end mark of a listpack.
 const EMPTY: usize = 7;
 
 /// What a node takes before its first entry: two counts, the fields' names, and what ends them.
-pub(super) fn head(pairs: Args<'_>) -> usize {
-    let names: usize = pairs.iter().step_by(2).map(string).sum();
+pub(super) fn head<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
+    let fields = names.len() as i64;
     // A count of entries is below 128 as nodes are limited to 100.
-    EMPTY + int(1) + int(0) + int((pairs.len() / 2) as i64) + names + int(0)
+    EMPTY + int(1) + int(0) + int(fields) + names.map(string).sum::<usize>() + int(0)
 }
 
-/// What an entry takes, that is so far from the node's first one.
-pub(super) fn entry(ms: u64, seq: u64, pairs: Args<'_>, same_fields: bool) -> usize {
-    let fields = pairs.len() / 2;
+/// What an entry takes, that is so far from the node's first one: its values if its fields are the node's, else each
+/// behind its name.
+pub(super) fn entry<'a>(
+    ms: u64,
+    seq: u64,
+    strings: impl ExactSizeIterator<Item = &'a [u8]>,
+    same_fields: bool,
+) -> usize {
+    let count = strings.len() as i64;
     let ids = int(0) + int(ms as i64) + int(seq as i64);
-    if same_fields {
-        ids + pairs.iter().skip(1).step_by(2).map(string).sum::<usize>() + int(fields as i64 + 3)
-    } else {
-        ids + int(fields as i64) + pairs.iter().map(string).sum::<usize>() + int(2 * fields as i64 + 4)
-    }
+    let numbers = if same_fields { int(count + 3) } else { int(count / 2) + int(count + 4) };
+    ids + numbers + strings.map(string).sum::<usize>()
 }
 
 /// An element that is a number.

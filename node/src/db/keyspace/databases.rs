@@ -1,0 +1,86 @@
+//! Whole databases: emptied, exchanged.
+
+use std::sync::atomic::Ordering;
+
+use super::{Keyspace, Weight};
+use crate::db::due_fields::DueFields;
+use crate::db::partition::{Db, Shard};
+
+impl Keyspace<'_> {
+    /// Empties the database, every partition of which is held; how many keys there were. Watchers of keys that existed are
+    /// raised.
+    pub(crate) fn clear(&mut self) -> u64 {
+        let (cells, place, db, database) = (self.cells, self.place(), self.db, self.database);
+        let mut keys = 0;
+        for slice in self.held.slices() {
+            if database > 0 && !slice.others().any(|used| used == database) {
+                continue;
+            }
+            let shard = slice.of(database);
+            raise_existing(shard, db);
+            self.ready.extend(shard.waiters.losing().map(|key| (database, key.into())));
+            let before = Weight::of(shard);
+            keys += shard.table.len() as u64;
+            self.garbage.table(shard.table.clear());
+            shard.due_fields = DueFields::default();
+            before.settle(shard, cells, place);
+        }
+        self.changed_all();
+        keys
+    }
+
+    /// Empties every database.
+    pub(crate) fn clear_all(&mut self) {
+        for database in 0..self.db.databases() {
+            self.within(database as u8, Self::clear);
+        }
+    }
+
+    /// Exchanges what two databases hold; every partition is held. Clients stay where they are: watchers of keys that are
+    /// in either are raised, and waiters find what came.
+    pub(crate) fn swap(&mut self, one: u8, other: u8) {
+        let (before_one, before_other) = (self.sizes(one), self.sizes(other));
+        let (db, ready) = (self.db, &mut self.ready);
+        for slice in self.held.slices() {
+            for database in [one, other] {
+                raise_existing(slice.of(database), db);
+            }
+            slice.swap(one, other);
+            for database in [one, other] {
+                let shard = slice.of(database);
+                raise_existing(shard, db);
+                let came = shard.waiters.keys().filter(|key| shard.table.find(db.hash(key), key).is_some());
+                ready.extend(came.chain(shard.waiters.losing()).map(|key| (database, key.into())));
+            }
+        }
+        for (database, (keys, volatile)) in [(one, before_other), (other, before_one)] {
+            if let Some(tally) = db.tally(database) {
+                tally.keys.store(keys as i64, Ordering::Relaxed);
+                tally.volatile.store(volatile as i64, Ordering::Relaxed);
+            }
+        }
+        self.changed_all();
+    }
+
+    /// Keys of a database, and how many of them will expire; every partition is held.
+    fn sizes(&mut self, database: u8) -> (usize, usize) {
+        self.held.slices().fold((0, 0), |(keys, volatile), slice| {
+            let table = &slice.of(database).table;
+            (keys + table.len(), volatile + table.volatile_len())
+        })
+    }
+}
+
+/// Raises the watchers of those keys of a shard that exist.
+fn raise_existing(shard: &mut Shard, db: &Db) {
+    let Shard { table, watched, .. } = shard;
+    if watched.is_empty() {
+        return;
+    }
+    watched.untrack_all();
+    for key in watched.keys() {
+        if table.find(db.hash(key), key).is_some() {
+            watched.raise(key);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What is at a key: found, read, changed in its place, put and taken.
+
+use super::{Change, How, Key, Keyspace, Weight};
+use crate::db::entry::{Collection, Entry, EntryRef, Growth, Kind, Value};
+use crate::db::table::Occupied;
+use crate::db::warmth::Warmth;
+use crate::error::CommandError;
+use crate::metrics::Count;
+
+impl Keyspace<'_> {
+    /// The entry at `key`, unless its time has come; such a key is removed on the way.
+    pub(crate) fn find(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let now_ms = self.now_ms;
+        let shard = self.shard(key.hash);
+        if shard.table.volatile_len() > 0 || shard.due_fields.any_due(now_ms) {
+            self.expire_if_due(key);
+        }
+        self.shard(key.hash).table.find(key.hash, key.bytes)
+    }
+
+    /// As [`Keyspace::string`], handed to `show` instead: one search of the table, whatever else is in it.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    #[inline]
+    pub(crate) fn show_string(
+        &mut self,
+        key: Key<'_>,
+        show: impl FnOnce(Option<Value<'_>>),
+    ) -> Result<(), CommandError> {
+        let (now_ms, warmth) = (self.now_ms, self.warmth);
+        let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
+        match shard.table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat)) {
+            Some(entry) if entry.is_due(now_ms) => self.expire(key),
+            Some(entry) if entry.kind() != Kind::String => {
+                // A hash may have lost its last field just now.
+                let is_there = self.find(key).is_some();
+                if is_there {
+                    self.cells.add(Count::Hits, 1);
+                    return Err(CommandError::WrongType);
+                }
+            }
+            Some(entry) => {
+                self.cells.add(Count::Hits, 1);
+                show(Some(entry.value()));
+                return Ok(());
+            }
+            None => {}
+        }
+        self.cells.add(Count::Misses, 1);
+        self.missed(key.bytes);
+        show(None);
+        Ok(())
+    }
+
+    /// Makes `key` a string, whatever it was: SET. One search when it exists.
+    #[inline]
+    pub(crate) fn set_string(&mut self, key: Key<'_>, value: &[u8], expire_at_ms: Option<u64>) {
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
+        let shard = self.held.shard(self.db.partition_of(key.hash), self.database);
+        let before = Weight::of(shard);
+        let mut how = How::Changed;
+        let old = match shard.table.find_mut(key.hash, key.bytes) {
+            Some(mut entry) => {
+                if entry.entry().is_due(self.now_ms) {
+                    cells.add(Count::Expired, 1);
+                    how = How::Renewed;
+                }
+                entry.set_heat(warmth.touched(entry.heat()));
+                entry.exchange_string(value, expire_at_ms)
+            }
+            None => {
+                let entry = Entry::string(key.bytes, value, expire_at_ms);
+                shard.table.insert_warm(key.hash, entry, warmth.fresh());
+                how = How::Added;
+                None
+            }
+        };
+        before.settle(shard, cells, place);
+        self.note(key, Change::Value, how);
+        if let Some(old) = old {
+            self.garbage.entry(old);
+        }
+    }
+
+    /// As [`Keyspace::find`], counted as a read of data, though the key is not used by it.
+    pub(crate) fn look(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let cells = self.cells;
+        if self.tells_misses && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
+        }
+        let found = self.find(key);
+        cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        found
+    }
+
+    /// As [`Keyspace::find`], counted as a read of data and a use of the key.
+    #[inline]
+    pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        let (cells, warmth, now_ms) = (self.cells, self.warmth, self.now_ms);
+        let shard = self.shard(key.hash);
+        if shard.table.volatile_len() > 0 || shard.due_fields.any_due(now_ms) {
+            self.expire_if_due(key);
+        }
+        if self.tells_misses && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
+        }
+        let found = self.shard(key.hash).table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat));
+        cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        found
+    }
+
+    /// The string at `key`, counted as a read.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    #[inline]
+    pub(crate) fn string(&mut self, key: Key<'_>) -> Result<Option<Value<'_>>, CommandError> {
+        match self.read(key).map(EntryRef::value) {
+            Some(Value::Object(_)) => Err(CommandError::WrongType),
+            other => Ok(other),
+        }
+    }
+
+    /// The collection at `key`, counted as a read.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.read(key).map(|entry| entry.value().collection()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Keyspace::collection`], of a key that was counted already.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn collection_again<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
+        match self.find(key).map(|entry| entry.value().collection()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
+    /// afterwards is removed with its key. Without one, `act` is not called.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn change<C: Collection, R>(
+        &mut self,
+        key: Key<'_>,
+        act: impl FnOnce(&mut C, &Growth) -> (R, bool),
+    ) -> Result<Option<R>, CommandError> {
+        let growth = &self.db.growth;
+        let done = self.edit(key, |entry| -> Result<_, CommandError> {
+            let Some(mut entry) = entry else { return Ok(None) };
+            let mut it = entry.collection_mut::<C>().ok_or(CommandError::WrongType)?;
+            let before = it.len();
+            let (result, changed) = act(&mut it, growth);
+            Ok(Some((result, changed, before, it.len())))
+        })?;
+        let Some((result, changed, before, after)) = done else { return Ok(None) };
+        if after == 0 && !C::KEEPS_EMPTY {
+            if let Some(entry) = self.take_as(key, How::Emptied) {
+                self.garbage.entry(entry);
+            }
+        } else if changed {
+            self.changed(key, if after > before { Change::Elements } else { Change::Value });
+        }
+        Ok(Some(result))
+    }
+
+    /// As [`Keyspace::change`], on an empty collection when there is none; it is kept unless it stays empty, or, where
+    /// empty ones are kept, unchanged.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn change_or_new<C: Collection + Default, R>(
+        &mut self,
+        key: Key<'_>,
+        act: impl FnOnce(&mut C, &Growth) -> (R, bool),
+    ) -> Result<R, CommandError> {
+        let mut act = Some(act);
+        let done = self.change(key, |it, growth| match act.take() {
+            Some(act) => {
+                let (result, changed) = act(it, growth);
+                (Some(result), changed)
+            }
+            None => (None, false),
+        })?;
+        if let Some(Some(result)) = done {
+            return Ok(result);
+        }
+        let mut it = C::default();
+        let Some(act) = act else { unreachable!("it is taken only where the collection exists") };
+        let (result, changed) = act(&mut it, &self.db.growth);
+        if !it.is_empty() || C::KEEPS_EMPTY && changed {
+            self.put(key, Entry::collection(key.bytes, it, None));
+        }
+        Ok(result)
+    }
+
+    /// Changes the entry at `key` in its place: `act` gets it, unless its time has come. The caller notes the change
+    /// with [`Keyspace::changed`].
+    pub(crate) fn edit<R>(&mut self, key: Key<'_>, act: impl FnOnce(Option<Occupied<'_>>) -> R) -> R {
+        self.expire_if_due(key);
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
+        let shard = self.shard(key.hash);
+        let before = Weight::of(shard);
+        let mut found = shard.table.find_mut(key.hash, key.bytes);
+        if let Some(found) = &mut found {
+            found.set_heat(warmth.touched(found.heat()));
+        }
+        let result = act(found);
+        before.settle(shard, cells, place);
+        result
+    }
+
+    /// Puts an entry, replacing what is there.
+    pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
+        let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
+        let is_timed = entry.view().fields_due_at_ms().is_some();
+        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
+        let shard = self.shard(key.hash);
+        let before = Weight::of(shard);
+        let old = shard.table.upsert_warm(key.hash, entry, warmth.fresh(), |heat| warmth.touched(heat));
+        before.settle(shard, cells, place);
+        self.note(key, change, if old.is_some() { How::Changed } else { How::Added });
+        if let Some(old) = old {
+            self.garbage.entry(old);
+        }
+        if is_timed {
+            self.note_fields(key);
+        }
+    }
+
+    /// Takes the entry out; `None` when there is none or its time has come.
+    pub(crate) fn take(&mut self, key: Key<'_>) -> Option<Entry> {
+        self.take_as(key, How::Deleted)
+    }
+
+    fn take_as(&mut self, key: Key<'_>, how: How) -> Option<Entry> {
+        self.expire_if_due(key);
+        let taken = self.remove(key)?;
+        self.note(key, Change::Value, how);
+        Some(taken)
+    }
+
+    /// Removes the key; whether there was one.
+    pub(crate) fn delete(&mut self, key: Key<'_>) -> bool {
+        match self.take(key) {
+            Some(entry) => {
+                self.garbage.entry(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key<'_>) -> Option<Entry> {
+        let (cells, place) = (self.cells, self.place());
+        let shard = self.shard(key.hash);
+        let before = Weight::of(shard);
+        let removed = shard.table.remove(key.hash, key.bytes);
+        before.settle(shard, cells, place);
+        removed
+    }
+
+    /// How warm the key is, and what to read that with; it is not used by this.
+    pub(crate) fn heat(&mut self, key: Key<'_>) -> Option<(u16, Warmth)> {
+        self.expire_if_due(key);
+        let (warmth, now_s) = (self.warmth, self.now_ms / 1000);
+        let shard = self.shard(key.hash);
+        shard.settle_heats(warmth, now_s);
+        Some((shard.table.heat(key.hash, key.bytes)?, warmth))
+    }
+}

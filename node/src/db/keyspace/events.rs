@@ -1,0 +1,68 @@
+//! Key events: what became of keys, for those who listen to it.
+
+use super::Keyspace;
+use crate::commands::Class;
+
+/// What became of one key, for those who listen to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    pub(crate) database: u8,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) how: How,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is there and was not.
+    Added,
+    /// It is there, its time having come before: it expired and was added.
+    Renewed,
+    /// It holds something else.
+    Changed,
+    /// It is gone with the last of what it held.
+    Emptied,
+    /// It was removed.
+    Deleted,
+    /// Its time came.
+    Expired,
+    /// It went for want of memory.
+    Evicted,
+    /// It was looked for and is not there.
+    Missed,
+}
+
+impl How {
+    /// Whether it is nothing that the command did.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Expired | Self::Evicted | Self::Missed)
+    }
+}
+
+impl Keyspace<'_> {
+    /// Notes what became of a key, for those who listen.
+    #[cold]
+    pub(crate) fn touch(&mut self, key: &[u8], how: How) {
+        let how = match how {
+            How::Renewed => {
+                self.touch(key, How::Expired);
+                How::Added
+            }
+            how => how,
+        };
+        self.touches.push(Touch { database: self.database, key: key.into(), how });
+    }
+
+    #[inline]
+    pub(super) fn missed(&mut self, key: &[u8]) {
+        if self.tells_misses {
+            self.touch(key, How::Missed);
+        }
+    }
+
+    /// Whether those who listen are told of keys that what follows looks for in vain; `looks`: it is such a command.
+    #[inline]
+    pub(crate) fn tell_misses(&mut self, looks: bool) {
+        self.tells_misses = looks && self.events.has(Class::MISSED);
+    }
+}
