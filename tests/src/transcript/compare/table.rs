@@ -64,6 +64,17 @@ pub(super) fn docs(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     Ok(())
 }
 
+/// Redis's entry with the arity that a later option gave the command: ZRANK's WITHSCORE.
+fn widened(name: &[u8], entry: &Reply) -> Reply {
+    let mut entry = entry.clone();
+    if let (b"zrank" | b"zrevrank", Reply::Array(columns)) = (name, &mut entry)
+        && let Some(arity) = columns.get_mut(1)
+    {
+        *arity = Reply::Int(-3);
+    }
+    entry
+}
+
 /// COMMAND and COMMAND INFO: every entry of ours is redis' entry of that name, without the subcommands we do not have.
 pub(super) fn command_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
