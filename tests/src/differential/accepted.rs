@@ -53,7 +53,9 @@ pub const ACCEPTED: &[Accepted] = &[
         name: "ZRANK may have an option",
         row: "`ZRANK … WITHSCORE`",
         is: |request, redis, node| {
-            (named(request, "ZRANK") || named(request, "ZREVRANK"))
+            // The command that ACL DRYRUN asks about is its fourth word.
+            let tried = if named(request, "ACL") { request.get(3..).unwrap_or(&[]).to_vec() } else { request.clone() };
+            (named(&tried, "ZRANK") || named(&tried, "ZREVRANK"))
                 && redis.starts_with(b"-ERR wrong number of arguments")
                 && !node.starts_with(b"-ERR wrong number of arguments")
         },

@@ -22,17 +22,6 @@ fn is_newer(name: &Reply) -> bool {
     matches!(name, Reply::Bulk(name) if is_newer_name(name))
 }
 
-/// Redis's entry with the arity that a later option gave the command: ZRANK's WITHSCORE.
-fn widened(name: &[u8], entry: &Reply) -> Reply {
-    let mut entry = entry.clone();
-    if let (b"zrank" | b"zrevrank", Reply::Array(columns)) = (name, &mut entry)
-        && let Some(arity) = columns.get_mut(1)
-    {
-        *arity = Reply::Int(-3);
-    }
-    entry
-}
-
 /// Each of ours is one of theirs, unless redis got it later.
 pub(super) fn subset(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
