@@ -110,7 +110,7 @@ fn when_every_worker_is_held_the_control_thread_answers() {
     for at in [one, two] {
         ten_are_answered(at);
         let mut client = resp(at);
-        assert_eq!(client.ask(&["GET", "k"]).unwrap(), BUSY);
+        assert!(client.ask(&["GET", "k"]).unwrap().starts_with("-BUSY"));
         assert_eq!(client.ask(&["CLIENT", "SETNAME", "me"]).unwrap(), "OK");
     }
     healthy(larder.admin(), "/readyz");
@@ -166,7 +166,7 @@ fn who_is_nobody_ends_no_script_while_workers_are_held() {
     assert!(refused.starts_with("-NOPERM"), "{refused}");
     // Who waits for a worker is served by it as who it said to be.
     let mut waits = login("app");
-    assert_eq!(waits.ask(&["SET", "k", "v"]).unwrap(), BUSY);
+    assert!(waits.ask(&["SET", "k", "v"]).unwrap().starts_with("-BUSY"));
     assert_eq!(login("root").ask(&["SCRIPT", "KILL"]).unwrap(), "OK");
     assert_eq!(endless.reply().unwrap(), KILLED);
     // Its worker is back in a moment.
@@ -304,7 +304,7 @@ fn an_endless_function_is_ended_by_function_kill() {
     assert!(resp(at).ask(&["SCRIPT", "KILL"]).unwrap().starts_with('-'));
     assert_eq!(resp(at).ask(&["FUNCTION", "KILL"]).unwrap(), "OK");
     let killed = endless.reply().unwrap();
-    assert!(killed.contains("FUNCTION KILL"), "{killed}");
+    assert!(killed.starts_with("-ERR Script killed by user with"), "{killed}");
     wait_for(|| (resp(at).ask(&["SET", "k", "v"]).unwrap() == "OK").then_some(()));
     let nothing = resp(at).ask(&["FUNCTION", "KILL"]).unwrap();
     assert!(nothing.starts_with("-NOTBUSY"), "{nothing}");

@@ -183,13 +183,13 @@ impl Slow {
                 self.enter_large(session, What::LargeRequest, args, bytes, now);
             }
         });
-        let written = out.len() - before;
+        let written = out.len().saturating_sub(before);
         if !self.is_entered(What::LargeReply, written as u64) {
             return;
         }
         let replies = match sizes.len() {
             1 => vec![written],
-            _ => reply_sizes(&out.to_vec()[before..]),
+            _ => reply_sizes(out.to_vec().get(before..).unwrap_or_default()),
         };
         // Where a request had no reply, or several, they cannot be told apart.
         if replies.len() == sizes.len() {

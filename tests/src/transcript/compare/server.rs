@@ -72,6 +72,12 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
+    ("commandlog-execution-slower-than", "Valkey 8.1's"),
+    ("commandlog-slow-execution-max-len", "Valkey 8.1's"),
+    ("commandlog-request-larger-than", "Valkey 8.1's"),
+    ("commandlog-large-request-max-len", "Valkey 8.1's"),
+    ("commandlog-reply-larger-than", "Valkey 8.1's"),
+    ("commandlog-large-reply-max-len", "Valkey 8.1's"),
     ("lock-hold-sampling", "ours: how many holds of partitions are timed for INFO's lock_hold_usec"),
     ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
 ];
