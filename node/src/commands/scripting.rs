@@ -80,17 +80,15 @@ fn evalsha_ro(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
     let (keys, argv) = split(args)?;
-    let owner = script::owner(cx);
-    cx.engine.scripts.keep(owner, args.get(1));
-    script::eval(cx, args.get(1), keys, argv, read_only)
+    let sha = cx.engine.scripts.keep(script::owner(cx), args.get(1));
+    script::eval(cx, (sha, args.get(1)), keys, argv, read_only)
 }
 
 fn run_loaded(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
     let (keys, argv) = split(args)?;
-    let owner = script::owner(cx);
-    let body = cx.engine.scripts.find(&owner, args.get(1));
-    let body = body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?;
-    script::eval(cx, &body, keys, argv, read_only)
+    let found = cx.engine.scripts.find(script::owner(cx), args.get(1));
+    let (sha, body) = found.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?;
+    script::eval(cx, (sha, &body), keys, argv, read_only)
 }
 
 /// The keys and the arguments behind them.
@@ -134,8 +132,7 @@ pub(super) const SCRIPT_LOAD: Spec = Spec {
 };
 fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     script::check(cx.engine, args.get(2))?;
-    let owner = script::owner(cx);
-    let sha = cx.engine.scripts.keep(owner, args.get(2));
+    let sha = cx.engine.scripts.keep(script::owner(cx), args.get(2));
     cx.out.bulk(sha);
     Ok(())
 }
@@ -152,7 +149,7 @@ pub(super) const SCRIPT_EXISTS: Spec = Spec {
     ..SCRIPT_LOAD
 };
 fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let owner = script::owner(cx);
+    let owner = script::owner(cx).to_owned();
     cx.out.array(args.len() - 2);
     for sha in args.iter().skip(2) {
         cx.out.int(cx.engine.scripts.find(&owner, sha).is_some().into());

@@ -445,6 +445,17 @@ unsafe fn locate(root: NonNull<Bucket>, tag: u8, key: &[u8]) -> Option<(NonNull<
     }
 }
 
+/// Bytes of a line of the processor's caches, and how many of them are asked for ahead of a walk.
+const LINE_BYTES: usize = 64;
+const LINES_MAX: usize = 16;
+
+/// Asks the processor to bring the beginning of a buffer closer, that is about to be walked by lengths: the walk itself
+/// knows the next address only when the last has come.
+#[inline]
+pub(crate) fn prefetch_walk(bytes: &[u8]) {
+    bytes.chunks(LINE_BYTES).take(LINES_MAX).for_each(|line| prefetch(line.as_ptr()));
+}
+
 #[inline]
 fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -77,41 +77,56 @@ impl Default for Scripts {
 
 #[derive(Default)]
 struct Kept {
-    bodies: HashMap<(Arc<str>, Sha), Arc<[u8]>>,
+    /// By their SHA-1: who loaded it, and the text.
+    bodies: HashMap<Sha, Vec<(Box<str>, Arc<[u8]>)>, foldhash::fast::RandomState>,
+    len: usize,
     bytes: usize,
+}
+
+impl Kept {
+    fn find(&self, who: &str, sha: &Sha) -> Option<&Arc<[u8]>> {
+        self.bodies.get(sha)?.iter().find(|(owner, _)| **owner == *who).map(|(_, body)| body)
+    }
 }
 
 impl Scripts {
     /// Keeps a script for EVALSHA. When there are too many, all are forgotten: a client that gets NOSCRIPT sends the script.
-    pub(crate) fn keep(&self, who: Arc<str>, body: &[u8]) -> Sha {
+    pub(crate) fn keep(&self, who: &str, body: &[u8]) -> Sha {
         let sha = sha_of(body);
         let mut kept = self.kept.lock();
-        if kept.bodies.len() >= SCRIPTS_MAX || kept.bytes + body.len() > SCRIPT_BYTES_MAX {
+        if kept.find(who, &sha).is_some() {
+            return sha;
+        }
+        if kept.len >= SCRIPTS_MAX || kept.bytes + body.len() > SCRIPT_BYTES_MAX {
             *kept = Kept::default();
         }
-        if kept.bodies.insert((who, sha), body.into()).is_none() {
-            kept.bytes += body.len();
-        }
+        kept.bodies.entry(sha).or_default().push((who.into(), body.into()));
+        kept.len += 1;
+        kept.bytes += body.len();
         sha
     }
 
-    pub(crate) fn find(&self, who: &Arc<str>, sha: &[u8]) -> Option<Arc<[u8]>> {
-        let sha = Sha::try_from(sha.to_ascii_lowercase()).ok()?;
-        self.kept.lock().bodies.get(&(who.clone(), sha)).cloned()
+    pub(crate) fn find(&self, who: &str, sha: &[u8]) -> Option<(Sha, Arc<[u8]>)> {
+        let mut sha = Sha::try_from(sha).ok()?;
+        sha.make_ascii_lowercase();
+        self.kept.lock().find(who, &sha).map(|body| (sha, body.clone()))
     }
 
     /// Bytes of the scripts' texts and their places.
     pub(crate) fn kept_bytes(&self) -> u64 {
-        // A count of references is before each.
-        let counted = |bytes: usize| size_class(bytes + 16);
         let kept = self.kept.lock();
-        let texts: usize = kept.bodies.iter().map(|((who, _), body)| counted(who.len()) + counted(body.len())).sum();
-        (texts + kept.bodies.capacity() * size_of::<((Arc<str>, Sha), Arc<[u8]>)>()) as u64
+        let owned = |(who, body): &(Box<str>, Arc<[u8]>)| {
+            // A count of references is before the text.
+            size_class(who.len()) + size_class(body.len() + 16)
+        };
+        let places = |all: &Vec<(Box<str>, Arc<[u8]>)>| size_class(all.capacity() * size_of::<(Box<str>, Arc<[u8]>)>());
+        let texts: usize = kept.bodies.values().map(|all| places(all) + all.iter().map(owned).sum::<usize>()).sum();
+        (texts + kept.bodies.capacity() * size_of::<(Sha, Vec<(Box<str>, Arc<[u8]>)>)>()) as u64
     }
 
     /// How many are kept.
     pub(crate) fn kept(&self) -> usize {
-        self.kept.lock().bodies.len()
+        self.kept.lock().len
     }
 
     pub(crate) fn forget_all(&self) {
@@ -120,8 +135,8 @@ impl Scripts {
 }
 
 /// Under whose name a session's scripts are kept.
-pub(crate) fn owner(cx: &Cx<'_>) -> Arc<str> {
-    cx.session.identity.as_ref().map_or_else(|| "".into(), |identity| identity.inside.caller().name().into())
+pub(crate) fn owner<'c>(cx: &'c Cx<'_>) -> &'c str {
+    cx.session.identity.as_ref().map_or("", |identity| identity.inside.caller().name())
 }
 
 /// What is run.
@@ -157,15 +172,14 @@ pub(crate) fn load(engine: &Engine, code: &[u8], replace: bool) -> Result<String
     loaded
 }
 
-/// Runs EVAL's script; see [`run`].
+/// Runs EVAL's script, of which the SHA-1 is known; see [`run`].
 pub(crate) fn eval(
     cx: &mut Cx<'_>,
-    body: &[u8],
+    (sha, body): (Sha, &[u8]),
     keys: Args<'_>,
     argv: Args<'_>,
     read_only: bool,
 ) -> Result<(), CommandError> {
-    let sha = sha_of(body);
     let (declared, body) = functions::shebang(body)?;
     if declared.is_some() {
         lua::check(&sha, body)?;
@@ -237,23 +251,25 @@ impl Script<'_, '_> {
         self.cx.engine
     }
 
-    /// One call of the script: its reply, an error reply included.
-    fn call(&mut self, args: Args<'_>) -> Reply {
+    /// One call of the script: its reply, an error reply included, and how many bytes it had.
+    fn call(&mut self, args: Args<'_>) -> (Reply, usize) {
         let mut out = Out::new(self.protocol);
         std::mem::swap(self.cx.out, &mut out);
         let done = self.run_call(args);
         std::mem::swap(self.cx.out, &mut out);
         if let Err(error) = done {
             self.engine().note_error(&error.bytes());
-            return Reply::Error(error.text().into_owned().into_bytes());
+            let text = error.text().into_owned().into_bytes();
+            return (Reply::Error(text), 0);
         }
         let bytes = out.take();
         // Our own reply, whatever its size: only what cannot be held is refused.
         let limits = Limits { frame_bytes_max: usize::MAX, ..Limits::DEFAULT };
-        match read_reply(&bytes, &limits) {
+        let reply = match read_reply(&bytes, &limits) {
             Ok(Some((reply, _))) => reply,
             _ => Reply::Error(b"ERR the reply is too large for a script".to_vec()),
-        }
+        };
+        (reply, bytes.len())
     }
 
     /// Whether the caller may call this; nothing when it is no command, or not with so many words.

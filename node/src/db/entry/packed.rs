@@ -4,6 +4,7 @@
 //! walks the buffer, which is faster than hashing while there are few, and takes a tenth of the memory.
 
 use super::size_class;
+use crate::db::table::prefetch_walk;
 
 /// Pairs of byte strings, in the order they were added. At most 2^24 - 1 pairs in 1 GiB.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +84,7 @@ impl Packed {
 
     /// The value of a name.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        prefetch_walk(&self.bytes);
         self.iter().find(|(each, _)| *each == name).map(|(_, value)| value)
     }
 
@@ -117,6 +119,7 @@ impl Packed {
     }
 
     fn place(&self, name: &[u8]) -> Option<Place> {
+        prefetch_walk(&self.bytes);
         let mut iter = self.iter();
         loop {
             let start = iter.at;

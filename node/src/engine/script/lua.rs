@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
+use scoped_tls_hkt::scoped_thread_local;
 
 use super::convert::{percent_g, plain, to_lua, to_reply};
 use super::functions::{self, Library};
@@ -24,6 +25,9 @@ const LOOK_EVERY: u32 = 10_000;
 const CALL_INSTRUCTIONS: u64 = 200;
 /// Memory of one worker's Lua state.
 const MEMORY_BYTES_MAX: usize = 128 << 20;
+/// What the engine itself makes of up to so many bytes of a request or a reply is not held to that: each step of it would
+/// have to expect to fail, which costs more than the step. At most some megabytes more than the limit are taken so.
+const SMALL_BYTES: usize = 64 << 10;
 /// Above this the state is swept after a script.
 const MEMORY_SWEEP_BYTES: usize = 16 << 20;
 /// Compiled scripts one worker keeps; above it all are compiled again.
@@ -38,21 +42,60 @@ struct State {
     run: Function,
     load_library: Function,
     call_function: Function,
-    compiled: HashMap<Sha, Function>,
+    /// The globals of scripts.
+    scope: Table,
+    compiled: HashMap<Sha, Function, foldhash::fast::RandomState>,
     /// By the numbers of libraries: functions by their names.
     libraries: HashMap<u64, HashMap<String, Function>>,
-    /// `redis` of scripts, and of functions.
-    redis: (Table, Table),
     watch: Rc<Watch>,
     /// Bytes of it that engines know of: a state serves all engines of its thread.
     counted: usize,
-    raised: Rc<Raised>,
     cjson: cjson::Main,
     random: Rc<Random>,
 }
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+scoped_thread_local! {
+    /// The script that runs on this thread: `redis.call` is made once for all scripts, and finds its own here.
+    static RUNNING: for<'a> Running<'a>
+}
+
+#[derive(Clone, Copy)]
+struct Running<'a>(&'a dyn Calls);
+
+/// What a running script asks for.
+trait Calls {
+    /// A command; its reply, and how many bytes it had.
+    fn call(&self, words: &MultiValue) -> (Reply, usize);
+    /// Something about itself.
+    fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>>;
+}
+
+impl Calls for RefCell<&mut Script<'_, '_>> {
+    fn call(&self, words: &MultiValue) -> (Reply, usize) {
+        match arguments(words) {
+            Ok(args) => self.borrow_mut().call(args.as_args()),
+            Err(text) => (Reply::Error(text.into()), 0),
+        }
+    }
+
+    fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>> {
+        asked(lua, &mut self.borrow_mut(), words)
+    }
+}
+
+/// Does what `bytes` bytes are made of, without a limit where they are few.
+fn unlimited<R>(lua: &Lua, bytes: usize, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+    if bytes > SMALL_BYTES {
+        return run();
+    }
+    lua.set_memory_limit(0)?;
+    let done = run();
+    lua.set_memory_limit(MEMORY_BYTES_MAX)?;
+    done
 }
 
 fn with_state<R>(run: impl FnOnce(&mut State) -> Result<R, Vec<u8>>) -> Result<R, Vec<u8>> {
@@ -126,19 +169,21 @@ impl State {
         let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude").set_mode(ChunkMode::Text);
         watch.begin_loading(Instant::now() + Duration::from_secs(60));
         let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
-        let redis = (host.raw_get("of_scripts")?, host.raw_get("of_functions")?);
+        for redis in ["of_scripts", "of_functions"] {
+            put_calls(&lua, &watch, &raised, &host.raw_get(redis)?)?;
+        }
         watch.end();
+        let scope = host.raw_get("scope")?;
         Ok(State {
             lua,
+            scope,
             run,
             load_library,
             call_function,
-            compiled: HashMap::new(),
+            compiled: HashMap::default(),
             libraries: HashMap::new(),
-            redis,
             watch,
             counted: 0,
-            raised,
             cjson,
             random,
         })
@@ -157,11 +202,11 @@ impl State {
         };
         let scripts = &script.engine().scripts;
         self.watch.begin(&scripts.live, scripts.instructions_max.load(Ordering::Relaxed));
-        let (runner, redis) = match program {
-            Program::Script { .. } => (&self.run, &self.redis.0),
-            Program::Function { .. } => (&self.call_function, &self.redis.1),
+        let runner = match program {
+            Program::Script { .. } => &self.run,
+            Program::Function { .. } => &self.call_function,
         };
-        let done = self.call(script, (runner, redis), &function, keys, argv);
+        let done = self.call(script, runner, &function, keys, argv);
         let ended = self.watch.end();
         self.cjson.reset();
         self.random.reset();
@@ -170,7 +215,10 @@ impl State {
             let _ = self.lua.gc_collect();
         }
         match done {
-            Ok((true, value)) => Ok(to_reply(&value)),
+            // It reads, and makes nothing but the names it asks for.
+            Ok((true, value)) => {
+                unlimited(&self.lua, 0, || Ok(to_reply(&value))).map_err(|error| error.to_string().into())
+            }
             Ok((false, problem)) => Err(told(&problem, program.name())),
             Err(error) => {
                 let why = ended.map_or_else(|| format!("ERR {error}"), str::to_owned);
@@ -188,6 +236,7 @@ impl State {
         }
         let function = self.chunk(body, host::SCRIPT);
         let function = function.map_err(|why| format!("ERR Error compiling script (new function): {why}"))?;
+        function.set_environment(self.scope.clone()).map_err(|error| format!("ERR {error}"))?;
         self.compiled.insert(*sha, function.clone());
         Ok(function)
     }
@@ -253,51 +302,61 @@ impl State {
     fn call(
         &self,
         script: &mut Script<'_, '_>,
-        (runner, redis): (&Function, &Table),
+        runner: &Function,
         function: &Function,
         keys: Args<'_>,
         argv: Args<'_>,
     ) -> mlua::Result<(bool, Value)> {
         let list = |words: Args<'_>| -> mlua::Result<Table> {
-            let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-            for word in words.iter() {
-                table.raw_push(self.lua.create_string(word)?)?;
-            }
-            Ok(table)
+            let bytes = words.iter().map(|word| word.len() + size_of::<Value>()).sum();
+            unlimited(&self.lua, bytes, || {
+                let table = self.lua.create_table_with_capacity(words.len(), 0)?;
+                for word in words.iter() {
+                    table.raw_push(self.lua.create_string(word)?)?;
+                }
+                Ok(table)
+            })
         };
         let (keys, argv) = (list(keys)?, list(argv)?);
         let script = RefCell::new(script);
-        let (watch, raised) = (&self.watch, &self.raised);
-        self.lua.scope(|scope| {
-            let call = scope.create_function(|lua, words: MultiValue| {
-                watch.spend(CALL_INSTRUCTIONS);
-                match called(&mut script.borrow_mut(), &words) {
-                    Reply::Error(text) => Err(raised.table(text)),
-                    reply => to_lua(lua, &reply),
-                }
-            })?;
-            let pcall = scope.create_function(|lua, words: MultiValue| {
-                watch.spend(CALL_INSTRUCTIONS);
-                match words.front() {
-                    // Only the prelude has light userdata that is not null.
-                    Some(Value::LightUserData(what)) if !what.0.is_null() => {
-                        asked(lua, &mut script.borrow_mut(), words).map_err(|text| raised.table(text))
-                    }
-                    _ => to_lua(lua, &called(&mut script.borrow_mut(), &words)),
-                }
-            })?;
-            redis.raw_set("call", call)?;
-            redis.raw_set("pcall", pcall)?;
-            runner.call((function, keys, argv))
-        })
+        RUNNING.set(Running(&script), || runner.call((function, keys, argv)))
     }
 }
 
-fn called(script: &mut Script<'_, '_>, words: &MultiValue) -> Reply {
-    match arguments(words) {
-        Ok(args) => script.call(args.as_args()),
-        Err(text) => Reply::Error(text.into()),
+/// Puts `call` and `pcall` into `redis`.
+fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -> mlua::Result<()> {
+    let (counted, raises) = (watch.clone(), raised.clone());
+    let call = move |lua: &Lua, words: MultiValue| {
+        counted.spend(CALL_INSTRUCTIONS);
+        match running(|script| script.call(&words))? {
+            (Reply::Error(text), _) => Err(raises.table(text)),
+            (reply, bytes) => unlimited(lua, bytes, || to_lua(lua, &reply)),
+        }
+    };
+    redis.raw_set("call", lua.create_function(call)?)?;
+    let (counted, raises) = (watch.clone(), raised.clone());
+    let pcall = move |lua: &Lua, words: MultiValue| {
+        counted.spend(CALL_INSTRUCTIONS);
+        match words.front() {
+            // Only the prelude has light userdata that is not null.
+            Some(Value::LightUserData(what)) if !what.0.is_null() => {
+                running(|script| script.ask(lua, words))?.map_err(|text| raises.table(text))
+            }
+            _ => {
+                let (reply, bytes) = running(|script| script.call(&words))?;
+                unlimited(lua, bytes, || to_lua(lua, &reply))
+            }
+        }
+    };
+    redis.raw_set("pcall", lua.create_function(pcall)?)
+}
+
+/// Asks the script that runs on this thread.
+fn running<R>(ask: impl FnOnce(&dyn Calls) -> R) -> mlua::Result<R> {
+    if !RUNNING.is_set() {
+        return Err(mlua::Error::runtime("no script runs"));
     }
+    Ok(RUNNING.with(|running| ask(running.0)))
 }
 
 /// `redis.setresp` with the protocol of replies, `redis.acl_check_cmd` with a call; the text of an error to be raised.

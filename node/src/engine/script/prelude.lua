@@ -231,22 +231,26 @@ host.of_strings = frozen({ __index = open.string })
 local function nonexistent(name)
     raw_error("Script attempted to access nonexistent global variable '" .. raw_tostring(name) .. "'", 3)
 end
-local of_globals = {
-    __index = function(_, name)
-        local value = open[name]
-        if value == nil then nonexistent(name) end
-        return value
+-- What scripts find beside their own: a table and not a function, as each use of a global asks it.
+local known = raw_setmetatable({}, { __index = function(_, name) nonexistent(name) end })
+for name, value in raw_pairs(open) do known[name] = value end
+local filling = false
+-- The globals of scripts, one table for all. A script may set the three that it has itself to something else: the next one
+-- finds its own.
+local scope = raw_setmetatable({}, {
+    __index = known,
+    __newindex = function(scope, name, value)
+        if not filling then raw_error(READONLY, 2) end
+        raw_rawset(scope, name, value)
     end,
-    __newindex = function() raw_error(READONLY, 2) end,
     __metatable = false,
-}
-
--- The globals of one script.
-local function globals(keys, argv)
-    local scope = { KEYS = keys, ARGV = argv }
-    scope._G = scope
-    is_frozen[scope] = scope
-    return raw_setmetatable(scope, of_globals)
+})
+is_frozen[scope] = scope
+host.scope = scope
+local function fill(keys, argv)
+    filling = true
+    scope.KEYS, scope.ARGV, scope._G = keys, argv, scope
+    filling = false
 end
 
 -- What an error in a script becomes: a table with `err`, `source` and `line`.
@@ -258,11 +262,10 @@ local function ending(e)
     return e
 end
 
--- Runs a compiled script: whether it ended well, and its value or its ending.
+-- Runs a compiled script, whose globals are `scope`: whether it ended well, and its value or its ending.
 local function run(script, keys, argv)
-    if current then is_frozen[current] = nil end
-    current = globals(keys, argv)
-    raw_setfenv(script, current)
+    fill(keys, argv)
+    current = scope
     return raw_xpcall(script, ending)
 end
 
