@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::{Calls, Next, Progress};
 use crate::pubsub::Inbox;
 use crate::resp::{Limits, Out, Parsed, Resume, parse};
-use crate::server::Client;
+use crate::server::{Client, Holdings};
 use crate::time::Now;
 
 /// Requests answered in one batch, as the engine's.
@@ -85,5 +85,5 @@ impl Client for Echo {
 
     fn timed(&self, _us: u64) {}
 
-    fn holds(&self, _bytes: usize) {}
+    fn holds(&self, _held: Holdings) {}
 }

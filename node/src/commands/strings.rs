@@ -28,12 +28,22 @@ pub(super) fn bulk(out: &mut Out, value: Value<'_>) {
     }
 }
 
+/// Whether a string is these bytes.
+fn equals(value: Value<'_>, bytes: &[u8]) -> bool {
+    match value {
+        Value::Bytes(held) => held == bytes,
+        Value::Int(held) => itoa::Buffer::new().format(held).as_bytes() == bytes,
+        Value::Shared(held) => held == bytes,
+        Value::Object(_) => false,
+    }
+}
+
 /// The third argument is the value written.
 fn third(args: Args<'_>) -> Option<u64> {
     args.try_get(2).map(|value| value.len() as u64)
 }
 
-/// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+/// `SET key value [NX | XX | IFEQ value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`: IFEQ is Valkey 8.1's.
 pub(super) const SET: Spec = Spec {
     name: "SET",
     family: Family::String,
@@ -49,7 +59,7 @@ pub(super) const SET: Spec = Spec {
     event: Event::Set,
     misses: true,
     summary: "Makes the key a string with this value.",
-    reply: "OK; null when NX or XX forbade it; with GET the old value or null",
+    reply: "OK; null when NX, XX or IFEQ forbade it; with GET the old value or null",
     run: set,
     ..Spec::ROW
 };
@@ -85,6 +95,10 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
         Some(expiry) => Some(expiry.at_ms(cx.now.wall_ms, "set")?),
         None => None,
     };
+    let equal = match options.only_equal {
+        Some(wanted) => cx.keys.string(key)?.is_some_and(|held| equals(held, wanted)),
+        None => true,
+    };
     let found = if options.get {
         match cx.keys.string(key)? {
             Some(old) => {
@@ -99,7 +113,7 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
     } else {
         cx.keys.find(key).is_some()
     };
-    if (options.only_new && found) || (options.only_old && !found) {
+    if (options.only_new && found) || (options.only_old && !found) || !equal {
         if !options.get {
             cx.out.null();
         }
@@ -117,7 +131,8 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
     Ok(())
 }
 fn set_flags(args: Args<'_>) -> KeyFlags {
-    match args.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"GET")) {
+    // IFEQ tells what the key holds, so it asks for the right to read it.
+    match args.iter().skip(3).any(|option| is(option, "GET") || is(option, "IFEQ")) {
         true => COUNTS,
         false => KeyFlags::OW.or(KeyFlags::UPDATE),
     }

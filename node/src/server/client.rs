@@ -45,8 +45,19 @@ pub(crate) trait Client {
     /// Counts bytes read and written.
     fn count(&self, read: usize, written: usize);
 
-    /// Takes note of how many bytes its connection holds for it now.
-    fn holds(&self, bytes: usize);
+    /// Takes note of what its connection holds for it now.
+    fn holds(&self, held: Holdings);
+}
+
+/// Bytes that a connection holds for its client between two turns.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// Requests that are not whole, or wait for their turn.
+    pub(crate) query: usize,
+    /// Room for the rest of them.
+    pub(crate) query_room: usize,
+    /// Replies that the socket has not taken.
+    pub(crate) replies: usize,
 }
 
 /// A session and its engine.
@@ -72,7 +83,7 @@ impl Client for SessionClient {
     }
 
     fn is_listening(&self) -> bool {
-        self.session.is_subscribed() || self.session.is_blocked()
+        self.session.is_subscribed() || self.session.is_blocked() || self.session.monitors
     }
 
     #[inline]
@@ -121,7 +132,11 @@ impl Client for SessionClient {
         }
     }
 
-    fn holds(&self, bytes: usize) {
-        self.session.record.state.buffer_bytes.store(bytes as u64, Ordering::Relaxed);
+    fn holds(&self, held: Holdings) {
+        let (record, inbox) = (&self.session.record, self.session.inbox());
+        record.state.query_bytes.store(held.query as u64, Ordering::Relaxed);
+        record.state.query_room.store(held.query_room as u64, Ordering::Relaxed);
+        inbox.set_unsent(held.replies);
+        self.engine.weigh(record, held.replies + inbox.bytes());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::buffers::{read_clients, read_output, show_clients, show_output};
 use crate::commands::Classes;
 use crate::db::Policy;
 use crate::engine::{Calls, Engine};
@@ -24,8 +25,8 @@ pub(super) enum Kind {
         refuses: fn(&Engine, i64) -> Option<String>,
         set: fn(&Engine, i64),
     },
-    /// Bytes, with redis's units.
-    Size(fn(&Engine, i64)),
+    /// At least so many bytes, with redis's units.
+    Size(i64, fn(&Engine, i64)),
     /// One of these words, set by its place among them.
     Word(&'static [&'static str], fn(&Engine, i64)),
     /// Letters that mean a number.
@@ -35,11 +36,16 @@ pub(super) enum Kind {
         wrong: &'static str,
         set: fn(&Engine, i64),
     },
+    /// Text that is made out as a whole: what setting it does, or what is wrong with it.
+    Parsed(fn(&Engine, &str) -> Result<Change, &'static str>),
     /// What it is, for the life of the process.
     Immutable,
     /// What it is, as nothing else is built; the type tells what is no value at all.
     Fixed(Type),
 }
+
+/// What a new value does, once nothing can go wrong any more.
+pub(super) type Change = Box<dyn FnOnce(&Engine)>;
 
 /// How the values of a fixed parameter look.
 pub(super) enum Type {
@@ -60,7 +66,7 @@ const fn number(
 }
 
 const fn size(name: &'static str, read: fn(&Engine) -> String, set: fn(&Engine, i64)) -> Parameter {
-    Parameter { name, kind: Kind::Size(set), read }
+    Parameter { name, kind: Kind::Size(0, set), read }
 }
 
 const fn fixed(name: &'static str, is: Type, read: fn(&Engine) -> String) -> Parameter {
@@ -307,7 +313,30 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| engine.db.holds.every().to_string(),
         |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
     ),
-    fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
+    Parameter {
+        name: "client-output-buffer-limit",
+        kind: Kind::Parsed(|engine, text| {
+            let limits = read_output(text, engine.buffers.output())?;
+            Ok(Box::new(move |engine| engine.buffers.set_output(&limits)))
+        }),
+        read: |engine| show_output(&engine.buffers.output()),
+    },
+    Parameter {
+        name: "maxmemory-clients",
+        kind: Kind::Parsed(|_, text| {
+            let limit = read_clients(text)?;
+            Ok(Box::new(move |engine| {
+                engine.buffers.set_clients(limit);
+                engine.evict_clients();
+            }))
+        }),
+        read: |engine| show_clients(engine.buffers.clients()),
+    },
+    Parameter {
+        name: "client-query-buffer-limit",
+        kind: Kind::Size(1 << 20, |engine, bytes| engine.buffers.set_query_bytes_max(bytes.unsigned_abs())),
+        read: |engine| engine.buffers.query_bytes_max().to_string(),
+    },
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
     fixed("save", Type::Text, empty),

@@ -1,6 +1,6 @@
 //! What an entry points to when its value is not in its own block.
 
-use super::{Hash, Kind, List, Set, SortedSet, Stream, Text};
+use super::{Hash, Json, Kind, List, Set, SortedSet, Stream, Text};
 
 /// A collection or a long string, boxed; an entry holds one pointer to it.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub enum Object {
     SortedSet(SortedSet),
     /// See [`Stream`].
     Stream(Stream),
+    /// See [`Json`].
+    Json(Json),
     /// See [`Text`]. Who reads an entry's value is shown its bytes instead.
     Text(Text),
 }
@@ -28,7 +30,7 @@ pub trait Collection: Sized {
     /// Its kind.
     const KIND: Kind;
     /// Whether there is more to it than its elements, so that its key stays when they are gone.
-    const KEEPS_EMPTY: bool = matches!(Self::KIND, Kind::Stream);
+    const KEEPS_EMPTY: bool = matches!(Self::KIND, Kind::Stream | Kind::Json);
     /// Takes it in.
     fn into_object(self) -> Object;
     /// It, if the object is one.
@@ -106,4 +108,4 @@ macro_rules! collections {
     };
 }
 
-collections!(List, Hash, Set, SortedSet, Stream);
+collections!(List, Hash, Set, SortedSet, Stream, Json);

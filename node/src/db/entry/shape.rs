@@ -68,6 +68,7 @@ pub(super) fn kind(shape: u8) -> Kind {
         3 => Kind::Set,
         4 => Kind::SortedSet,
         5 => Kind::Stream,
+        6 => Kind::Json,
         _ => unreachable!("no block is built with another kind"),
     }
 }
