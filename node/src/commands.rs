@@ -103,6 +103,7 @@ table! {
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
     monitor::MONITOR, slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    slowlog::COMMANDLOG, slowlog::COMMANDLOG_GET, slowlog::COMMANDLOG_LEN, slowlog::COMMANDLOG_RESET, slowlog::COMMANDLOG_HELP,
     memory::MEMORY, memory::MEMORY_USAGE, memory::MEMORY_STATS, memory::MEMORY_DOCTOR, memory::MEMORY_MALLOC_STATS,
     memory::MEMORY_PURGE, memory::MEMORY_HELP,
     slowlog::LATENCY_HISTOGRAM, slowlog::LATENCY_DOCTOR, slowlog::LATENCY_GRAPH,
@@ -317,6 +318,10 @@ impl larder_iam_policies::access::Commands for Vocabulary {
     fn subcommands(&self, name: &str) -> Box<[u16]> {
         let of = |spec: &&Spec| spec.container().is_some_and(|container| container.eq_ignore_ascii_case(name));
         SPECS.iter().filter(of).map(Spec::bit).collect()
+    }
+
+    fn refuses(&self, name: &str) -> bool {
+        REFUSED.iter().any(|refused| refused.name.eq_ignore_ascii_case(name))
     }
 }
 

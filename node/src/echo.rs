@@ -81,6 +81,12 @@ impl Client for Echo {
 
     fn took(&self, _run: &[u8], _us: u64, _now: Now) {}
 
+    fn large_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn was_large(&self, _run: &[u8], _out: &Out, _before: usize, _now: Now) {}
+
     fn count(&self, _read: usize, _written: usize) {}
 
     fn timed(&self, _us: u64) {}

@@ -51,7 +51,7 @@ pub(crate) use memory::{Memory, client_bytes};
 pub(crate) use monitors::{Seen, start_monitoring, stop_monitoring};
 pub(crate) use random::Random;
 pub use replay::ReplayError;
-pub(crate) use slow::Event;
+pub(crate) use slow::{Event, What as Logged};
 pub use sweep::Swept;
 pub(crate) use tracking::stop_tracking;
 pub use transaction::TransactionError;

@@ -1,9 +1,8 @@
 //! Values as redis's RDB files and DUMP payloads hold them: bytes to a value, and back.
 //!
 //! Written is what redis 7.0 reads (RDB version 10), and of hashes whose fields expire, which it knows not, what redis 7.4
-//! does (version 12). JSON documents are written as RedisJSON does. Read is what redis 5.0 to 8.2 and Valkey 8
-//! write, of modules RedisJSON alone. It knows no command, no clock
-//! and no database.
+//! does (version 12); JSON documents are written as RedisJSON does. Read is what redis 5.0 to 8.2 and Valkey 8 write, of
+//! modules RedisJSON alone. It knows no command, no clock and no database.
 //!
 //! The bytes may come from anyone: every length is checked against what is there, so reading takes memory in proportion
 //! to the payload, compressed strings excepted, which take what [`Limits::unpacked_bytes_max`] allows them in all. What
@@ -28,8 +27,7 @@ pub use fuzz::fuzz_restore;
 use bytes::Bytes;
 use crc::{CRC_64_REDIS, Crc, Table};
 
-use crate::db::entry::{Collection, Entry, Growth, Hash, List, Object, Set, SortedSet, Stream, Value};
-use crate::json::Document;
+use crate::db::entry::{Collection, Entry, Growth, Hash, Json, List, Object, Set, SortedSet, Stream, Value};
 use decode::Piece;
 
 /// The RDB version that is written.
@@ -131,7 +129,7 @@ enum Built {
     Set(Set),
     SortedSet(SortedSet),
     Stream(Stream),
-    Document(Document),
+    Json(Json),
 }
 
 impl Built {
@@ -143,7 +141,7 @@ impl Built {
             Piece::Member(_) => Self::Set(Set::new()),
             Piece::Scored(..) => Self::SortedSet(SortedSet::new()),
             Piece::Stream(_) => Self::Stream(Stream::default()),
-            Piece::Document(_) => Self::Document(Document::default()),
+            Piece::Json(..) => Self::Json(Json::default()),
         }
     }
 
@@ -158,7 +156,7 @@ impl Built {
             Self::Set(set) => collection(key, set, expire_at_ms),
             Self::SortedSet(set) => collection(key, set, expire_at_ms),
             Self::Stream(stream) => collection(key, stream, expire_at_ms),
-            Self::Document(document) => collection(key, document, expire_at_ms),
+            Self::Json(document) => collection(key, document, expire_at_ms),
         }
     }
 }
@@ -181,12 +179,12 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
             }
             new
         }),
-        (Built::Stream(stream), Piece::Stream(all)) => {
-            *stream = all;
+        (Built::Json(document), Piece::Json(all, _)) => {
+            *document = all;
             true
         }
-        (Built::Document(document), Piece::Document(all)) => {
-            *document = all;
+        (Built::Stream(stream), Piece::Stream(all)) => {
+            *stream = all;
             true
         }
         (Built::Set(set), Piece::Member(member)) => member.with(|member| set.add(member, growth)),

@@ -6,6 +6,8 @@
 mod frames;
 #[path = "node_hostile/gone.rs"]
 mod gone;
+#[path = "node_hostile/greedy.rs"]
+mod greedy;
 #[path = "node_hostile/limits.rs"]
 mod limits;
 #[path = "node_hostile/slow.rs"]

@@ -161,6 +161,7 @@ impl Selector {
             }
             [b'&', pattern @ ..] => self.add_channel(pattern),
             [sign @ (b'+' | b'-'), b'@', category @ ..] => self.category(category, *sign == b'+', vocabulary),
+            [b'+' | b'-', name @ ..] if std::str::from_utf8(name).is_ok_and(|name| vocabulary.refuses(name)) => Ok(()),
             [b'+', name @ ..] => self.add_command(name, vocabulary),
             [b'-', name @ ..] => {
                 let bit = bit_of(name, vocabulary).ok_or(RuleFault::Unknown)?;

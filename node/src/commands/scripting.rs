@@ -11,7 +11,7 @@ use crate::error::CommandError;
 use crate::resp::Args;
 
 /// What commands that run scripts have in common.
-pub(super) const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
+const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
 
 /// `EVAL script numkeys [key …] [arg …]`
 pub(super) const EVAL: Spec = Spec {

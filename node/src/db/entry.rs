@@ -12,9 +12,8 @@
 //! its place without a new block. Little is gained by naming what is in a header of 8 bytes; what is lost is memory:
 //! facts B5 measures 31 bytes per key with this layout against 94 for Redis.
 //!
-//! `unsafe` lives here, in `shape.rs` and `view.rs` below, and in `table.rs` only. The invariant all of it rests on: an
-//! `Entry` owns a block made by `Entry::build`, whose first 8 bytes describe it truly, and whose pointers (if the encoding
-//! says so) it owns.
+//! `unsafe` lives here, in `shape.rs` and `view.rs` below, and in `table.rs` only. The invariant all of it rests on: an `Entry` owns a block made by
+//! `Entry::build`, whose first 8 bytes describe it truly, and whose pointers (if the encoding says so) it owns.
 #![allow(unsafe_code)]
 
 mod hash;
@@ -43,10 +42,10 @@ pub use stream::Stream;
 pub use text::{EDITED_BYTES_MIN, Text};
 
 pub use crate::json::Document as Json;
+use shape::{Encoding, HAS_ATTRIBUTE, HAS_EXPIRY, HEADER, LONG_KEY, Shape, put};
 
 use crate::resp::parse_i64;
 use bytes::Bytes;
-use shape::{Encoding, HAS_ATTRIBUTE, HAS_EXPIRY, HEADER, LONG_KEY, Shape, put};
 use std::alloc::{alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;

@@ -14,6 +14,7 @@ use super::deliver::may_listen_on;
 use super::events::tell;
 use super::monitors;
 use super::tracking;
+use super::transaction::queued;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -323,6 +324,9 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
         // It would wait for each partition, for one of them as long as the script runs.
         return Err(Busy);
     }
+    if matches!(call.spec().locks, Locks::Queue) {
+        return queued(cx).lock(cx);
+    }
     let mut wanted = Partitions::default();
     wanted.add(cx, call.spec(), call.args());
     wanted.lock(cx)
@@ -341,7 +345,7 @@ impl Partitions {
     /// Adds what one command holds while it runs alone.
     pub(super) fn add(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
         match spec.locks {
-            Locks::Keys | Locks::Walks => {}
+            Locks::Keys | Locks::Walks | Locks::Queue => {}
             Locks::All => self.all = true,
             Locks::AllIf(all) => self.all |= all(args),
             Locks::Script => self.gated = true,

@@ -12,6 +12,7 @@ mod monitors;
 mod newer;
 mod pauses;
 mod soak;
+mod stream_model;
 mod streams;
 
 use super::*;
@@ -408,4 +409,23 @@ fn what_http_put_is_replayed_with_its_content_type_and_is_warm() {
     assert_eq!(reader.say("OBJECT IDLETIME k"), ":0|");
     // No client can say so.
     assert_eq!(reader.say("SET k v CONTENT-TYPE text/html"), "-ERR syntax error|");
+}
+
+#[test]
+fn an_exec_that_meets_a_busy_partition_is_charged_once() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| (config.requests_per_second, config.burst) = (10, 3));
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("MULTI");
+    assert_eq!(client.say("SET k v"), "+QUEUED|");
+    let partition = engine.db.partition_of(engine.db.hash(b"k"));
+    let held = engine.db.lock_gated(&[partition as u16]);
+    let mut out = Out::new(2);
+    for _ in 0..3 {
+        let progress = engine.exec_batch(&mut client.session, b"EXEC\r\n", clock.now(), &mut out);
+        assert_eq!(progress, Progress { consumed: 0, next: Next::Busy });
+    }
+    drop(held);
+    assert_eq!(client.say("EXEC"), "*1|+OK|");
+    assert!(client.say("GET k").starts_with("-THROTTLED"));
 }

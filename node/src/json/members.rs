@@ -11,17 +11,24 @@ use super::node::block_bytes;
 const INDEXED_MIN: usize = 24;
 
 /// Named values, each name once.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Members {
     items: Vec<(Box<str>, Node)>,
     index: Option<Box<Index>>,
 }
 
 /// Where each name is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Index {
     places: HashTable<u32>,
     hasher: RandomState,
+}
+
+impl std::fmt::Debug for Members {
+    /// Without the index, which is of one's own.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
 }
 
 impl Members {

@@ -1,98 +1,85 @@
-//! JSON documents, as the module RedisJSON writes them: its name and version, then the document's text.
+//! JSON documents, as RedisJSON 2 writes them: a module's value of one string, which is JSON.
 
-use super::encode::{length, string};
+use super::encode::{length, raw};
 use super::read::Reader;
 use super::{Bad, Limits};
-use crate::json::{self, Document, Layout};
+use crate::db::entry::Json;
+use crate::json::{Layout, Text, read as read_json};
 
-/// The value of a module that says itself where its parts end.
-const MODULE: u8 = 7;
-/// A string follows.
+/// A module's value, of redis 5.0 and later.
+pub(super) const MODULE: u8 = 7;
+
+/// `ReJSON-RL` in six bits a letter, and the version of its form, 3, in ten.
+const REDISJSON_3: u64 = id(b"ReJSON-RL", 3);
+/// What a part of a module's value is: a string, or the end.
 const STRING: u64 = 5;
-/// The value ends.
 const END: u64 = 0;
-/// The version of RedisJSON 2's form, which is the text alone.
-const VERSION: u64 = 3;
-/// Name and version in one number, six bits a character and ten for the version, as redis packs them.
-const ID: u64 = packed(b"ReJSON-RL") << 10 | VERSION;
 
-const fn packed(name: &[u8; 9]) -> u64 {
+const fn id(name: &[u8; 9], version: u64) -> u64 {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (mut id, mut at) = (0, 0);
     while at < name.len() {
-        let digit = match name[at] {
-            upper @ b'A'..=b'Z' => upper - b'A',
-            lower @ b'a'..=b'z' => lower - b'a' + 26,
-            figure @ b'0'..=b'9' => figure - b'0' + 52,
-            b'-' => 62,
-            _ => 63,
-        };
-        id = id << 6 | digit as u64;
+        let mut letter = 0;
+        while LETTERS[letter] != name[at] {
+            letter += 1;
+        }
+        id = id << 6 | letter as u64;
         at += 1;
     }
-    id
+    id << 10 | version
 }
 
 /// Appends a document, its type first.
-pub(super) fn write(document: &Document, out: &mut Vec<u8>) {
-    out.push(MODULE);
-    length(ID, out);
-    length(STRING, out);
-    let mut text = json::Text::new(usize::MAX);
-    // Nothing is longer than no limit.
+pub(super) fn write(document: &Json, out: &mut Vec<u8>) {
+    // What is held in memory can be written there.
+    let mut text = Text::new(usize::MAX);
     let _ = text.write(document.root(), &Layout::default());
-    string(&text.take(), out);
+    out.push(MODULE);
+    length(REDISJSON_3, out);
+    length(STRING, out);
+    raw(&text.take(), out);
     length(END, out);
 }
 
-/// Reads what follows the type.
-///
-/// # Errors
-/// [`Bad::Type`] of another module, or another version of it; [`Bad::Format`].
-pub(super) fn read(reader: &mut Reader<'_>, limits: Limits) -> Result<Document, Bad> {
-    if reader.length()? != ID {
+/// Reads a document behind its type; the length of its text too.
+pub(super) fn read(reader: &mut Reader<'_>, limits: Limits) -> Result<(Json, usize), Bad> {
+    if reader.length()? != REDISJSON_3 {
         return Err(Bad::Type);
     }
     if reader.length()? != STRING {
         return Err(Bad::Format);
     }
     let text = reader.text()?;
-    let root = text.member().with(|text| {
-        let text = std::str::from_utf8(text).map_err(|_| Bad::Format)?;
-        json::read(text, limits.unpacked_bytes_max).map_err(|_| Bad::Format)
-    })?;
-    if reader.length()? != END {
-        return Err(Bad::Format);
-    }
-    Ok(Document::new(root))
+    let read = text.member().with(|text| {
+        let node = std::str::from_utf8(text).ok().and_then(|text| read_json(text, limits.unpacked_bytes_max).ok());
+        node.map(|node| (Json::new(node), text.len()))
+    });
+    if reader.length()? == END { read.ok_or(Bad::Format) } else { Err(Bad::Format) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used)]
+    use crate::db::entry::{Collection, Growth, Json, Value};
+    use crate::db::table::KeyHash;
+    use crate::rdb::{Bad, Limits, dump, restore, sealed};
 
     #[test]
-    fn the_id_holds_the_name_and_the_version() {
-        assert_eq!(ID & 1023, VERSION);
-        let name: Vec<u8> = (0..9).rev().map(|at| (ID >> (10 + 6 * at) & 63) as u8).collect();
-        assert_eq!(name, [17, 30, 9, 18, 14, 13, 62, 17, 11]); // R e J S O N - R L
-    }
-
-    #[test]
-    fn a_document_is_read_as_it_was_written() {
+    fn a_document_survives() {
         let limits = Limits { unpacked_bytes_max: 1 << 20 };
-        for text in ["null", "[]", r#"{"a":[1,2.5,"x\u0001\u00e9",true,{}],"b":-9223372036854775808}"#, "\"\"", "17"] {
-            let document = Document::new(json::read(text, 1 << 20).unwrap());
-            let mut bytes = Vec::new();
-            write(&document, &mut bytes);
-            let mut reader = Reader::new(&bytes, limits);
-            assert_eq!(reader.byte(), Ok(MODULE));
-            let again = read(&mut reader, limits).unwrap();
-            let mut second = Vec::new();
-            write(&again, &mut second);
-            assert_eq!(bytes, second, "{text}");
-            for cut in 1..bytes.len() {
-                assert!(read(&mut Reader::new(&bytes[1..cut], limits), limits).is_err(), "{text} cut at {cut}");
-            }
+        let growth = Growth::new(KeyHash::new(7));
+        for text in [r#"{"a":[1,2.5,null],"b":{"é":"x"}}"#, "12", "[]", "\"text\""] {
+            let document = Json::new(crate::json::read(text, 1 << 20).unwrap());
+            let payload = dump(Value::Object(&document.into_object()));
+            let entry = restore(&payload, b"k", None, &growth, limits).unwrap();
+            let again: &Json = entry.value().collection().unwrap();
+            assert_eq!(*again.root(), crate::json::read(text, 1 << 20).unwrap());
         }
+        // The id that redis gives the type in a payload: `ReJSON-RL` and 3.
+        let document = Json::new(crate::json::read("[]", 100).unwrap());
+        let payload = dump(Value::Object(&document.into_object()));
+        assert!(payload.starts_with(b"\x07\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03\x05\x02\x5b\x5d\x00"));
+        let other = sealed(b"\x07\x81\0\0\0\0\0\0\0\x03\x05\x02[]\0".to_vec());
+        assert_eq!(restore(&other, b"k", None, &growth, limits).err(), Some(Bad::Type));
     }
 }

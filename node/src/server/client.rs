@@ -39,6 +39,12 @@ pub(crate) trait Client {
     /// Takes note of a slow batch: the requests it ran and how long they took.
     fn took(&self, run: &[u8], us: u64, now: Now);
 
+    /// From how many bytes of requests or replies on a turn is to be told of; `u64::MAX` for never.
+    fn large_bytes(&self) -> u64;
+
+    /// Takes note of a large turn: the requests it ran, and what it wrote behind the first `before` bytes of `out`.
+    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now);
+
     /// Takes note of how long the last batch took.
     fn timed(&self, us: u64);
 
@@ -113,6 +119,15 @@ impl Client for SessionClient {
         {
             self.engine.metrics().of(self.worker).took(spec.bit(), us);
         }
+    }
+
+    #[inline]
+    fn large_bytes(&self) -> u64 {
+        self.engine.slow.large_bytes()
+    }
+
+    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now) {
+        self.engine.slow.was_large(&self.session, run, out, before, now);
     }
 
     fn took(&self, run: &[u8], us: u64, now: Now) {

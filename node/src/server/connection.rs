@@ -193,6 +193,10 @@ impl<C: Client, W: Wire> Connection<C, W> {
             let before = out.len();
             let (consumed, next) = run(&mut self.client, &self.seat, input, out);
             let written = out.len().saturating_sub(before);
+            if consumed.max(written) as u64 >= self.client.large_bytes() {
+                let run = input.get(..consumed).unwrap_or_default();
+                self.client.was_large(run, out, before, self.seat.now());
+            }
             self.keep(own, &scratch.input[..fresh], consumed);
             self.client.count(fresh, written);
             self.write(&mut scratch.out)?;

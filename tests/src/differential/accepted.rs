@@ -49,6 +49,18 @@ pub const ACCEPTED: &[Accepted] = &[
         },
         shown_by: &["RPUSH l 1.5 2.5", "ZADD z 1e400 m", "SORT l"],
     },
+    Accepted {
+        name: "ZRANK may have an option",
+        row: "`ZRANK … WITHSCORE`",
+        is: |request, redis, node| {
+            // The command that ACL DRYRUN asks about is its fourth word.
+            let tried = if named(request, "ACL") { request.get(3..).unwrap_or(&[]).to_vec() } else { request.clone() };
+            (named(&tried, "ZRANK") || named(&tried, "ZREVRANK"))
+                && redis.starts_with(b"-ERR wrong number of arguments")
+                && !node.starts_with(b"-ERR wrong number of arguments")
+        },
+        shown_by: &["ZRANK z m x"],
+    },
 ];
 
 /// The one that two replies differ by.

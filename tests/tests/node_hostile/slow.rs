@@ -213,7 +213,8 @@ fn clients_that_hold_too_much_together_lose_the_largest() {
     let (mut honest, mut large, mut kept) = (node.connect(), node.connect(), node.connect());
     let queue = |client: &mut Client, bytes: usize| {
         assert_eq!(client.say("MULTI"), "+OK|");
-        assert_eq!(client.say(&format!("SET k {}", "v".repeat(bytes))), "+QUEUED|");
+        client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${bytes}\r\n{}\r\n", "v".repeat(bytes)));
+        assert_eq!(client.reply(), "+QUEUED|");
     };
     assert_eq!(kept.say("CLIENT NO-EVICT ON"), "+OK|");
     queue(&mut kept, 200_000);

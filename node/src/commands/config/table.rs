@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::buffers::{read_clients, read_output, show_clients, show_output};
 use crate::commands::Classes;
 use crate::db::Policy;
-use crate::engine::{Calls, Engine};
+use crate::engine::{Calls, Engine, Logged};
 
 /// One parameter.
 pub(super) struct Parameter {
@@ -158,23 +158,52 @@ fn set_zset_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.sorted_set.value_bytes_max, value);
 }
 
+fn slow_us(engine: &Engine) -> String {
+    engine.slow.least(Logged::Slow).to_string()
+}
+
+fn set_slow_us(engine: &Engine, us: i64) {
+    engine.slow.set_least(Logged::Slow, us);
+}
+
+fn slow_entries(engine: &Engine) -> String {
+    engine.slow.entries_max(Logged::Slow).to_string()
+}
+
+fn set_slow_entries(engine: &Engine, entries: i64) {
+    engine.slow.set_entries_max(Logged::Slow, entries.unsigned_abs());
+}
+
 /// All parameters; a second name of one is a row of its own.
 pub(super) static PARAMETERS: &[Parameter] = &[
+    number("slowlog-log-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("slowlog-max-len", ANY, slow_entries, set_slow_entries),
+    // Valkey 8.1's.
+    number("commandlog-execution-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("commandlog-slow-execution-max-len", ANY, slow_entries, set_slow_entries),
     number(
-        "slowlog-log-slower-than",
+        "commandlog-request-larger-than",
         (-1, i64::MAX),
-        |engine| engine.slow.slower_than_us().to_string(),
-        |engine, us| {
-            engine.slow.set_slower_than_us(us);
-        },
+        |engine| engine.slow.least(Logged::LargeRequest).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeRequest, least),
     ),
     number(
-        "slowlog-max-len",
+        "commandlog-large-request-max-len",
         ANY,
-        |engine| engine.slow.entries_max().to_string(),
-        |engine, entries| {
-            engine.slow.set_entries_max(entries.unsigned_abs());
-        },
+        |engine| engine.slow.entries_max(Logged::LargeRequest).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeRequest, entries.unsigned_abs()),
+    ),
+    number(
+        "commandlog-reply-larger-than",
+        (-1, i64::MAX),
+        |engine| engine.slow.least(Logged::LargeReply).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeReply, least),
+    ),
+    number(
+        "commandlog-large-reply-max-len",
+        ANY,
+        |engine| engine.slow.entries_max(Logged::LargeReply).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeReply, entries.unsigned_abs()),
     ),
     number(
         "latency-monitor-threshold",
@@ -306,13 +335,6 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| engine.scripts.instructions_max.load(Ordering::Relaxed).to_string(),
         |engine, value| engine.scripts.instructions_max.store(value.unsigned_abs(), Ordering::Relaxed),
     ),
-    // Our own: one in so many holds of partitions is timed.
-    number(
-        "lock-hold-sampling",
-        (1, u32::MAX as i64),
-        |engine| engine.db.holds.every().to_string(),
-        |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
-    ),
     Parameter {
         name: "client-output-buffer-limit",
         kind: Kind::Parsed(|engine, text| {
@@ -337,6 +359,13 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         kind: Kind::Size(1 << 20, |engine, bytes| engine.buffers.set_query_bytes_max(bytes.unsigned_abs())),
         read: |engine| engine.buffers.query_bytes_max().to_string(),
     },
+    // Our own: one in so many holds of partitions is timed.
+    number(
+        "lock-hold-sampling",
+        (1, u32::MAX as i64),
+        |engine| engine.db.holds.every().to_string(),
+        |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
+    ),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
     fixed("save", Type::Text, empty),
@@ -364,6 +393,16 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     }),
     immutable("unixsocketperm", |engine| format!("{:o}", engine.doors.unix().map_or(0, |unix| unix.mode))),
     immutable("cluster-enabled", no),
+    // Passwords are users', by ACL; there is no master, and no other rhythm.
+    fixed("requirepass", Type::Text, empty),
+    fixed("masterauth", Type::Text, empty),
+    fixed("masteruser", Type::Text, empty),
+    fixed("hz", Type::Number(0, i32::MAX as i64), |_| "10".to_owned()),
+    immutable("replicaof", empty),
+    immutable("slaveof", empty),
+    immutable("daemonize", no),
+    immutable("supervised", no),
+    immutable("logfile", empty),
     immutable("enable-debug-command", yes),
     immutable("io-threads", |engine| engine.config.workers.to_string()),
 ];

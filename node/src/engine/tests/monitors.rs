@@ -217,3 +217,43 @@ fn a_script_is_shown_to_whom_it_is_loaded_by() {
     assert_eq!(client.say(&format!("SCRIPT SHOW {sha}")), "$8|return 7|");
     assert_eq!(client.say("SCRIPT SHOW nosuch"), "-NOSCRIPT No matching script. Please use EVAL.|");
 }
+
+#[test]
+fn large_requests_and_replies_are_logged_like_slow_ones() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let mut run = |input: &[u8]| {
+        let mut out = Out::new(2);
+        let progress = engine.exec_batch(&mut client.session, input, clock.now(), &mut out);
+        engine.slow.was_large(&client.session, &input[..progress.consumed], &out, 0, clock.now());
+    };
+    run(b"CONFIG SET commandlog-request-larger-than 100 commandlog-reply-larger-than 200\r\n");
+    let value = "v".repeat(150);
+    run(format!("SET k {value}\r\n").as_bytes());
+    run(b"GET k\r\n");
+    run(format!("ECHO {value}{value}\r\nPING\r\nGET k\r\n").as_bytes());
+    run(b"GET k\r\nMGET k k\r\n");
+    let mut admin = Client::new(&engine, &clock, 0);
+    assert_eq!(
+        (admin.say("COMMANDLOG LEN large-request"), admin.say("COMMANDLOG LEN LARGE-REPLY")),
+        (":2|".into(), ":2|".into())
+    );
+    let shown = admin.say("COMMANDLOG GET -1 large-request");
+    assert!(shown.contains("|:158|*3|$3|SET|$1|k|") && shown.contains("|*2|$4|ECHO|"), "{shown}");
+    let shown = admin.say("COMMANDLOG GET 1 large-reply");
+    assert!(shown.contains("|:320|*3|$4|MGET|$1|k|$1|k|"), "{shown}");
+    assert_eq!(admin.say("COMMANDLOG GET 0 slow"), "*0|");
+    let wrong = "-ERR type should be one of the following: slow, large-request, large-reply|";
+    assert_eq!((admin.say("COMMANDLOG LEN x"), admin.say("COMMANDLOG GET 1 x")), (wrong.into(), wrong.into()));
+    assert_eq!(admin.say("COMMANDLOG GET -2 slow"), "-ERR count should be greater than or equal to -1|");
+    assert_eq!(admin.say("COMMANDLOG RESET large-reply"), "+OK|");
+    assert_eq!(
+        (admin.say("COMMANDLOG LEN large-reply"), admin.say("COMMANDLOG LEN large-request")),
+        (":0|".into(), ":2|".into())
+    );
+    assert_eq!(
+        admin.say("CONFIG GET commandlog-execution-slower-than"),
+        "*2|$32|commandlog-execution-slower-than|$5|10000|"
+    );
+}
