@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod memory;
 mod node;
+mod pauses;
 mod server;
 mod start;
 mod table;
@@ -57,11 +58,12 @@ struct Part {
 }
 
 /// In the order they run.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part { name: "node", rows: node::rows, measure: node::measure },
     Part { name: "commands", rows: commands::rows, measure: commands::measure },
     Part { name: "user", rows: user::rows, measure: user::measure },
     Part { name: "memory", rows: memory::rows, measure: memory::measure },
+    Part { name: "pauses", rows: Vec::new, measure: pauses::measure },
     Part { name: "engine", rows: Vec::new, measure: engine::measure },
     Part { name: "latency", rows: Vec::new, measure: latency::measure },
     Part { name: "gateway", rows: Vec::new, measure: gateway::measure },
