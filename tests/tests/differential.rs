@@ -85,7 +85,8 @@ fn every_accepted_difference_is_one_and_is_written_down() {
 
 #[test]
 fn the_script_has_the_hash_that_is_sent() {
-    let mut wire = Wire::open(Server::node(false).address(), 2);
+    let server = Server::node(false);
+    let mut wire = Wire::open(server.address(), 2);
     let loaded = wire.ask(&vec![b"SCRIPT".to_vec(), b"LOAD".to_vec(), steps::SCRIPT.as_bytes().to_vec()]);
     assert_eq!(loaded, format!("$40\r\n{}\r\n", steps::SCRIPT_SHA).into_bytes());
 }
