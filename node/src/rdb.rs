@@ -1,8 +1,8 @@
 //! Values as redis's RDB files and DUMP payloads hold them: bytes to a value, and back.
 //!
 //! Written is what redis 7.0 reads (RDB version 10), and of hashes whose fields expire, which it knows not, what redis 7.4
-//! does (version 12). Read is what redis 5.0 to 8.2 and Valkey 8 write, modules other than RedisJSON excepted. It knows no command, no clock
-//! and no database.
+//! does (version 12); JSON documents are written as RedisJSON does. Read is what redis 5.0 to 8.2 and Valkey 8 write, of
+//! modules RedisJSON alone. It knows no command, no clock and no database.
 //!
 //! The bytes may come from anyone: every length is checked against what is there, so reading takes memory in proportion
 //! to the payload, compressed strings excepted, which take what [`Limits::unpacked_bytes_max`] allows them in all. What
@@ -169,7 +169,7 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
             true
         }
         (Built::List(list), Piece::Item(item)) => {
-            item.with(|item| list.push_back(item));
+            item.with(|item| list.push(false, item, growth.fill()));
             true
         }
         (Built::Hash(hash), Piece::Field(field, value, expire_at_ms)) => field.with(|field| {

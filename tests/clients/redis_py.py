@@ -113,6 +113,26 @@ def blocking(protocol):
     assert connect(protocol).blpop(key, timeout=0.05) is None
 
 
+def streams(protocol):
+    r = connect(protocol)
+    key = f"py{protocol}:stream"
+    r.delete(key)
+    ids = [r.xadd(key, {"n": n}, id=f"{n}-1") for n in range(1, 7)]
+    r.xgroup_create(key, "g", id="0")
+    r.xreadgroup("g", "alice", {key: ">"}, count=4)
+    assert r.xack(key, "g", ids[0]) == 1
+    assert r.xdelex(key, *ids, ref_policy="ACKED") == [1, 2, 2, 2, 2, 2]
+    assert r.xackdel(key, "g", ids[1], ids[4], ref_policy="DELREF") == [1, -1]
+    assert r.xdelex(key, ids[2], ref_policy="DELREF") == [1]
+    assert r.xpending(key, "g")["pending"] == 1
+    assert r.xtrim(key, maxlen=0, approximate=False, ref_policy="ACKED") == 0
+    r.xadd(key, {"n": 7}, id="7-1", maxlen=1, approximate=False, ref_policy="DELREF")
+    assert r.xlen(key) == 1 and r.xpending(key, "g")["pending"] == 0
+    payload = redis.Redis(host=HOST, port=PORT, protocol=protocol).dump(key)
+    assert r.restore(key + ":copy", 0, payload) and r.xlen(key + ":copy") == 1
+    r.delete(key + ":copy")
+
+
 def errors(protocol):
     r = connect(protocol)
     key = f"py{protocol}:wrong"
@@ -142,7 +162,7 @@ def refused(kind, words, attempt):
 
 failed = False
 for protocol in (2, 3):
-    for case in (values, bytes_survive, pipelines, watch, pubsub, blocking, errors, scanning):
+    for case in (values, bytes_survive, pipelines, watch, pubsub, blocking, streams, errors, scanning):
         try:
             case(protocol)
         except Exception:

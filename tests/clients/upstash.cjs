@@ -126,6 +126,17 @@ const cases = {
     assert.deepEqual(await Promise.all(wanted.map((n) => redis.get(`u:auto:${n}`))), wanted);
   },
 
+  async "streams are acknowledged and deleted at once"() {
+    await redis.del("u:stream");
+    const ids = [];
+    for (const n of [1, 2, 3]) ids.push(await redis.xadd("u:stream", `${n}-1`, { n }));
+    await redis.xgroup("u:stream", { type: "CREATE", group: "g", id: "0" });
+    await redis.xreadgroup("g", "alice", "u:stream", ">", { count: 2 });
+    assert.deepEqual(await redis.xackdel("u:stream", "g", "ACKED", ids[0], ids[2]), [1, -1]);
+    assert.deepEqual(await redis.xdelex("u:stream", "DELREF", ids[0], ids[1]), [-1, 1]);
+    assert.equal(await redis.xlen("u:stream"), 1);
+  },
+
   async "errors carry their reason"() {
     await redis.del("u:wrong");
     await redis.rpush("u:wrong", "a");

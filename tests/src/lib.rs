@@ -7,5 +7,6 @@ pub mod docs;
 pub mod fuzz;
 pub mod larder;
 pub mod node;
+pub mod replay;
 pub mod transcript;
 pub mod wire;

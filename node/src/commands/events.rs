@@ -122,8 +122,9 @@ impl Told {
 pub(crate) fn told(spec: &Spec, args: Args<'_>, wall_ms: u64, touches: &[Touch]) -> Vec<Told> {
     let mut all = Vec::new();
     if let Event::All(say) = spec.event {
-        // Keys that died were found dead before anything was done.
-        let (died, done): (Vec<Touch>, Vec<Touch>) = touches.iter().cloned().partition(|touch| touch.how.is_end());
+        // Keys that died were found dead before anything was done; what is said besides goes first too.
+        let (died, done): (Vec<Touch>, Vec<Touch>) =
+            touches.iter().cloned().partition(|touch| touch.how.is_told_as_it_is());
         died.iter().for_each(|touch| within(touch.database, &mut all, |all| tell(spec, args, wall_ms, touch, all)));
         // Where it ended: of a copy that is the other database.
         let database = done.last().map_or(0, |touch| touch.database);
@@ -163,6 +164,7 @@ fn tell_end(touch: &Touch, all: &mut Vec<Told>) -> bool {
         How::Evicted => (Class::EVICTED, "evicted"),
         How::Missed => (Class::MISSED, "keymiss"),
         How::Deleted => (Class::GENERIC, "del"),
+        How::Said(class, name) => (class, name),
         _ => return false,
     };
     all.push(Told::of(class, name, &touch.key));
@@ -213,6 +215,12 @@ fn class_of(family: Family) -> Class {
 
 /// Changes that nobody is told of.
 pub(super) fn untold(_: Args<'_>, _: &[Touch], _: &mut Vec<Told>) {}
+
+/// What the command says itself, and that the key is gone with the last of what it held.
+pub(super) fn emptied(_: Args<'_>, touches: &[Touch], all: &mut Vec<Told>) {
+    let gone = touches.iter().filter(|touch| touch.how == How::Emptied);
+    all.extend(gone.map(|touch| Told::of(Class::GENERIC, "del", &touch.key)));
+}
 
 /// MOVE: gone from one database, new in the other.
 pub(super) fn moved_away(args: Args<'_>, touches: &[Touch], all: &mut Vec<Told>) {

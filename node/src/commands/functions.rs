@@ -6,8 +6,8 @@ use larder_iam_policies::access::Actions;
 
 use super::help::{help, misused};
 use super::parse::{int, is};
-use super::scripting::{RUNS, split};
-use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
+use super::scripting::{EVAL, EVAL_RO, split};
+use super::{Acl, Arity, Beyond, Family, Flags, Locks, Spec};
 use crate::engine::Cx;
 use crate::engine::script::functions::{Library, Restore};
 use crate::engine::script::{self, Program};
@@ -19,20 +19,11 @@ use crate::resp::Args;
 /// `FCALL function numkeys [key …] [arg …]`
 pub(super) const FCALL: Spec = Spec {
     name: "FCALL",
-    family: Family::Scripting,
     since: "7.0.0",
-    arity: Arity::AtLeast(3),
-    flags: RUNS.or(Flags::MOVABLEKEYS),
-    acl: Acl::SLOW.or(Acl::SCRIPTING),
-    keys: &[KeySpec::counted_at(2)
-        .doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
-        .noting("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")],
-    beyond: Beyond::Cache(Actions::SCRIPT),
-    locks: Locks::Script,
     summary: "Runs a function of a library; each call in it asks the caller's own rights.",
     reply: "what the function returns",
     run: fcall,
-    ..Spec::ROW
+    ..EVAL
 };
 fn fcall(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     call(cx, args, false)
@@ -41,13 +32,10 @@ fn fcall(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// `FCALL_RO function numkeys [key …] [arg …]`
 pub(super) const FCALL_RO: Spec = Spec {
     name: "FCALL_RO",
-    flags: RUNS.or(Flags::READONLY).or(Flags::MOVABLEKEYS),
-    keys: &[KeySpec::counted_at(2)
-        .doing(KeyFlags::RO.or(KeyFlags::ACCESS))
-        .noting("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")],
     summary: "Runs a function that only reads.",
+    reply: FCALL.reply,
     run: fcall_ro,
-    ..FCALL
+    ..EVAL_RO
 };
 fn fcall_ro(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     call(cx, args, true)

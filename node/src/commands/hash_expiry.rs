@@ -7,7 +7,7 @@ mod values;
 
 pub(super) use values::{HGETDEL, HGETEX, HSETEX};
 
-use super::events::{Class, Event};
+use super::events::{self, Class, Event};
 use super::parse::{int, is};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
@@ -123,7 +123,7 @@ impl<'a> Effects<'a> {
         self.set.is_empty() && self.deleted.is_empty()
     }
 
-    /// Logs them, and notes when the first field expires.
+    /// Logs them and tells of them, and notes when the first field expires.
     fn settle(&self, cx: &mut Cx<'_>, key: Key<'_>, at_ms: u64) {
         if !self.set.is_empty() {
             let (at, count) = (at_ms.to_string(), self.set.len().to_string());
@@ -131,11 +131,13 @@ impl<'a> Effects<'a> {
             record.extend(&self.set);
             cx.keys.log_instead(&record);
             cx.keys.note_fields(key);
+            cx.keys.say(key, Class::HASH, "hexpire");
         }
         if !self.deleted.is_empty() {
             let mut record: Vec<&[u8]> = vec![b"HDEL", key.bytes];
             record.extend(&self.deleted);
             cx.keys.log_instead(&record);
+            cx.keys.say(key, Class::HASH, "hdel");
         }
     }
 }
@@ -178,7 +180,7 @@ pub(super) const HEXPIRE: Spec = Spec {
     acl: WRITE,
     keys: &[KeySpec::at(1).doing(RW_UPDATE)],
     ttl: Ttl::Inherited(1),
-    event: Event::Is(Class::HASH, "hexpire"),
+    event: Event::All(events::emptied),
     summary: "Lets fields expire in so many seconds.",
     reply: "array of integers: 1 when it was set, 0 when a condition forbade it, 2 when that is now, -2 without such a field",
     run: hexpire,

@@ -1,5 +1,7 @@
 //! Publish and subscribe.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use larder_iam_policies::access::Actions;
 
@@ -11,6 +13,7 @@ use crate::glob;
 use crate::metrics::Gauge;
 use crate::pubsub::Channels;
 use crate::resp::Args;
+use crate::session::Session;
 
 pub(super) const LISTENS: Flags =
     Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::SESSION).or(Flags::IN_SUBSCRIPTION);
@@ -53,16 +56,7 @@ pub(super) const SUBSCRIBE: Spec = Spec {
     ..Spec::ROW
 };
 fn subscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    room(cx, args.iter().skip(1).filter(|channel| !cx.session.channels.contains(*channel)).count())?;
-    for channel in args.iter().skip(1) {
-        let channel = Bytes::copy_from_slice(channel);
-        count_listener(cx);
-        if cx.session.channels.insert(channel.clone()) {
-            cx.engine.pubsub.channels.subscribe(&channel, &cx.session.inbox);
-        }
-        reply(cx, "subscribe", Some(&channel));
-    }
-    Ok(())
+    listen(cx, args, Kind::Channel)
 }
 
 /// `PSUBSCRIBE pattern [pattern …]`
@@ -75,31 +69,7 @@ pub(super) const PSUBSCRIBE: Spec = Spec {
     ..SUBSCRIBE
 };
 fn psubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    room(cx, args.iter().skip(1).filter(|pattern| !cx.session.patterns.contains(*pattern)).count())?;
-    for pattern in args.iter().skip(1) {
-        let pattern = Bytes::copy_from_slice(pattern);
-        count_listener(cx);
-        if cx.session.patterns.insert(pattern.clone()) {
-            cx.engine.pubsub.subscribe_pattern(&pattern, &cx.session.inbox);
-        }
-        reply(cx, "psubscribe", Some(&pattern));
-    }
-    Ok(())
-}
-
-/// Whether a connection may listen to so many more.
-pub(super) fn room(cx: &Cx<'_>, new: usize) -> Result<(), CommandError> {
-    let channels_max = cx.engine.config.limits.channels_max;
-    if cx.session.listens_to() + new > channels_max {
-        return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
-    }
-    Ok(())
-}
-
-pub(super) fn count_listener(cx: &Cx<'_>) {
-    if cx.session.listens_to() == 0 {
-        cx.cells.shift(Gauge::Subscribers, 1);
-    }
+    listen(cx, args, Kind::Pattern)
 }
 
 /// `UNSUBSCRIBE [channel …]`
@@ -117,24 +87,7 @@ pub(super) const UNSUBSCRIBE: Spec = Spec {
     ..Spec::ROW
 };
 fn unsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    // What was sent before is heard before.
-    hear(cx);
-    let channels: Vec<Bytes> = if args.len() > 1 {
-        args.iter().skip(1).map(Bytes::copy_from_slice).collect()
-    } else {
-        cx.session.channels.iter().cloned().collect()
-    };
-    if channels.is_empty() {
-        reply(cx, "unsubscribe", None);
-    }
-    for channel in channels {
-        if cx.session.channels.remove(&channel) {
-            cx.engine.pubsub.channels.unsubscribe(&channel, &cx.session.inbox);
-            uncount_listener(cx);
-        }
-        reply(cx, "unsubscribe", Some(&channel));
-    }
-    Ok(())
+    leave(cx, args, Kind::Channel)
 }
 
 /// `PUNSUBSCRIBE [pattern …]`
@@ -146,29 +99,112 @@ pub(super) const PUNSUBSCRIBE: Spec = Spec {
     ..UNSUBSCRIBE
 };
 fn punsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    hear(cx);
-    let patterns: Vec<Bytes> = if args.len() > 1 {
-        args.iter().skip(1).map(Bytes::copy_from_slice).collect()
-    } else {
-        cx.session.patterns.iter().cloned().collect()
-    };
-    if patterns.is_empty() {
-        reply(cx, "punsubscribe", None);
-    }
-    for pattern in patterns {
-        if cx.session.patterns.remove(&pattern) {
-            cx.engine.pubsub.unsubscribe_pattern(&pattern, &cx.session.inbox);
-            uncount_listener(cx);
+    leave(cx, args, Kind::Pattern)
+}
+
+/// What a connection listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Channel,
+    Pattern,
+    /// A shard channel: counted by itself.
+    Shard,
+}
+
+impl Kind {
+    /// What a client is told of one it begins to listen to, and of one it leaves.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Channel => ("subscribe", "unsubscribe"),
+            Self::Pattern => ("psubscribe", "punsubscribe"),
+            Self::Shard => ("ssubscribe", "sunsubscribe"),
         }
-        reply(cx, "punsubscribe", Some(&pattern));
+    }
+
+    /// Those that the client listens to.
+    fn own(self, session: &mut Session) -> &mut BTreeSet<Bytes> {
+        match self {
+            Self::Channel => &mut session.channels,
+            Self::Pattern => &mut session.patterns,
+            Self::Shard => &mut session.shard_channels,
+        }
+    }
+
+    fn enter(self, session: &Session, name: &Bytes) {
+        let (pubsub, inbox) = (&session.engine.pubsub, &session.inbox);
+        match self {
+            Self::Channel => pubsub.channels.subscribe(name, inbox),
+            Self::Pattern => pubsub.subscribe_pattern(name, inbox),
+            Self::Shard => pubsub.shards.subscribe(name, inbox),
+        }
+    }
+
+    fn leave(self, session: &Session, name: &Bytes) {
+        let (pubsub, inbox) = (&session.engine.pubsub, &session.inbox);
+        match self {
+            Self::Channel => pubsub.channels.unsubscribe(name, inbox),
+            Self::Pattern => pubsub.unsubscribe_pattern(name, inbox),
+            Self::Shard => pubsub.shards.unsubscribe(name, inbox),
+        }
+    }
+}
+
+/// Listens to what the arguments name, and says so of each.
+pub(super) fn listen(cx: &mut Cx<'_>, args: Args<'_>, kind: Kind) -> Result<(), CommandError> {
+    let channels_max = cx.engine.config.limits.channels_max;
+    let own = kind.own(cx.session);
+    let new = args.iter().skip(1).filter(|name| !own.contains(*name)).count();
+    if cx.session.listens_to() + new > channels_max {
+        return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
+    }
+    for name in args.iter().skip(1).map(Bytes::copy_from_slice) {
+        if cx.session.listens_to() == 0 {
+            cx.cells.shift(Gauge::Subscribers, 1);
+        }
+        if kind.own(cx.session).insert(name.clone()) {
+            kind.enter(cx.session, &name);
+        }
+        reply(cx, kind, kind.words().0, Some(&name));
     }
     Ok(())
 }
 
-pub(super) fn uncount_listener(cx: &Cx<'_>) {
-    if cx.session.listens_to() == 0 {
-        cx.cells.shift(Gauge::Subscribers, -1);
+/// Leaves what the arguments name, or all, and says so of each.
+pub(super) fn leave(cx: &mut Cx<'_>, args: Args<'_>, kind: Kind) -> Result<(), CommandError> {
+    // What was sent before is heard before.
+    hear(cx);
+    let names: Vec<Bytes> = if args.len() > 1 {
+        args.iter().skip(1).map(Bytes::copy_from_slice).collect()
+    } else {
+        kind.own(cx.session).iter().cloned().collect()
+    };
+    if names.is_empty() {
+        reply(cx, kind, kind.words().1, None);
     }
+    for name in names {
+        if kind.own(cx.session).remove(&name) {
+            kind.leave(cx.session, &name);
+            if cx.session.listens_to() == 0 {
+                cx.cells.shift(Gauge::Subscribers, -1);
+            }
+        }
+        reply(cx, kind, kind.words().1, Some(&name));
+    }
+    Ok(())
+}
+
+fn reply(cx: &mut Cx<'_>, kind: Kind, what: &str, name: Option<&[u8]>) {
+    cx.out.push(3);
+    cx.out.bulk(what);
+    match name {
+        Some(name) => cx.out.bulk(name),
+        None => cx.out.null(),
+    }
+    let count = match kind {
+        Kind::Channel | Kind::Pattern => cx.session.channels.len() + cx.session.patterns.len(),
+        Kind::Shard => cx.session.shard_channels.len(),
+    };
+    cx.out.int(count as i64);
 }
 
 /// `PUBSUB CHANNELS | NUMSUB | NUMPAT`
@@ -285,14 +321,4 @@ pub(super) fn hear(cx: &mut Cx<'_>) {
     if !deliver_messages(cx.session, cx.now, cx.out) {
         cx.outcome = Outcome::Close;
     }
-}
-
-fn reply(cx: &mut Cx<'_>, what: &str, channel: Option<&[u8]>) {
-    cx.out.push(3);
-    cx.out.bulk(what);
-    match channel {
-        Some(channel) => cx.out.bulk(channel),
-        None => cx.out.null(),
-    }
-    cx.out.int((cx.session.channels.len() + cx.session.patterns.len()) as i64);
 }

@@ -11,7 +11,7 @@ use crate::error::CommandError;
 use crate::resp::Args;
 
 /// What commands that run scripts have in common.
-pub(super) const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
+const RUNS: Flags = Flags::NOSCRIPT.or(Flags::STALE).or(Flags::SKIP_MONITOR).or(Flags::NO_MANDATORY_KEYS);
 
 /// `EVAL script numkeys [key …] [arg …]`
 pub(super) const EVAL: Spec = Spec {
@@ -157,6 +157,25 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     for sha in args.iter().skip(2) {
         cx.out.int(cx.engine.scripts.find(&owner, sha).is_some().into());
     }
+    Ok(())
+}
+
+/// `SCRIPT SHOW sha1`: Valkey 8's.
+pub(super) const SCRIPT_SHOW: Spec = Spec {
+    name: "SCRIPT|SHOW",
+    since: "8.0.0",
+    flags: Flags::NOSCRIPT,
+    tips: &[],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    summary: "The text of a script that the caller has loaded.",
+    reply: "bulk string",
+    run: show,
+    ..SCRIPT_LOAD
+};
+fn show(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let owner = script::owner(cx);
+    let body = cx.engine.scripts.find(&owner, args.get(2));
+    cx.out.bulk(body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?);
     Ok(())
 }
 

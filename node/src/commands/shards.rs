@@ -1,12 +1,10 @@
 //! Publish and subscribe by shard channels: names of their own, which patterns do not reach. All are here, as in redis
 //! outside of cluster mode.
 
-use bytes::Bytes;
-
 use super::help::misused;
 use super::pubsub::{
-    LISTENS, PUBLISH, PUBSUB, PUBSUB_CHANNELS, PUBSUB_NUMSUB, SUBSCRIBE, UNSUBSCRIBE, count, count_listener, hear,
-    list, room, uncount_listener,
+    Kind, LISTENS, PUBLISH, PUBSUB, PUBSUB_CHANNELS, PUBSUB_NUMSUB, SUBSCRIBE, UNSUBSCRIBE, count, hear, leave, list,
+    listen,
 };
 use super::{KeyFlags, KeySpec, Spec};
 use crate::engine::Cx;
@@ -47,16 +45,7 @@ fn ssubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if cx.nested {
         return Err(CommandError::Text("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
     }
-    room(cx, args.iter().skip(1).filter(|channel| !cx.session.shard_channels.contains(*channel)).count())?;
-    for channel in args.iter().skip(1) {
-        let channel = Bytes::copy_from_slice(channel);
-        count_listener(cx);
-        if cx.session.shard_channels.insert(channel.clone()) {
-            cx.engine.pubsub.shards.subscribe(&channel, &cx.session.inbox);
-        }
-        reply(cx, "ssubscribe", Some(&channel));
-    }
-    Ok(())
+    listen(cx, args, Kind::Shard)
 }
 
 /// `SUNSUBSCRIBE [shardchannel …]`
@@ -70,33 +59,7 @@ pub(super) const SUNSUBSCRIBE: Spec = Spec {
     ..UNSUBSCRIBE
 };
 fn sunsubscribe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    hear(cx);
-    let channels: Vec<Bytes> = if args.len() > 1 {
-        args.iter().skip(1).map(Bytes::copy_from_slice).collect()
-    } else {
-        cx.session.shard_channels.iter().cloned().collect()
-    };
-    if channels.is_empty() {
-        reply(cx, "sunsubscribe", None);
-    }
-    for channel in channels {
-        if cx.session.shard_channels.remove(&channel) {
-            cx.engine.pubsub.shards.unsubscribe(&channel, &cx.session.inbox);
-            uncount_listener(cx);
-        }
-        reply(cx, "sunsubscribe", Some(&channel));
-    }
-    Ok(())
-}
-
-fn reply(cx: &mut Cx<'_>, what: &str, channel: Option<&[u8]>) {
-    cx.out.push(3);
-    cx.out.bulk(what);
-    match channel {
-        Some(channel) => cx.out.bulk(channel),
-        None => cx.out.null(),
-    }
-    cx.out.int(cx.session.shard_channels.len() as i64);
+    leave(cx, args, Kind::Shard)
 }
 
 /// `PUBSUB SHARDCHANNELS [pattern]`

@@ -415,4 +415,6 @@ pub enum Locks {
     Walks,
     /// Those of its keys and the gate, so that it may lock more while it runs.
     Script,
+    /// Those of the commands that its transaction queued and of the keys that are watched.
+    Queue,
 }

@@ -19,9 +19,10 @@ pub(super) use self::groups::{
 pub(super) use self::info::{XINFO, XINFO_CONSUMERS, XINFO_GROUPS, XINFO_HELP, XINFO_STREAM};
 pub(super) use self::reads::{XREAD, XREADGROUP};
 use self::trims::{Adding, Trimming};
+use super::events::{self, Class, Event};
 use super::parse::{int, is};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::Change;
+use crate::db::Key;
 use crate::db::entry::Stream;
 use crate::db::entry::stream::{Entries, Id, Item, Keep, Refused, Wanted};
 use crate::engine::Cx;
@@ -31,6 +32,19 @@ use crate::resp::{Args, Out};
 const READ: Acl = Acl::READ.or(Acl::STREAM);
 const WRITE: Acl = Acl::WRITE.or(Acl::STREAM);
 const RO_ACCESS: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
+
+/// Notes a change that watchers are not told of, but those who listen to events are.
+fn changed_within(cx: &mut Cx<'_>, key: Key<'_>, event: &'static str) {
+    cx.keys.changed_within();
+    cx.keys.say(key, Class::STREAM, event);
+}
+
+/// Tells of a consumer that was made by the way.
+fn say_created(cx: &mut Cx<'_>, key: Key<'_>, created: bool) {
+    if created {
+        cx.keys.say(key, Class::STREAM, "xgroup-createconsumer");
+    }
+}
 
 /// Writes an entry: its id, and an array of its fields and values.
 fn write_entry(out: &mut Out, item: Item<'_>) {
@@ -85,7 +99,7 @@ fn xadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let trim = adding.trim;
     let add = |stream: &mut Stream| {
         let id = stream.entries_mut().add(wanted, pairs)?;
-        Ok::<_, Refused>((id, trim.map(|trim| trim.trim(stream).1)))
+        Ok::<_, Refused>((id, trim.map(|trim| trim.trim(stream))))
     };
     let added = if adding.only_old {
         cx.keys.change(key, |stream: &mut Stream, _| changed_if_ok(add(stream)))?
@@ -96,14 +110,17 @@ fn xadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         cx.out.null();
         return Ok(());
     };
-    let (id, kept) = added.map_err(refused)?;
-    if trim.is_some() {
+    let (id, trimmed) = added.map_err(refused)?;
+    if let Some((gone, _)) = trimmed {
         // As many went perhaps, but there is something new for whoever waits.
-        cx.keys.changed(key, Change::Elements);
+        cx.keys.wake(key);
+        if gone > 0 {
+            cx.keys.say(key, Class::STREAM, "xtrim");
+        }
     }
     cx.out.bulk(id.text());
     if cx.keys.is_logging() {
-        log_added(cx, args, &adding, id, kept);
+        log_added(cx, args, &adding, id, trimmed.map(|(_, kept)| kept));
     }
     Ok(())
 }
@@ -279,6 +296,7 @@ pub(super) const XSETID: Spec = Spec {
     acl: WRITE.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
+    event: Event::All(events::untold),
     summary: "Sets what a stream remembers of entries that are gone: for replication.",
     reply: "OK",
     run: xsetid,
@@ -313,7 +331,7 @@ fn xsetid(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         stream.entries_mut().set_last(last_id, added, max_deleted_id);
         ((), false)
     })?;
-    cx.keys.changed_within();
+    changed_within(cx, key, "xsetid");
     cx.out.ok();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! MULTI, EXEC and WATCH.
 
-use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Spec};
+use super::{Acl, Arity, Family, Flags, Http, KeyFlags, KeySpec, Locks, Spec};
 use crate::engine::leftovers::Left;
 use crate::engine::{self, Cx};
 use crate::error::CommandError;
@@ -48,6 +48,7 @@ pub(super) const EXEC: Spec = Spec {
         .or(Flags::SESSION)
         .or(Flags::UNQUEUED),
     acl: Acl::SLOW.or(Acl::TRANSACTION),
+    locks: Locks::Queue,
     http: USE_MULTI_EXEC,
     summary: "Runs the queued commands as one step, unless a watched key changed.",
     reply: "array of their replies; null when a watched key changed",

@@ -94,8 +94,7 @@ fn serve_all(cx: &mut Cx<'_>) {
     cx.keys.release();
     for (database, bytes) in std::mem::take(&mut cx.keys.owed) {
         if serve_owed(cx, database, &bytes).is_err() {
-            let partition = cx.engine.db.partition_of(cx.key(&bytes).hash);
-            cx.engine.db.lock_patiently(partition).shard(partition, database).waiters.pass_on(&bytes);
+            cx.engine.forget_at(database, &bytes, Left::Debt);
         }
     }
 }
@@ -216,8 +215,7 @@ pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
         engine.forget_at(waiter.database, key, Left::Waiter(waiter.clone()));
     }
     while let Some(key) = waiter.take_owed() {
-        let partition = engine.db.partition_of(engine.db.hash(&key));
-        engine.db.lock_patiently(partition).shard(partition, waiter.database).waiters.pass_on(&key);
+        engine.forget_at(waiter.database, &key, Left::Debt);
     }
     engine.metrics.of(session.worker).shift(Gauge::Blocked, -1);
     Some(waiter)

@@ -19,10 +19,12 @@ pub(crate) struct Leftovers {
 /// Where something was left, by database and key, and what.
 type Leftover = (u8, Box<[u8]>, Left);
 
-/// Something that is queued at a key.
+/// Something that is queued at a key, or that its queue has to be told.
 pub(crate) enum Left {
     Watch(Arc<AtomicBool>),
     Waiter(Arc<Waiter>),
+    /// A key that those who wait at it are owed.
+    Debt,
 }
 
 impl Engine {
@@ -35,6 +37,7 @@ impl Engine {
                 match &left {
                     Left::Watch(flag) => shard.watched.forget(key, flag),
                     Left::Waiter(waiter) => shard.waiters.forget(key, waiter),
+                    Left::Debt => shard.waiters.pass_on(key),
                 }
             }
             Err(_) => {

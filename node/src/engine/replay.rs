@@ -87,7 +87,9 @@ impl Engine {
         for ranges in commands {
             let args = Args::new(log, ranges);
             let spec = commands::resolve(args).map_err(|error| error.to_string())?;
-            if !spec.is_write() && spec.name != "SELECT" {
+            // PFCOUNT keeps what it counted.
+            let is_effect = spec.is_write() || spec.is_read() && spec.may_replicate();
+            if !is_effect && spec.name != "SELECT" {
                 return Err(format!("{} is no effect", spec.name));
             }
             wanted.add_queued(&cx, spec, args);

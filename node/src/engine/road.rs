@@ -12,7 +12,9 @@ use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
 use super::events::tell;
+use super::monitors;
 use super::tracking;
+use super::transaction::queued;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
 use crate::db::{Busy, Held};
 use crate::error::CommandError;
@@ -109,7 +111,7 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     }
     let paid = permit.and_then(|permit| Ok(cx.engine.meters.charge(permit, cx.now)?));
     match paid {
-        Ok(paid) if !queueing => locked(cx, paid),
+        Ok(paid) if !queueing => shown(cx, paid),
         outcome => {
             let_go(cx);
             match outcome {
@@ -130,6 +132,9 @@ fn unauthenticated(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outc
         return enqueue(cx, spec, args);
     }
     act(cx, spec, args);
+    if cx.engine.monitors.any() {
+        monitors::show(cx, spec, args);
+    }
     cx.take_outcome()
 }
 
@@ -250,6 +255,23 @@ fn room_for(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
     if grows && cx.out_of_memory { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
 
+/// As [`locked`], and shown to whoever monitors.
+pub(super) fn shown(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
+    if !cx.engine.monitors.any() {
+        return locked(cx, paid);
+    }
+    let (spec, args) = (paid.call().spec(), paid.call().args());
+    if monitors::comes_first(spec) {
+        monitors::show(cx, spec, args);
+        return locked(cx, paid);
+    }
+    let outcome = locked(cx, paid);
+    if outcome != Outcome::Busy {
+        monitors::show(cx, spec, args);
+    }
+    outcome
+}
+
 /// Locks what a paid call needs, unless it is locked already, runs it, and lets go.
 pub(super) fn locked(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
     let call = paid.into_call();
@@ -302,6 +324,9 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
         // It would wait for each partition, for one of them as long as the script runs.
         return Err(Busy);
     }
+    if matches!(call.spec().locks, Locks::Queue) {
+        return queued(cx).lock(cx);
+    }
     let mut wanted = Partitions::default();
     wanted.add(cx, call.spec(), call.args());
     wanted.lock(cx)
@@ -320,7 +345,7 @@ impl Partitions {
     /// Adds what one command holds while it runs alone.
     pub(super) fn add(&mut self, cx: &Cx<'_>, spec: &Spec, args: Args<'_>) {
         match spec.locks {
-            Locks::Keys | Locks::Walks => {}
+            Locks::Keys | Locks::Walks | Locks::Queue => {}
             Locks::All => self.all = true,
             Locks::AllIf(all) => self.all |= all(args),
             Locks::Script => self.gated = true,

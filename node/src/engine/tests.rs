@@ -2,13 +2,17 @@
 
 mod access;
 mod blocking;
+mod burden;
 mod databases;
 mod events;
 mod eviction;
 mod linear;
 mod model;
+mod monitors;
+mod newer;
 mod pauses;
 mod soak;
+mod stream_model;
 mod streams;
 
 use super::*;
@@ -195,7 +199,8 @@ fn blocked_clients_are_served_in_turn_and_time_out() {
 #[test]
 fn an_inbox_that_overflows_ends_its_connection() {
     let clock = Clock::new();
-    let engine = engine_with(&clock, |config| config.limits.inbox_bytes_max = 1000);
+    let engine = engine(&clock);
+    Client::new(&engine, &clock, 0).words(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1000 0 0"]);
     let mut listener = Client::new(&engine, &clock, 0);
     listener.say("SUBSCRIBE c");
     let mut publisher = Client::new(&engine, &clock, 1);
@@ -404,4 +409,23 @@ fn what_http_put_is_replayed_with_its_content_type_and_is_warm() {
     assert_eq!(reader.say("OBJECT IDLETIME k"), ":0|");
     // No client can say so.
     assert_eq!(reader.say("SET k v CONTENT-TYPE text/html"), "-ERR syntax error|");
+}
+
+#[test]
+fn an_exec_that_meets_a_busy_partition_is_charged_once() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| (config.requests_per_second, config.burst) = (10, 3));
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("MULTI");
+    assert_eq!(client.say("SET k v"), "+QUEUED|");
+    let partition = engine.db.partition_of(engine.db.hash(b"k"));
+    let held = engine.db.lock_gated(&[partition as u16]);
+    let mut out = Out::new(2);
+    for _ in 0..3 {
+        let progress = engine.exec_batch(&mut client.session, b"EXEC\r\n", clock.now(), &mut out);
+        assert_eq!(progress, Progress { consumed: 0, next: Next::Busy });
+    }
+    drop(held);
+    assert_eq!(client.say("EXEC"), "*1|+OK|");
+    assert!(client.say("GET k").starts_with("-THROTTLED"));
 }

@@ -3,7 +3,8 @@
 use super::Engine;
 use super::acl_log::Context;
 use super::blocking::{let_go, serve_and_release};
-use super::cx::{Cx, Outcome};
+use super::cx::Cx;
+use super::monitors;
 use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Http};
 use crate::db::Busy;
@@ -69,6 +70,9 @@ impl Engine {
         for paid in calls {
             let call = paid.into_call();
             act(&mut cx, call.spec(), call.args());
+            if cx.engine.monitors.any() {
+                monitors::show(&cx, call.spec(), call.args());
+            }
         }
         cx.keys.end_record(begun);
         serve_and_release(&mut cx);
@@ -76,20 +80,18 @@ impl Engine {
     }
 }
 
-/// EXEC: the transaction is complete and none of its commands was refused.
-pub(crate) fn exec(cx: &mut Cx<'_>) {
+/// The partitions that EXEC holds; none, where it will run nothing.
+pub(super) fn queued(cx: &Cx<'_>) -> Partitions {
     let mut wanted = Partitions::default();
-    if let Some(transaction) = &cx.session.transaction {
+    if let Some(transaction) = cx.session.transaction.as_ref().filter(|transaction| !transaction.failed) {
         transaction.queue.iter().for_each(|(spec, args)| wanted.add_queued(cx, spec, args.as_args()));
+        cx.session.watch.keys.iter().for_each(|(_, key)| wanted.add_key(cx, key));
     }
-    cx.session.watch.keys.iter().for_each(|(_, key)| wanted.add_key(cx, key));
-    match wanted.lock(cx) {
-        Ok(held) => cx.keys.hold(held),
-        Err(Busy) => {
-            cx.outcome = Outcome::Busy;
-            return;
-        }
-    }
+    wanted
+}
+
+/// EXEC: the transaction is complete, none of its commands was refused, and what it needs is held.
+pub(crate) fn exec(cx: &mut Cx<'_>) {
     let unchanged = watched_unchanged(cx);
     let Transaction { queue, bytes, .. } = cx.session.transaction.take().unwrap_or_default();
     unwatch_held(cx);
@@ -113,6 +115,9 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
                 let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
                 debug_assert!(paid.is_some() || spec.flags.has(commands::Flags::NO_AUTH));
                 act(cx, spec, args);
+                if cx.engine.monitors.any() {
+                    monitors::show(cx, spec, args);
+                }
             }
             Err(Unjudged::Denied(error)) => cx.fail(&commands::no_longer_permitted(&error)),
             Err(Unjudged::Busy) => cx.fail(&CommandError::Text("ERR a partition was not held")),

@@ -26,6 +26,10 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
             out.push(0);
             string(bytes, out);
         }
+        Value::Object(Object::Text(text)) => {
+            out.push(0);
+            string(text.bytes(), out);
+        }
         Value::Object(Object::List(it)) => list(it, out),
         Value::Object(Object::Hash(it)) => match it.fields_due_at_ms() {
             None => hash(it, out),

@@ -1,12 +1,18 @@
 //! What "the same" means: the same bytes, except for the replies listed here by name.
 
 mod acl;
+mod server;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use larder_node::commands::{self, Spec};
+use larder_node::commands;
 use larder_node::resp::{Limits, Reply, read_reply};
 
+pub use self::server::{OWN_PARAMETERS, info_exceptions};
+use self::server::{client_info, client_list, config, hello, info, slow_entries};
+pub use self::table::came_later;
+use self::table::{command_entries, docs, is_newer_name, subset};
 use super::play::{Answer, Got, Request};
 
 /// What comparing two answers gave.
@@ -49,7 +55,7 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ),
     ("ACL CAT", "redis has more commands: of its commands those that we have", acl::category),
     ("ACL GENPASS", "passwords differ: as long", acl::password),
-    ("ACL LIST", "single commands have no order: the same words", acl::users),
+    ("ACL LIST", "categories are chosen by their size, single commands have no order: the same rights", acl::users),
     ("ACL GETUSER", "as ACL LIST", acl::users),
     ("ACL LOG", "ages and clients differ: the same refusals", acl::log),
     ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
@@ -129,7 +135,7 @@ fn exec(queued: &[Request], oracle: &[u8], ours: &[u8]) -> Verdict {
 }
 
 /// The bytes of an array's elements.
-fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     let end = array.strip_prefix(b"*")?.windows(2).position(|two| two == b"\r\n")?;
     let mut rest = &array[end + 3..];
     let mut elements = Vec::new();
@@ -245,52 +251,6 @@ fn last_page(oracle: &Reply, ours: &Reply, rule: Rule) -> Result<(), String> {
     }
 }
 
-/// Whether a command came after the redis that is the oracle.
-#[must_use]
-pub fn came_later(spec: &Spec) -> bool {
-    spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
-}
-
-/// Whether this is the name of a command that [`came_later`].
-fn is_newer_name(name: &[u8]) -> bool {
-    commands::table().iter().any(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name) && came_later(spec))
-}
-
-fn is_newer(name: &Reply) -> bool {
-    matches!(name, Reply::Bulk(name) if is_newer_name(name))
-}
-
-/// Each of ours is one of theirs, unless redis got it later.
-fn subset(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
-    match ours.iter().find(|one| !oracle.contains(one) && !is_newer(one)) {
-        Some(one) => Err(format!("redis has no {}", shown(one))),
-        None => Ok(()),
-    }
-}
-
-/// Entries of COMMAND DOCS, and their subcommands in turn.
-fn docs(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
-    let theirs = pairs(oracle);
-    let value = |reply: &Reply, field: &str| {
-        let named = |(name, _): &(Reply, Reply)| *name == Reply::Bulk(field.into());
-        pairs(reply).into_iter().find(named).map(|(_, value)| value)
-    };
-    for (name, entry) in pairs(ours).iter().filter(|(name, _)| !is_newer(name)) {
-        let (_, found) = theirs.iter().find(|(one, _)| one == name).ok_or(format!("redis has no {}", shown(name)))?;
-        for field in ["since", "group"] {
-            same(field, value(found, field), value(entry, field))?;
-        }
-        match (value(found, "subcommands"), value(entry, "subcommands")) {
-            (Some(theirs), Some(ours)) => docs(&theirs, &ours)?,
-            (None, None) => {}
-            _ => return Err(format!("subcommands of {}", shown(name))),
-        }
-    }
-    Ok(())
-}
-
 fn lines(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let first = |reply: &Reply| match reply {
         Reply::Array(lines) if lines.iter().all(|line| matches!(line, Reply::Simple(_))) => lines.first().cloned(),
@@ -349,20 +309,6 @@ fn pairs(reply: &Reply) -> Vec<(Reply, Reply)> {
     }
 }
 
-fn hello(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let without_id = |reply: &Reply| {
-        let mut pairs = pairs(reply);
-        for (key, value) in &mut pairs {
-            if *key == Reply::Bulk(b"id".to_vec()) && matches!(value, Reply::Int(1..)) {
-                *value = Reply::Null;
-            }
-        }
-        pairs
-    };
-    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
-    same("fields", without_id(oracle), without_id(ours))
-}
-
 /// The text of a bulk or verbatim string, its kind before it.
 fn text(reply: &Reply) -> Option<(&'static str, String)> {
     match reply {
@@ -383,50 +329,6 @@ fn kind(value: &str) -> &'static str {
         value if value.contains('=') => "record",
         _ => "text",
     }
-}
-
-/// Fields of CLIENT INFO that do not depend on the machine or the moment.
-const STEADY: [&str; 11] = ["name", "flags", "db", "sub", "psub", "ssub", "multi", "events", "cmd", "redir", "resp"];
-
-fn client_info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let read = |reply: &Reply| -> Result<Vec<(String, String)>, String> {
-        let (_, line) = text(reply).ok_or("no text")?;
-        let line = line.strip_suffix('\n').ok_or("no line end")?;
-        line.split(' ')
-            .map(|field| Ok(field.split_once('=').map(|(a, b)| (a.into(), b.into())).ok_or("no field")?))
-            .collect()
-    };
-    same("kind", text(oracle).map(|(kind, _)| kind), text(ours).map(|(kind, _)| kind))?;
-    let shown = |fields: Vec<(String, String)>| {
-        let value = |name: &str, value: String| match STEADY.contains(&name) {
-            true => value,
-            false => kind(&value).to_owned(),
-        };
-        fields.into_iter().map(|(name, text)| (value(&name, text), name)).collect::<Vec<_>>()
-    };
-    same("fields", shown(read(oracle)?), shown(read(ours)?))
-}
-
-fn client_list(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let (oracle, ours) = (text(oracle).ok_or("redis: no text")?, text(ours).ok_or("node: no text")?);
-    same("kind", oracle.0, ours.0)?;
-    let lines = |text: &str| text.split_inclusive('\n').map(|line| Reply::Bulk(line.into())).collect::<Vec<_>>();
-    let (oracle, ours) = (lines(&oracle.1), lines(&ours.1));
-    same("lines", oracle.len(), ours.len())?;
-    oracle.iter().zip(&ours).try_for_each(|(oracle, ours)| client_info(oracle, ours))
-}
-
-/// Lists of entries, where numbers and addresses differ.
-fn slow_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    fn steady(reply: &Reply) -> Reply {
-        match reply {
-            Reply::Int(_) => Reply::Int(0),
-            Reply::Bulk(text) if text.starts_with(b"127.0.0.1:") => Reply::Bulk(b"address".to_vec()),
-            Reply::Array(items) => Reply::Array(items.iter().map(steady).collect()),
-            other => other.clone(),
-        }
-    }
-    same("entries", shown(&steady(oracle)), shown(&steady(ours)))
 }
 
 /// Replies about streams: the same but for moments, times since, and the inner nodes of a tree.
@@ -466,126 +368,10 @@ fn moments(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     same("streams", shown(&steady(oracle)), shown(&steady(ours)))
 }
 
-/// Parameters whose values are the node's own, each for the reason beside it; an empty value of redis is none at all.
-pub const OWN_PARAMETERS: &[(&str, &str)] = &[
-    ("set-max-listpack-entries", "redis 7.2's"),
-    ("set-max-listpack-value", "redis 7.2's"),
-    ("io-threads", "workers"),
-    ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
-    ("lazyfree-lazy-user-flush", "as lazyfree-lazy-user-del"),
-    ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
-    ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
-    ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
-    ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
-];
-
-fn config(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    same("kind", std::mem::discriminant(oracle), std::mem::discriminant(ours))?;
-    let theirs = pairs(oracle);
-    let is_own = |name: &Reply| OWN_PARAMETERS.iter().any(|(own, _)| *name == Reply::Bulk((*own).into()));
-    for (name, value) in pairs(ours) {
-        match theirs.iter().find(|(one, _)| *one == name) {
-            _ if is_own(&name) => {}
-            Some((_, found)) => same(&shown(&name), shown(found), shown(&value))?,
-            None => return Err(format!("redis has no {}", shown(&name))),
-        }
-    }
-    Ok(())
-}
-
-/// Fields of INFO that only one side has, each for the reason beside it. `name*` stands for all that begin so.
-pub mod info_exceptions {
-    /// Only redis has these.
-    pub const THEIRS: &[(&str, &str)] = &[
-        ("errorstat_*", "those since the start, and redis's order is that of its table"),
-        ("cmdstat_*", "redis's order is that of its table"),
-        ("latency_percentiles_usec_*", "redis's order is that of its table"),
-    ];
-    /// Only the node has these.
-    pub const OURS: &[(&str, &str)] = &[
-        ("errorstat_*", "as redis's"),
-        ("cmdstat_*", "as redis's"),
-        ("latency_percentiles_usec_*", "as redis's"),
-        ("larder_version", "which Larder gives redis 7.0.15's replies"),
-        ("acl_access_denied_cmd", "redis 7.2's: commands refused by policy or access string"),
-        ("acl_access_denied_auth", "redis 7.2's: logins refused"),
-        ("throttled_requests", "requests over the cache's rate"),
-        ("lock_hold_usec", "processor time per hold of partitions, of those that were timed"),
-        ("lock_hold_usec_max", "the longest of them"),
-        ("busy_partitions", "turns ended because a partition was held"),
-        ("gate_waits", "commands that had to close the gate"),
-    ];
-}
-
-fn info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let (oracle, ours) = (text(oracle).ok_or("redis: no text")?, text(ours).ok_or("node: no text")?);
-    same("kind", oracle.0, ours.0)?;
-    same_list("fields", &fields(&oracle.1, info_exceptions::THEIRS), &fields(&ours.1, info_exceptions::OURS))
-}
-
-/// Section and field names with the kind of each value, in order, without the excepted ones.
-fn fields(text: &str, excepted: &[(&str, &str)]) -> Vec<String> {
-    let is_excepted = |name: &str| {
-        excepted.iter().any(|(pattern, _)| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == *pattern,
-        })
-    };
-    let line = |line: &str| match line.split_once(':') {
-        None => Some(line.to_owned()),
-        Some((name, _)) if is_excepted(name) => None,
-        Some((name, value)) => Some(format!("{name}:{}", kind(value))),
-    };
-    text.split("\r\n").filter_map(line).collect()
-}
-
-/// COMMAND and COMMAND INFO: every entry of ours is redis' entry of that name, without the subcommands we do not have.
-fn command_entries(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    let (Reply::Array(oracle), Reply::Array(ours)) = (oracle, ours) else { return Err("not two arrays".into()) };
-    let by_name: BTreeMap<&[u8], &Reply> =
-        oracle.iter().filter_map(|entry| Some((entry_name(entry)?, entry))).collect();
-    for entry in ours {
-        match entry_name(entry) {
-            None => same("unknown command", oracle.contains(entry), true)?,
-            Some(name) if is_newer_name(name) => {}
-            Some(name) => {
-                let theirs = by_name.get(name).ok_or(format!("redis has no {}", name.escape_ascii()))?;
-                same("entry", shown(&narrowed(theirs, entry)), shown(entry))?;
-            }
-        }
-    }
-    Ok(())
-}
-
 fn shown(reply: &Reply) -> String {
     let mut bytes = Vec::new();
     reply.write(&mut bytes);
     bytes.escape_ascii().to_string()
-}
-
-fn entry_name(entry: &Reply) -> Option<&[u8]> {
-    let Reply::Array(columns) = entry else { return None };
-    match columns.first() {
-        Some(Reply::Bulk(name)) => Some(name),
-        _ => None,
-    }
-}
-
-/// Redis' entry with only the subcommands that ours has, in our order.
-fn narrowed(theirs: &Reply, ours: &Reply) -> Reply {
-    let (Reply::Array(theirs), Reply::Array(ours)) = (theirs, ours) else { return theirs.clone() };
-    let mut columns = theirs.clone();
-    if let (Some(Reply::Array(all) | Reply::Set(all)), Some(Reply::Array(wanted) | Reply::Set(wanted))) =
-        (columns.last_mut(), ours.last())
-    {
-        let found = |sub: &Reply| match entry_name(sub) {
-            // There is nothing to compare it with.
-            Some(name) if is_newer_name(name) => Some(sub.clone()),
-            name => all.iter().find(|one| entry_name(one) == name).cloned(),
-        };
-        *all = wanted.iter().filter_map(found).collect();
-    }
-    Reply::Array(columns)
 }
 
 #[cfg(test)]

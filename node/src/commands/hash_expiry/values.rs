@@ -1,7 +1,7 @@
 //! Reading, writing and removing fields together with their expiry.
 
 use super::{Effects, NO_COUNT, RW_UPDATE, Unit, WRITE, fields};
-use crate::commands::events::{Class, Event};
+use crate::commands::events::{self, Class, Event};
 use crate::commands::parse::{int, is};
 use crate::commands::strings::copy;
 use crate::commands::{Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -118,7 +118,7 @@ pub(in crate::commands) const HGETEX: Spec = Spec {
         .doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))
         .noting("RW and UPDATE because it changes the TTL")],
     ttl: Ttl::Inherited(1),
-    event: Event::Is(Class::HASH, "hexpire"),
+    event: Event::All(events::emptied),
     summary: "The values of fields, whose expiry it changes.",
     reply: "array of bulk strings, null for absent fields",
     run: hgetex,
@@ -129,9 +129,9 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (then, words) = Then::read(args.from(2), now_ms)?;
     let fields = fields(args.from(2 + words), NO_COUNT)?;
     let key = cx.key(args.get(1));
-    let mut effects = Effects::default();
+    let (mut effects, mut persisted) = (Effects::default(), false);
     let values = cx.keys.change(key, |hash: &mut Hash, growth| {
-        let (values, mut persisted) = (values(hash, fields), false);
+        let values = values(hash, fields);
         for field in fields.iter().filter(|_| then != Then::Nothing) {
             match then {
                 Then::ExpireAt(at_ms) if hash.get(field).is_some() => {
@@ -146,9 +146,11 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         (values, persisted || !effects.is_empty())
     })?;
-    // PERSIST is logged as it came.
-    if let Then::ExpireAt(at_ms) = then {
-        effects.settle(cx, key, at_ms);
+    match then {
+        Then::ExpireAt(at_ms) => effects.settle(cx, key, at_ms),
+        // PERSIST is logged as it came.
+        _ if persisted => cx.keys.say(key, Class::HASH, "hpersist"),
+        _ => {}
     }
     show_values(cx, values, fields);
     Ok(())
@@ -295,9 +297,15 @@ fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let mut record: Vec<&[u8]> = vec![b"HDEL", key.bytes];
         record.extend(setting.fields());
         cx.keys.log_instead(&record);
+        if cx.keys.find(key).is_some() {
+            cx.keys.say(key, Class::HASH, "hdel");
+        }
     } else if done {
         setting.log(cx, key.bytes);
         cx.keys.note_fields(key);
+        if setting.at_ms.is_some() {
+            cx.keys.say(key, Class::HASH, "hexpire");
+        }
     }
     cx.out.int(done.into());
     Ok(())

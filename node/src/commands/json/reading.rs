@@ -313,7 +313,7 @@ fn write_reply(out: &mut Out, node: &Node, budget: &mut Budget) {
 /// `JSON.DEBUG subcommand`
 pub(in crate::commands) const JSON_DEBUG: Spec = Spec {
     name: "JSON.DEBUG",
-    flags: Flags::CONTAINER,
+    flags: Flags::CONTAINER.or(Flags::MODULE),
     acl: Acl::SLOW,
     keys: &[],
     summary: "What documents are made of.",

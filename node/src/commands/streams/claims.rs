@@ -2,7 +2,7 @@
 
 use super::groups::no_such_group;
 use super::reads::Claimed;
-use super::{WRITE, ids, write_entry};
+use super::{WRITE, ids, say_created, write_entry};
 use crate::commands::events::{self, Event};
 use crate::commands::parse::{int, is};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -32,6 +32,8 @@ struct Effects {
     gone: Vec<Id>,
     /// What the group was given last, if that was changed.
     last_id: Option<(Id, Option<u64>)>,
+    /// The consumer was made for it.
+    created: bool,
 }
 
 impl Effects {
@@ -91,7 +93,7 @@ fn xclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             }
             // In a replay no time passes: the consumer was seen when it was given the entries.
             let seen_ms = if now_ms == 0 { asked.delivered_ms } else { now_ms };
-            let see = |group: &mut Group| group.see(consumer, seen_ms).0;
+            let see = |group: &mut Group| group.see(consumer, seen_ms);
             for id in &asked.ids {
                 if asked.claim(group, entries, see, *id, now_ms, &mut effects) {
                     count += 1;
@@ -103,6 +105,7 @@ fn xclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     })?;
     cx.out.array(count);
     cx.out.append(&mut taken);
+    say_created(cx, key, effects.created);
     effects.log(cx, &Claimed { key: key.bytes, group: group_name, consumer });
     Ok(())
 }
@@ -184,7 +187,7 @@ impl Claiming {
         &self,
         group: &mut Group,
         entries: &Entries,
-        see: impl FnOnce(&mut Group) -> Number,
+        see: impl FnOnce(&mut Group) -> (Number, bool),
         id: Id,
         now_ms: u64,
         effects: &mut Effects,
@@ -204,7 +207,9 @@ impl Claiming {
         let more = u64::from(!self.just_id);
         let deliveries = self.deliveries.unwrap_or_else(|| deliveries.wrapping_add(more));
         // A consumer is made only to have something.
-        let pending = Pending { consumer: see(group), delivered_ms: self.delivered_ms, deliveries };
+        let (consumer, created) = see(group);
+        effects.created |= created;
+        let pending = Pending { consumer, delivered_ms: self.delivered_ms, deliveries };
         group.set_pending(id, pending);
         effects.claimed.push((id, pending));
         true
@@ -243,7 +248,8 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
                     continue;
                 }
                 let deliveries = was.deliveries.wrapping_add(u64::from(!just_id));
-                let consumer = group.see(args.get(3), now_ms).0;
+                let (consumer, created) = group.see(args.get(3), now_ms);
+                effects.created |= created;
                 let pending = Pending { consumer, delivered_ms: now_ms, deliveries };
                 group.set_pending(id, pending);
                 effects.claimed.push((id, pending));
@@ -260,6 +266,7 @@ fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     cx.out.array(effects.gone.len());
     effects.gone.iter().for_each(|id| cx.out.bulk(id.text()));
+    say_created(cx, key, effects.created);
     effects.log(cx, &Claimed { key: key.bytes, group: args.get(2), consumer: args.get(3) });
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Consumer groups: making and changing them, and acknowledging what they were given.
 
-use super::{READ, RO_ACCESS, WRITE, ids};
+use super::{READ, RO_ACCESS, WRITE, changed_within, ids};
 use crate::commands::events::{self, Event};
 use crate::commands::help::{help, misused};
 use crate::commands::parse::{int, is};
@@ -115,7 +115,12 @@ fn create(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         stream.create_group(group, last_id, options.entries_read);
         ((), is_new)
     })?;
-    cx.keys.changed_within();
+    // A new stream is told of by the command's name.
+    if is_new {
+        cx.keys.changed_within();
+    } else {
+        changed_within(cx, key, "xgroup-create");
+    }
     cx.out.ok();
     if args.get(4) == b"$" && cx.keys.is_logging() {
         // The same on replay, but says what it was.
@@ -150,7 +155,8 @@ fn setid(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         group.last_id = given.unwrap_or(last_id);
         group.entries_read = options.entries_read;
     })?;
-    cx.keys.changed_within();
+    let key = cx.key(args.get(2));
+    changed_within(cx, key, "xgroup-setid");
     cx.out.ok();
     Ok(())
 }
@@ -194,7 +200,7 @@ fn destroy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let removed = cx.keys.change(key, |stream: &mut Stream, _| (stream.remove_group(args.get(3)), false))?;
     let removed = removed.ok_or(NO_KEY)?;
     if removed {
-        cx.keys.changed_within();
+        changed_within(cx, key, "xgroup-destroy");
         // Who waits for the group is told that it is gone.
         cx.keys.wake(key);
     }
@@ -217,7 +223,8 @@ fn createconsumer(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = cx.now.wall_ms;
     let created = on_group(cx, args, |group, _| group.create(args.get(4), now_ms))?.unwrap_or(false);
     if created {
-        cx.keys.changed_within();
+        let key = cx.key(args.get(2));
+        changed_within(cx, key, "xgroup-createconsumer");
     }
     cx.out.int(created.into());
     Ok(())
@@ -238,7 +245,8 @@ fn delconsumer(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     require_group(cx, args)?;
     let removed = on_group(cx, args, |group, _| group.remove(args.get(4)))?.flatten();
     if removed.is_some() {
-        cx.keys.changed_within();
+        let key = cx.key(args.get(2));
+        changed_within(cx, key, "xgroup-delconsumer");
     }
     cx.out.int(removed.unwrap_or(0) as i64);
     Ok(())

@@ -4,7 +4,7 @@ use crate::commands::events::{self, Event};
 use std::collections::BTreeSet;
 
 use super::groups::no_such_group;
-use super::{READ, RO_ACCESS, WRITE, ids, write_entries, write_entry};
+use super::{READ, RO_ACCESS, WRITE, ids, say_created, write_entries, write_entry};
 use crate::commands::parse::{int, is};
 use crate::commands::{
     Acl, Arity, Begin, Effect, Family, Find, Flags, KeySpec, Serve, Spec, Stated, Ttl, refused_over_http,
@@ -366,6 +366,7 @@ impl Reading<'_> {
             });
             ((), false)
         })?;
+        say_created(cx, self.key, created);
         if created && (self.no_ack || delivered.is_empty()) {
             cx.keys.log_also(&[b"XGROUP", b"CREATECONSUMER", self.key.bytes, self.group, self.consumer]);
         }
@@ -408,6 +409,7 @@ impl Reading<'_> {
             });
             ((), false)
         })?;
+        say_created(cx, self.key, created);
         if created {
             cx.keys.log_also(&[b"XGROUP", b"CREATECONSUMER", self.key.bytes, self.group, self.consumer]);
         }

@@ -1,6 +1,6 @@
 //! Key events: what became of keys, for those who listen to it.
 
-use super::Keyspace;
+use super::{Key, Keyspace};
 use crate::commands::Class;
 
 /// What became of one key, for those who listen to it.
@@ -30,12 +30,14 @@ pub(crate) enum How {
     Evicted,
     /// It was looked for and is not there.
     Missed,
+    /// What this event says, of this class.
+    Said(Class, &'static str),
 }
 
 impl How {
-    /// Whether it is nothing that the command did.
-    pub(crate) fn is_end(self) -> bool {
-        matches!(self, Self::Expired | Self::Evicted | Self::Missed)
+    /// Whether its event is the same whichever command it was.
+    pub(crate) fn is_told_as_it_is(self) -> bool {
+        matches!(self, Self::Expired | Self::Evicted | Self::Missed | Self::Said(..))
     }
 }
 
@@ -51,6 +53,13 @@ impl Keyspace<'_> {
             how => how,
         };
         self.touches.push(Touch { database: self.database, key: key.into(), how });
+    }
+
+    /// Tells those who listen of one more event of a key than its command stands for.
+    pub(crate) fn say(&mut self, key: Key<'_>, class: Class, event: &'static str) {
+        if self.events.0 != 0 {
+            self.touch(key.bytes, How::Said(class, event));
+        }
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! Fields of hashes whose time has come.
 
 use super::{Key, Keyspace, Weight};
+use crate::commands::Class;
 use crate::db::entry::{EntryRef, Hash};
 
 /// Fields that one step of the sweep takes out of one hash.
@@ -42,6 +43,10 @@ impl Keyspace<'_> {
         }
         if is_empty {
             self.remove(key);
+        }
+        self.say(key, Class::HASH, "hexpired");
+        if is_empty {
+            self.say(key, Class::GENERIC, "del");
         }
         for gone in gone.chunks(LOGGED_MAX) {
             let mut record: Vec<&[u8]> = vec![b"HDEL", key.bytes];

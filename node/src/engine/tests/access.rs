@@ -314,3 +314,16 @@ fn a_tracker_of_prefixes_leaves_without_waiting_for_a_partition() {
     let watched = |database| engine.db.lock_patiently(partition).shard(partition, database).watched.is_empty();
     assert!(watched(0) && engine.tracking.clients() == 0);
 }
+
+#[test]
+fn a_tracker_is_told_of_databases_that_are_exchanged() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let (mut client, mut other) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 0));
+    client.say("HELLO 3");
+    client.say("CLIENT TRACKING ON");
+    client.say("GET k");
+    assert_eq!(other.say("SWAPDB 0 1"), "+OK|");
+    assert_eq!(client.hear().0, ">2|$10|invalidate|_|");
+    assert_eq!(engine.tracking.keys(), 0);
+}

@@ -50,3 +50,40 @@ fn what_no_command_did_is_told_too() {
     pusher.say("LPOP q");
     assert!(listener.hear().0.is_empty());
 }
+
+#[test]
+fn fields_that_expire_are_told_of() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    engine.set_events(Classes::read(b"Ehg").unwrap());
+    let (mut client, mut listener) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    listener.say("PSUBSCRIBE __keyevent@0__:*");
+    let mut told = |line: &str, want: &str| {
+        client.say(line);
+        let heard = listener.hear().0;
+        let events: Vec<&str> = heard
+            .split('|')
+            .filter_map(|word| word.strip_prefix("__keyevent@0__:"))
+            .filter(|word| *word != "*")
+            .collect();
+        assert_eq!(events.join(" "), want, "{line}");
+    };
+    told("HSET h a 1 b 2 c 3", "hset");
+    told("HPEXPIRE h 10 FIELDS 2 a b", "hexpire");
+    told("HPERSIST h FIELDS 1 b", "hpersist");
+    told("HPEXPIRE h 10 NX FIELDS 2 a x", "");
+    clock.pass(20);
+    told("HGET h a", "hexpired");
+    told("HPEXPIRE h 0 FIELDS 1 b", "hdel");
+    told("HGETEX h PX 10 FIELDS 1 c", "hexpire");
+    clock.pass(20);
+    told("HSET h c 4", "hexpired del hset");
+    told("HEXPIREAT h 1 FIELDS 1 c", "hdel del");
+    told("HSETEX h EX 10 FIELDS 1 a 1", "hset hexpire");
+    told("HGETEX h FIELDS 1 a", "");
+    told("HGETEX h PERSIST FIELDS 1 a", "hpersist");
+    told("HSETEX h PX 5 FIELDS 1 a 1", "hset hexpire");
+    clock.pass(3000);
+    engine.sweep(0, 1, clock.now(), 100_000);
+    told("EXISTS h", "hexpired del");
+}

@@ -47,7 +47,8 @@ fn random_command(draw: &mut impl FnMut() -> u64, now_ms: u64) -> Vec<String> {
         43 => format!("XTRIM {key} MAXLEN {} {policy}", 10 + below(150)),
         44 => format!("XTRIM {key} {policy} MINID ~ {some_id} LIMIT {}", below(300)),
         45 => format!("XADD {key} {policy} MAXLEN ~ {} * f x", 10 + below(150)),
-        _ if below(12) == 0 => format!("DEL {key}"),
+        46 if below(12) == 0 => format!("DEL {key}"),
+        46 if below(4) == 0 => format!("RENAME {key} s{}", below(3)),
         _ => format!("EVAL \"redis.call('XADD', KEYS[1], '*', 'a', '1')\" 1 {key}"),
     };
     match line.split_once('"').and_then(|(before, rest)| Some((before, rest.split_once('"')?))) {
