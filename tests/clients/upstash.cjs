@@ -44,6 +44,23 @@ const cases = {
     }
   },
 
+  async "JSON documents"() {
+    await redis.del("u:json");
+    assert.equal(await redis.json.set("u:json", "$", { a: 1, list: ["x"], deep: { a: 2 } }), "OK");
+    assert.deepEqual(await redis.json.get("u:json", "$.deep"), [{ a: 2 }]);
+    assert.deepEqual(await redis.json.get("u:json"), { a: 1, list: ["x"], deep: { a: 2 } });
+    assert.deepEqual(await redis.json.numincrby("u:json", "$.a", 2), [3]);
+    assert.deepEqual(await redis.json.arrappend("u:json", "$.list", '"y"', '{"z":1}'), [3]);
+    assert.deepEqual(await redis.json.arrlen("u:json", "$.list"), [3]);
+    assert.deepEqual(await redis.json.objkeys("u:json", "$.deep"), [["a"]]);
+    assert.deepEqual(await redis.json.type("u:json", "$.list"), ["array"]);
+    assert.equal(await redis.json.merge("u:json", "$", { deep: null, new: true }), "OK");
+    assert.deepEqual(await redis.json.toggle("u:json", "$.new"), [0]);
+    assert.deepEqual(await redis.json.mget(["u:json", "u:none"], "$.new"), [[false], null]);
+    assert.equal(await redis.json.del("u:json"), 1);
+    await assert.rejects(redis.json.set("u:json", "$.a", 1), /new objects must be created at the root/);
+  },
+
   async "lists, counters and keys"() {
     await redis.del("u:list", "u:count", "u:renamed");
     assert.equal(await redis.rpush("u:list", "a", "b", { c: 1 }), 3);

@@ -70,6 +70,11 @@ fn redis_py_with_asyncio() {
 }
 
 #[test]
+fn redis_py_with_json() {
+    run_over_resp(python(), "redis_json.py");
+}
+
+#[test]
 fn a_rate_limiter_in_lua() {
     run_over_resp(node(), "rate_limiter.cjs");
 }

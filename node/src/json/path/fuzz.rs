@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Budget, Limit, Path, Place, Select, Step};
+use crate::db::entry::size_class;
 use crate::json::{Document, Layout, Node, Text, outermost, read};
 
 /// What is done with one input may take at the very most.
@@ -70,7 +71,8 @@ fn found(path: &Path, document: &Document) -> Result<Vec<Place>, Limit> {
 }
 
 fn check(document: &Document) {
-    assert_eq!(document.heap_bytes(), document.root().heap_bytes());
+    let own = size_class(size_of::<Node>());
+    assert_eq!(document.heap_bytes(), own + document.root().heap_bytes());
 }
 
 /// The rules, one value after the other; none once there are too many.
