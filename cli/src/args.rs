@@ -153,8 +153,8 @@ pub(crate) struct Gateway {
 pub(crate) struct Node {
     #[command(flatten)]
     pub(crate) serve: Serve,
-    /// Listen here for the Redis protocol [default: 127.0.0.1:6379]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    /// Listen here for the Redis protocol [default: 127.0.0.1:6379]; `--port`, as redis-server has it, is the same
+    #[arg(long, alias = "port", value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) listen: Option<String>,
     /// Listen at this Unix socket too
     #[arg(long, value_name = "PATH")]

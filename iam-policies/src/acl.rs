@@ -154,6 +154,12 @@ impl AccessString {
         }
     }
 
+    /// Whether one selector allows a call and to read every key there is.
+    pub(crate) fn reads_every_key<C: Asks + ?Sized>(&self, call: &C) -> bool {
+        let mut selectors = std::iter::once(&self.root).chain(&self.selectors);
+        selectors.any(|selector| selector.reads_every_key() && selector.judge(call).is_ok())
+    }
+
     #[cold]
     fn judge_by_selectors<C: Asks + ?Sized>(&self, call: &C, mut furthest: Short) -> Result<(), Short> {
         for selector in &self.selectors {

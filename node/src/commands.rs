@@ -12,6 +12,7 @@ mod bitfields;
 mod bitmaps;
 mod call;
 mod client;
+mod client_filters;
 mod clients;
 mod common_subsequence;
 mod config;
@@ -28,10 +29,12 @@ mod help;
 mod hyper_log_logs;
 mod index;
 mod introspection;
+mod json;
 mod keyspace;
 mod listing;
 mod lists;
 mod memory;
+mod monitor;
 mod objects;
 mod parse;
 mod pubsub;
@@ -87,7 +90,8 @@ table! {
     connection::PING, connection::ECHO, connection::HELLO, connection::AUTH, connection::SELECT,
     connection::QUIT, connection::RESET,
     client::CLIENT, client::CLIENT_ID, client::CLIENT_SETNAME, client::CLIENT_GETNAME, client::CLIENT_SETINFO,
-    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, tracking::CLIENT_GETREDIR,
+    client::CLIENT_INFO, client::CLIENT_LIST, client::CLIENT_REPLY, client::CLIENT_NO_EVICT, client::CLIENT_NO_TOUCH,
+    client::CLIENT_CAPA, tracking::CLIENT_GETREDIR,
     tracking::CLIENT_TRACKING, tracking::CLIENT_TRACKINGINFO, tracking::CLIENT_CACHING, client::CLIENT_HELP,
     clients::CLIENT_KILL, clients::CLIENT_PAUSE, clients::CLIENT_UNPAUSE, clients::CLIENT_UNBLOCK,
     introspection::COMMAND, introspection::COMMAND_COUNT, introspection::COMMAND_INFO,
@@ -98,7 +102,8 @@ table! {
     acl::ACL_SETUSER, acl::ACL_DELUSER, acl::ACL_DRYRUN, acl::ACL_LOG, acl::ACL_LOAD, acl::ACL_SAVE, acl::ACL_HELP,
     config::CONFIG, config::CONFIG_GET, config::CONFIG_SET, config::CONFIG_RESETSTAT, config::CONFIG_REWRITE,
     config::CONFIG_HELP,
-    slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    monitor::MONITOR, slowlog::SLOWLOG, slowlog::SLOWLOG_GET, slowlog::SLOWLOG_LEN, slowlog::SLOWLOG_RESET, slowlog::SLOWLOG_HELP,
+    slowlog::COMMANDLOG, slowlog::COMMANDLOG_GET, slowlog::COMMANDLOG_LEN, slowlog::COMMANDLOG_RESET, slowlog::COMMANDLOG_HELP,
     memory::MEMORY, memory::MEMORY_USAGE, memory::MEMORY_STATS, memory::MEMORY_DOCTOR, memory::MEMORY_MALLOC_STATS,
     memory::MEMORY_PURGE, memory::MEMORY_HELP,
     slowlog::LATENCY_HISTOGRAM, slowlog::LATENCY_DOCTOR, slowlog::LATENCY_GRAPH,
@@ -144,10 +149,15 @@ table! {
     streams::XGROUP_CREATECONSUMER, streams::XGROUP_DELCONSUMER, streams::XGROUP_HELP, streams::XACK, streams::XPENDING,
     streams::XCLAIM, streams::XAUTOCLAIM, streams::XINFO, streams::XINFO_STREAM, streams::XINFO_GROUPS, streams::XINFO_CONSUMERS,
     streams::XINFO_HELP,
+    json::JSON_SET, json::JSON_GET, json::JSON_MGET, json::JSON_MSET, json::JSON_MERGE, json::JSON_DEL, json::JSON_FORGET,
+    json::JSON_CLEAR, json::JSON_TYPE, json::JSON_RESP, json::JSON_NUMINCRBY, json::JSON_NUMMULTBY, json::JSON_TOGGLE,
+    json::JSON_STRAPPEND, json::JSON_STRLEN, json::JSON_ARRAPPEND, json::JSON_ARRINDEX, json::JSON_ARRINSERT,
+    json::JSON_ARRLEN, json::JSON_ARRPOP, json::JSON_ARRTRIM, json::JSON_OBJKEYS, json::JSON_OBJLEN,
+    json::JSON_DEBUG, json::JSON_DEBUG_MEMORY, json::JSON_DEBUG_HELP,
     geo::GEOADD, geo::GEOPOS, geo::GEOHASH, geo::GEODIST, geo::GEORADIUS, geo::GEORADIUS_RO, geo::GEORADIUSBYMEMBER,
     geo::GEORADIUSBYMEMBER_RO, geo::GEOSEARCH, geo::GEOSEARCHSTORE,
     scripting::EVAL, scripting::EVAL_RO, scripting::EVALSHA, scripting::EVALSHA_RO,
-    scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
+    scripting::SCRIPT, scripting::SCRIPT_LOAD, scripting::SCRIPT_EXISTS, scripting::SCRIPT_SHOW, scripting::SCRIPT_FLUSH, scripting::SCRIPT_KILL,
     scripting::SCRIPT_DEBUG, scripting::SCRIPT_HELP,
     functions::FCALL, functions::FCALL_RO, functions::FUNCTION, functions::FUNCTION_LOAD, functions::FUNCTION_DELETE,
     functions::FUNCTION_FLUSH, functions::FUNCTION_LIST, functions::FUNCTION_STATS, functions::FUNCTION_DUMP,
@@ -242,6 +252,20 @@ pub(crate) fn no_permission(call: &Call<'_>, denied: &Denied) -> CommandError {
     }
 }
 
+/// What a script is told whose caller may not do what it asks for.
+pub(crate) fn not_permitted_in_script(error: CommandError) -> CommandError {
+    let CommandError::NoPermission(text) = &error else { return error };
+    CommandError::Text(match text {
+        text if text.contains("keys") => {
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+        }
+        text if text.contains("channels") => {
+            "ERR The user executing the script can't publish to the channel mentioned in the command"
+        }
+        _ => "ERR The user executing the script can't run this command or subcommand",
+    })
+}
+
 /// What EXEC answers for a command that was allowed when it was queued and is no longer.
 pub(crate) fn no_longer_permitted(error: &CommandError) -> CommandError {
     let text = error.text();
@@ -294,6 +318,10 @@ impl larder_iam_policies::access::Commands for Vocabulary {
     fn subcommands(&self, name: &str) -> Box<[u16]> {
         let of = |spec: &&Spec| spec.container().is_some_and(|container| container.eq_ignore_ascii_case(name));
         SPECS.iter().filter(of).map(Spec::bit).collect()
+    }
+
+    fn refuses(&self, name: &str) -> bool {
+        REFUSED.iter().any(|refused| refused.name.eq_ignore_ascii_case(name))
     }
 }
 

@@ -81,7 +81,8 @@ pub struct Limits {
     pub watched_keys_max: usize,
     /// Channels one connection may subscribe to.
     pub channels_max: usize,
-    /// Bytes of messages waiting for one subscriber; over it the connection is closed, as redis does.
+    /// Bytes of messages (invalidations, what MONITOR shows) that may wait for a client whose class has no output limit; over
+    /// it the connection is closed.
     pub inbox_bytes_max: usize,
     /// Bytes of the effect log waiting for one reader; over it the reader is told it lagged.
     pub log_bytes_max: usize,

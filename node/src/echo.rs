@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::{Calls, Next, Progress};
 use crate::pubsub::Inbox;
 use crate::resp::{Limits, Out, Parsed, Resume, parse};
-use crate::server::Client;
+use crate::server::{Client, Holdings};
 use crate::time::Now;
 
 /// Requests answered in one batch, as the engine's.
@@ -81,9 +81,15 @@ impl Client for Echo {
 
     fn took(&self, _run: &[u8], _us: u64, _now: Now) {}
 
+    fn large_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn was_large(&self, _run: &[u8], _out: &Out, _before: usize, _now: Now) {}
+
     fn count(&self, _read: usize, _written: usize) {}
 
     fn timed(&self, _us: u64) {}
 
-    fn holds(&self, _bytes: usize) {}
+    fn holds(&self, _held: Holdings) {}
 }

@@ -8,6 +8,7 @@ mod acl_log;
 mod baseline;
 mod batch;
 mod blocking;
+mod burden;
 mod clients;
 mod cx;
 mod deliver;
@@ -18,6 +19,7 @@ mod fuzz;
 mod info;
 pub(crate) mod leftovers;
 mod memory;
+mod monitors;
 mod random;
 mod replay;
 mod road;
@@ -45,16 +47,18 @@ pub(crate) use cx::Outcome;
 pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
 pub use fuzz::{fuzz_commands, fuzz_lua_replies};
 pub(crate) use info::{called, info};
-pub(crate) use memory::Memory;
+pub(crate) use memory::{Memory, client_bytes};
+pub(crate) use monitors::{Seen, start_monitoring, stop_monitoring};
 pub(crate) use random::Random;
 pub use replay::ReplayError;
-pub(crate) use slow::Event;
+pub(crate) use slow::{Event, What as Logged};
 pub use sweep::Swept;
 pub(crate) use tracking::stop_tracking;
 pub use transaction::TransactionError;
 pub(crate) use transaction::exec;
 pub use update::{Change, Current, TtlChange, UpdateError, Updated};
 
+use crate::buffers::Buffers;
 use crate::commands::{self, Call, Http};
 use crate::config::EngineConfig;
 use crate::db::{Busy, Db, Pool};
@@ -83,6 +87,8 @@ pub struct Engine {
     pub(crate) run_id: String,
     pub(crate) scripts: script::Scripts,
     pub(crate) leftovers: leftovers::Leftovers,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) monitors: monitors::Monitors,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
     rest: memory::Rest,
@@ -166,6 +172,8 @@ impl Engine {
             run_id: run_id(seed),
             scripts: script::Scripts::default(),
             leftovers: leftovers::Leftovers::default(),
+            buffers: Arc::new(Buffers::new(config.limits.inbox_bytes_max)),
+            monitors: monitors::Monitors::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
             rest: memory::Rest::default(),
@@ -252,7 +260,7 @@ impl Engine {
 
     fn session(self: &Arc<Self>, kind: Kind, source: Source, identity: Option<Identity>, worker: usize) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let inbox = Arc::new(Inbox::new(self.config.limits.inbox_bytes_max));
+        let inbox = Arc::new(Inbox::new(self.buffers.clone()));
         Session {
             engine: self.clone(),
             worker,
@@ -275,6 +283,8 @@ impl Engine {
             shard_channels: std::collections::BTreeSet::new(),
             inbox,
             tracker: None,
+            monitors: false,
+            touches_not: false,
             caching: false,
             blocked: None,
             stalled: None,
@@ -317,7 +327,7 @@ impl Engine {
             blocking::let_go(&mut cx);
             return Flow::Stale;
         }
-        match road::locked(&mut cx, paid) {
+        match road::shown(&mut cx, paid) {
             Outcome::Done => Flow::Done,
             Outcome::Close => Flow::Close,
             Outcome::Blocked(deadline_us) => Flow::Blocked(deadline_us),

@@ -51,9 +51,26 @@ pub(crate) fn new() -> Vec<u8> {
 
 /// Sees an element; whether that changed anything. The bytes are [`is_one`].
 pub(crate) fn add(bytes: &mut Vec<u8>, element: &[u8]) -> Result<bool, Corrupted> {
+    let (register, value) = seen(element);
+    raise(bytes, register, value)
+}
+
+/// As [`add`], of one that is dense, whose length does not change.
+pub(crate) fn add_dense(bytes: &mut [u8], element: &[u8]) -> bool {
+    let (register, value) = seen(element);
+    raise_dense(bytes, register, value)
+}
+
+/// Whether they are one that is dense.
+pub(crate) fn is_dense_one(bytes: &[u8]) -> bool {
+    is_one(bytes) && is_dense(bytes)
+}
+
+/// The register an element is seen by, and the value it is raised to.
+fn seen(element: &[u8]) -> (usize, u8) {
     let hash = murmur_64a(element);
     let zeros = (hash >> INDEX_BITS | 1 << COUNTED_BITS).trailing_zeros();
-    raise(bytes, hash as usize % REGISTERS, zeros as u8 + 1)
+    (hash as usize % REGISTERS, zeros as u8 + 1)
 }
 
 /// Raises a register to a value, if it is lower; whether it was. A sparse form becomes dense when it has to.

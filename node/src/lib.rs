@@ -7,6 +7,7 @@
 //! The road inside a node: [`resp`] finds a request, [`commands`] its row, a grant makes the permit, [`meter`] takes the
 //! payment, [`Engine`] runs it under the locks of its keys ([`db`]) and writes the reply and the effect ([`log`]).
 
+mod buffers;
 pub mod commands;
 pub mod config;
 pub mod db;
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod error;
 mod geo;
 mod hyper_log_log;
+pub mod json;
 pub mod log;
 mod long_double;
 pub mod meter;
@@ -35,6 +37,7 @@ pub mod workers;
 
 pub(crate) use larder_iam_policies::glob;
 
+pub use buffers::{BufferLimits, Class, OutputLimit, OutputLimits, read_clients, read_output};
 pub use commands::Call;
 pub use config::{EngineConfig, Limits};
 pub use db::Policy;

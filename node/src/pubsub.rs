@@ -12,7 +12,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::buffers::{Buffers, Class};
 use crate::db::entry::size_class;
+use crate::engine::Seen;
 use crate::glob;
 
 /// What a channel's places in the map and in a listener's own list take, about.
@@ -91,24 +93,30 @@ pub struct Inbox {
     /// Too much was waiting: the session is to be closed.
     overflowed: AtomicBool,
     queue: Mutex<Waiting>,
-    bytes_max: usize,
+    /// Bytes that were taken out for the client and that its socket has not taken yet.
+    unsent: AtomicUsize,
+    buffers: Arc<Buffers>,
     rang: Notify,
 }
 
+/// What waits in an inbox.
 #[derive(Debug, Default)]
-struct Waiting {
-    messages: VecDeque<Message>,
-    invalidations: VecDeque<Invalidation>,
+pub(crate) struct Waiting {
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) invalidations: VecDeque<Invalidation>,
+    /// What MONITOR shows.
+    pub(crate) seen: VecDeque<Arc<Seen>>,
     bytes: usize,
 }
 
 impl Inbox {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(buffers: Arc<Buffers>) -> Self {
         Self {
             full: AtomicBool::new(false),
             overflowed: AtomicBool::new(false),
             queue: Mutex::default(),
-            bytes_max,
+            unsent: AtomicUsize::new(0),
+            buffers,
             rang: Notify::new(),
         }
     }
@@ -125,10 +133,24 @@ impl Inbox {
     fn put(&self, message: Message) {
         let mut queue = self.queue.lock();
         queue.bytes += message.weight();
-        if queue.bytes > self.bytes_max {
+        if self.buffers.is_over(Class::Pubsub, self.with_unsent(queue.bytes)) {
             self.overflowed.store(true, Ordering::Relaxed);
         } else {
             queue.messages.push_back(message);
+        }
+        self.full.store(true, Ordering::Release);
+        drop(queue);
+        self.ring();
+    }
+
+    /// Shows a request that ran to a monitor.
+    pub(crate) fn see(&self, seen: &Arc<Seen>) {
+        let mut queue = self.queue.lock();
+        queue.bytes += seen.weight();
+        if self.buffers.is_over_unasked(Class::Normal, self.with_unsent(queue.bytes)) {
+            self.overflowed.store(true, Ordering::Relaxed);
+        } else {
+            queue.seen.push_back(seen.clone());
         }
         self.full.store(true, Ordering::Release);
         drop(queue);
@@ -142,7 +164,7 @@ impl Inbox {
             _ => 0,
         };
         queue.bytes += key_bytes + size_of::<Invalidation>();
-        if queue.bytes > self.bytes_max {
+        if self.buffers.is_over_unasked(Class::Normal, self.with_unsent(queue.bytes)) {
             self.overflowed.store(true, Ordering::Relaxed);
         } else {
             queue.invalidations.push_back(invalidation);
@@ -162,17 +184,29 @@ impl Inbox {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    fn with_unsent(&self, bytes: usize) -> u64 {
+        (bytes + self.unsent()) as u64
+    }
+
+    /// Bytes of replies and messages that wait for the socket.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_unsent(&self, bytes: usize) {
+        self.unsent.store(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes that wait. A message for many is counted for each.
     pub(crate) fn bytes(&self) -> usize {
         if self.is_full() { self.queue.lock().bytes } else { 0 }
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> (VecDeque<Invalidation>, VecDeque<Message>) {
+    pub(crate) fn take(&self) -> Waiting {
         let mut queue = self.queue.lock();
         self.full.store(false, Ordering::Release);
-        queue.bytes = 0;
-        (std::mem::take(&mut queue.invalidations), std::mem::take(&mut queue.messages))
+        std::mem::take(&mut queue)
     }
 }
 
@@ -294,15 +328,23 @@ impl PubSub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffers::OutputLimit;
+
+    fn inbox(bytes_max: u64) -> Inbox {
+        let buffers = Buffers::new(0);
+        let limit = OutputLimit { hard_bytes: bytes_max, ..OutputLimit::default() };
+        buffers.set_output(&[limit; 3]);
+        Inbox::new(Arc::new(buffers))
+    }
 
     fn payloads(inbox: &Inbox) -> Vec<Bytes> {
-        inbox.take().1.into_iter().map(|message| message.payload).collect()
+        inbox.take().messages.into_iter().map(|message| message.payload).collect()
     }
 
     #[test]
     fn every_listener_gets_every_message_once() {
         let pubsub = PubSub::default();
-        let inboxes = [Arc::new(Inbox::new(1000)), Arc::new(Inbox::new(1000))];
+        let inboxes = [Arc::new(inbox(1000)), Arc::new(inbox(1000))];
         let channel = Bytes::from_static(b"news");
         inboxes.iter().for_each(|inbox| pubsub.channels.subscribe(&channel, inbox));
         assert_eq!(pubsub.publish(b"news", b"1"), 2);
@@ -318,14 +360,18 @@ mod tests {
     #[test]
     fn patterns_hear_what_fits_them_after_the_channel_itself() {
         let pubsub = PubSub::default();
-        let inbox = Arc::new(Inbox::new(10_000));
+        let inbox = Arc::new(inbox(10_000));
         let (channel, pattern) = (Bytes::from_static(b"news.a"), Bytes::from_static(b"news.*"));
         pubsub.subscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"1"), pubsub.publish(b"other", b"2"), pubsub.patterns()), (1, 0, 1));
         pubsub.channels.subscribe(&channel, &inbox);
         assert_eq!((pubsub.publish(b"news.a", b"3"), pubsub.channels.listeners(b"news.a")), (2, 1));
-        let heard: Vec<_> =
-            inbox.take().1.into_iter().map(|message| (message.heard != Heard::Channel, message.payload)).collect();
+        let heard: Vec<_> = inbox
+            .take()
+            .messages
+            .into_iter()
+            .map(|message| (message.heard != Heard::Channel, message.payload))
+            .collect();
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));
@@ -336,7 +382,7 @@ mod tests {
         let one =
             Message { heard: Heard::Channel, channel: Bytes::from_static(b"c"), payload: Bytes::from_static(b"12345") }
                 .weight();
-        let inbox = Inbox::new(2 * one);
+        let inbox = inbox(2 * one as u64);
         let message = || Message {
             heard: Heard::Channel,
             channel: Bytes::from_static(b"c"),

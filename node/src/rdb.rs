@@ -1,7 +1,8 @@
 //! Values as redis's RDB files and DUMP payloads hold them: bytes to a value, and back.
 //!
 //! Written is what redis 7.0 reads (RDB version 10), and of hashes whose fields expire, which it knows not, what redis 7.4
-//! does (version 12). Read is what redis 5.0 to 8.2 and Valkey 8 write, modules excepted. It knows no command, no clock
+//! does (version 12). JSON documents are written as RedisJSON does. Read is what redis 5.0 to 8.2 and Valkey 8
+//! write, of modules RedisJSON alone. It knows no command, no clock
 //! and no database.
 //!
 //! The bytes may come from anyone: every length is checked against what is there, so reading takes memory in proportion
@@ -9,6 +10,7 @@
 //! redis checks only when told to (`sanitize-dump-payload`) is always checked: an element twice in a set is refused.
 
 mod decode;
+mod documents;
 mod encode;
 mod functions;
 mod fuzz;
@@ -27,6 +29,7 @@ use bytes::Bytes;
 use crc::{CRC_64_REDIS, Crc, Table};
 
 use crate::db::entry::{Collection, Entry, Growth, Hash, List, Object, Set, SortedSet, Stream, Value};
+use crate::json::Document;
 use decode::Piece;
 
 /// The RDB version that is written.
@@ -128,6 +131,7 @@ enum Built {
     Set(Set),
     SortedSet(SortedSet),
     Stream(Stream),
+    Document(Document),
 }
 
 impl Built {
@@ -139,6 +143,7 @@ impl Built {
             Piece::Member(_) => Self::Set(Set::new()),
             Piece::Scored(..) => Self::SortedSet(SortedSet::new()),
             Piece::Stream(_) => Self::Stream(Stream::default()),
+            Piece::Document(_) => Self::Document(Document::default()),
         }
     }
 
@@ -153,6 +158,7 @@ impl Built {
             Self::Set(set) => collection(key, set, expire_at_ms),
             Self::SortedSet(set) => collection(key, set, expire_at_ms),
             Self::Stream(stream) => collection(key, stream, expire_at_ms),
+            Self::Document(document) => collection(key, document, expire_at_ms),
         }
     }
 }
@@ -165,7 +171,7 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
             true
         }
         (Built::List(list), Piece::Item(item)) => {
-            item.with(|item| list.push_back(item));
+            item.with(|item| list.push(false, item, growth.fill()));
             true
         }
         (Built::Hash(hash), Piece::Field(field, value, expire_at_ms)) => field.with(|field| {
@@ -177,6 +183,10 @@ fn add(built: &mut Option<Built>, piece: Piece<'_>, growth: &Growth) -> Result<(
         }),
         (Built::Stream(stream), Piece::Stream(all)) => {
             *stream = all;
+            true
+        }
+        (Built::Document(document), Piece::Document(all)) => {
+            *document = all;
             true
         }
         (Built::Set(set), Piece::Member(member)) => member.with(|member| set.add(member, growth)),

@@ -15,7 +15,7 @@ mod unix;
 mod unsent;
 mod wire;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Holdings};
 pub use config::{ConnectionLimits, Listener, RawNode};
 pub use entry::{AddressSource, TlsDoor, TlsMode};
 pub use sweep::sweep;
@@ -40,7 +40,7 @@ use crate::workers::{Drain, Guest, Phase, Seat, Workers};
 use busy::Held;
 use client::SessionClient;
 use connection::Connection;
-use entry::{Entered, Origin};
+use entry::{Entered, Origin, ParcelIn};
 use unix::UnixSocket;
 use wire::Wire;
 
@@ -166,6 +166,7 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
     let unix = unix.transpose()?;
     if let Front::Engine(engine) = &front {
         engine.doors.opened(listener);
+        engine.buffers.opened_with(&listener.limits.buffers);
     }
     let shared = Arc::new(Shared {
         address,
@@ -354,14 +355,24 @@ type Sent = Arc<Mutex<Option<(Arrival, Held<Parcel>)>>>;
 
 /// What a connection came by.
 enum Carrier {
-    Net { stream: TcpStream, peer: SocketAddr, local: SocketAddr },
+    Net {
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+    },
     Unix(UnixStream),
+    /// It has said all that comes before its first request.
+    In {
+        stream: Entered,
+        peer: Peer,
+    },
 }
 
 /// The same, in no runtime's care.
 enum Parcel {
     Net { stream: std::net::TcpStream, peer: SocketAddr, local: SocketAddr },
     Unix(std::os::unix::net::UnixStream),
+    In { stream: ParcelIn, peer: Peer },
 }
 
 impl Carrier {
@@ -369,15 +380,17 @@ impl Carrier {
         Ok(match self {
             Self::Net { stream, peer, local } => Parcel::Net { stream: stream.into_std()?, peer, local },
             Self::Unix(stream) => Parcel::Unix(stream.into_std()?),
+            Self::In { stream, peer } => Parcel::In { stream: stream.pack()?, peer },
         })
     }
 }
 
 impl Parcel {
-    fn unpack(self) -> io::Result<Carrier> {
+    async fn unpack(self) -> io::Result<Carrier> {
         Ok(match self {
             Self::Net { stream, peer, local } => Carrier::Net { stream: TcpStream::from_std(stream)?, peer, local },
             Self::Unix(stream) => Carrier::Unix(UnixStream::from_std(stream)?),
+            Self::In { stream, peer } => Carrier::In { stream: stream.unpack().await?, peer },
         })
     }
 }
@@ -408,7 +421,7 @@ impl Arrival {
         let parcel = sent.clone();
         let placed = workers.place(move |seat: Seat| async move {
             let Some((arrival, Held { stream, input, session })) = parcel.lock().take() else { return };
-            match stream.unpack() {
+            match stream.unpack().await {
                 Ok(stream) => arrival.live(Held { stream, input, session }, seat).await,
                 Err(error) => tracing::warn!(%error, "cannot watch a connection"),
             }
@@ -438,23 +451,14 @@ impl Arrival {
             }
             Carrier::Net { stream, peer, local } => {
                 let entered = tokio::select! {
-                    entered = shared.let_in(stream, peer, local.port()) => entered,
+                    entered = shared.let_in(stream, peer, local) => entered,
                     () = shared.drain.reached(Phase::Draining) => None,
                 };
-                let Some((entered, origin)) = entered else { return };
-                let is_tls = !matches!(entered, Entered::Plain(_));
-                let mut source = Source::new(origin.address.ip(), origin.secure || is_tls, local.port());
-                source.vpce = origin.vpce;
-                let peer = Peer { source, address: origin.address.into(), local: local.into() };
-                match entered {
-                    Entered::Plain(stream) => {
-                        shared.converse(Held { stream, input, session }, peer, guest, seat).await;
-                    }
-                    #[cfg(feature = "tls")]
-                    Entered::Tls(stream) => {
-                        shared.converse(Held { stream: *stream, input, session }, peer, guest, seat).await;
-                    }
-                }
+                let Some((stream, peer)) = entered else { return };
+                shared.converse_in(Held { stream, input, session }, peer, guest, seat).await;
+            }
+            Carrier::In { stream, peer } => {
+                shared.converse_in(Held { stream, input, session }, peer, guest, seat).await;
             }
         }
     }
@@ -464,14 +468,17 @@ impl Arrival {
 /// another is free.
 fn take_back(sent: &Sent) {
     let Some((arrival, Held { stream, input, session })) = sent.lock().take() else { return };
-    if let Ok(stream) = stream.unpack() {
-        arrival.hold(Held { stream, input, session });
-    }
+    tokio::spawn(async move {
+        if let Ok(stream) = stream.unpack().await {
+            arrival.hold(Held { stream, input, session });
+        }
+    });
 }
 
 impl Shared {
     /// What a TCP connection says before its first request. `None`: it is dropped.
-    async fn let_in(&self, mut stream: TcpStream, peer: SocketAddr, port: u16) -> Option<(Entered, Origin)> {
+    async fn let_in(&self, mut stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Option<(Entered, Peer)> {
+        let port = local.port();
         let origin = entry::origin(&mut stream, self.source, peer).await;
         let origin = origin.filter(|origin| {
             self.source == AddressSource::Peer || self.admits(origin.address.ip().to_canonical(), port)
@@ -480,8 +487,11 @@ impl Shared {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        let entered = entry::secure(stream, self.tls.as_ref(), self.idle_timeout_ms());
-        Some((entered.await?, origin))
+        let Origin { address, secure, vpce } = origin;
+        let entered = entry::secure(stream, self.tls.as_ref(), self.idle_timeout_ms()).await?;
+        let mut source = Source::new(address.ip(), secure || entered.is_tls(), port);
+        source.vpce = vpce;
+        Some((entered, Peer { source, address: address.into(), local: local.into() }))
     }
 
     fn idle_timeout_ms(&self) -> u64 {
@@ -491,29 +501,29 @@ impl Shared {
         }
     }
 
-    /// Serves a connection on this thread until a worker responds. Who has to say more than requests before a reply waits
-    /// in silence. `None`: it ended.
+    /// Serves a connection on this thread until a worker responds. `None`: it ended.
     async fn serve_until_placed(&self, held: Held<Carrier>) -> Option<Held<Carrier>> {
-        let is_plain =
-            self.source == AddressSource::Peer && self.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::Off);
         let Held { stream, input, session } = held;
-        match stream {
-            Carrier::Net { stream, peer, local } if is_plain => {
-                let source = Source::new(peer.ip(), false, local.port());
-                let who = Peer { source, address: peer.into(), local: local.into() };
-                let held = Held { stream, input, session }.wait(&self.front, &who, &self.workers).await?;
-                Some(held.with(|stream| Carrier::Net { stream, peer, local }))
-            }
+        let (stream, peer) = match stream {
             Carrier::Unix(stream) => {
-                let who = self.local_peer();
-                let held = Held { stream, input, session }.wait(&self.front, &who, &self.workers).await?;
-                Some(held.with(Carrier::Unix))
+                let held = Held { stream, input, session };
+                let held = held.wait(&self.front, &self.local_peer(), &self.workers).await?;
+                return Some(held.with(Carrier::Unix));
             }
-            stream => {
-                busy::wait(&self.workers).await;
-                Some(Held { stream, input, session })
+            Carrier::Net { stream, peer, local } => self.let_in(stream, peer, local).await?,
+            Carrier::In { stream, peer } => (stream, peer),
+        };
+        Some(match stream {
+            Entered::Plain(stream) => {
+                let held = Held { stream, input, session }.wait(&self.front, &peer, &self.workers).await?;
+                held.with(|stream| Carrier::In { stream: Entered::Plain(stream), peer })
             }
-        }
+            #[cfg(feature = "tls")]
+            Entered::Tls(stream, settings) => {
+                let held = Held { stream, input, session }.wait(&self.front, &peer, &self.workers).await?;
+                held.with(|stream| Carrier::In { stream: Entered::Tls(stream, settings), peer })
+            }
+        })
     }
 
     /// Who comes by the Unix socket.
@@ -521,6 +531,17 @@ impl Shared {
         let path = self.unix.clone().unwrap_or_else(|| "".into());
         let source = Source::new(Ipv4Addr::LOCALHOST.into(), false, self.address.port());
         Peer { source, address: Address::Unix(path.clone()), local: Address::Unix(path) }
+    }
+
+    async fn converse_in(&self, held: Held<Entered>, peer: Peer, guest: Guest, seat: Seat) {
+        let Held { stream, input, session } = held;
+        match stream {
+            Entered::Plain(stream) => self.converse(Held { stream, input, session }, peer, guest, seat).await,
+            #[cfg(feature = "tls")]
+            Entered::Tls(stream, _) => {
+                self.converse(Held { stream: *stream, input, session }, peer, guest, seat).await;
+            }
+        }
     }
 
     async fn converse(&self, held: Held<impl Wire>, peer: Peer, guest: Guest, seat: Seat) {

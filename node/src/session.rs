@@ -84,6 +84,10 @@ pub struct Session {
     pub(crate) blocked: Option<Blocked>,
     /// CLIENT TRACKING is on.
     pub(crate) tracker: Option<Arc<Tracker>>,
+    /// MONITOR was said.
+    pub(crate) monitors: bool,
+    /// CLIENT NO-TOUCH ON.
+    pub(crate) touches_not: bool,
     /// CLIENT CACHING was said of the next command.
     pub(crate) caching: bool,
     pub(crate) stalled: Option<Stalled>,
@@ -199,7 +203,7 @@ impl Session {
 
     /// Whether others may have something for the client: messages, or word of keys that it or another tracks.
     pub fn hears(&self) -> bool {
-        self.is_subscribed() || self.tracker.is_some() || self.record.hears.load(Ordering::Relaxed)
+        self.is_subscribed() || self.tracker.is_some() || self.monitors || self.record.hears.load(Ordering::Relaxed)
     }
 
     /// Whether the client listens to channels.

@@ -1,15 +1,20 @@
-//! Load generators: closed loops over real sockets, for benches.
+//! Load generators: closed and open loops over real sockets, for benches.
 //!
 //! They run in a process of their own (`larder-load`), on one thread, so that what they cost is not counted as the
-//! server's. Everything that can be made before the run is: RESP frames are built once and only their key digits change,
+//! server's. Everything that can be made before the run is: RESP frames are built once and only their digits change,
 //! HTTP requests are rendered and signed in a file beforehand. A closed loop hides stalls: its percentiles compare
-//! servers, they do not promise latency under an open load.
+//! servers, they do not promise latency under an open load; [`open`] does.
 
 pub mod cli;
+mod cpu;
 pub mod http;
+pub mod open;
+mod replies;
 pub mod resp;
 pub mod sign;
+pub mod template;
 
+use cpu::Process;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
@@ -18,7 +23,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 
 /// What a generator may be asked for at most.
 pub struct Limits;
@@ -32,15 +39,50 @@ impl Limits {
     pub const KEYS_MAX: u64 = 1_000_000_000_000;
     /// Bytes of one reply.
     pub const REPLY_BYTES_MAX: usize = 64 << 20;
+
+    /// Whether each named value is from 1 to its most.
+    fn check(values: &[(&str, u64, u64)]) -> io::Result<()> {
+        match values.iter().find(|(_, value, most)| *value == 0 || value > most) {
+            Some((name, value, most)) => Err(io::Error::other(format!("{name}: {value} is not from 1 to {most}"))),
+            None => Ok(()),
+        }
+    }
 }
 
-/// When a run ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Until {
+/// When a run ends: at whichever of the two comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Until {
     /// After this time; batches under way are finished.
-    Elapsed(Duration),
+    pub time: Option<Duration>,
     /// After this many operations.
-    Operations(u64),
+    pub operations: Option<u64>,
+}
+
+impl Until {
+    /// After this time alone.
+    pub fn elapsed(time: Duration) -> Self {
+        Self { time: Some(time), operations: None }
+    }
+}
+
+/// Where a load connects, and as whom.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The server.
+    pub address: SocketAddr,
+    /// How many.
+    pub connections: u64,
+    /// The user and password that a RESP connection begins with.
+    pub login: Option<(String, String)>,
+    /// The server's process, of which to tell the processor time. The load begins once it rests.
+    pub server: Option<u32>,
+}
+
+impl Door {
+    /// 50 connections without a login.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, connections: 50, login: None, server: None }
+    }
 }
 
 /// What a run measured.
@@ -62,6 +104,8 @@ pub struct Measured {
     pub p99_us: f64,
     /// Its maximum.
     pub max_us: f64,
+    /// Processor time of the server from the first request to the last answer, where its process was named.
+    pub cpu_ns: Option<u64>,
 }
 
 /// Shared by the connections of a run: what is left to do and what was seen. One thread, no locks.
@@ -75,14 +119,23 @@ struct Pace {
     misses: Cell<u64>,
     /// Nanoseconds.
     waits: RefCell<Histogram<u64>>,
+    /// The server, and its processor time at the start.
+    server: Option<(Process, u64)>,
+    start: Instant,
 }
 
 impl Pace {
-    fn new(until: Until) -> io::Result<Self> {
-        let (deadline, left) = match until {
-            Until::Elapsed(time) => (Some(Instant::now() + time), u64::MAX),
-            Until::Operations(count) => (None, count),
+    /// From now on, once the server rests.
+    fn new(until: Until, server: Option<u32>) -> io::Result<Self> {
+        let server = match server.map(Process) {
+            Some(process) => {
+                process.rest()?;
+                Some((process, process.cpu_ns()?))
+            }
+            None => None,
         };
+        let start = Instant::now();
+        let (deadline, left) = (until.time.map(|time| start + time), until.operations.unwrap_or(u64::MAX));
         let waits = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).map_err(io::Error::other)?;
         Ok(Self {
             deadline,
@@ -92,6 +145,8 @@ impl Pace {
             errors: Cell::new(0),
             misses: Cell::new(0),
             waits: RefCell::new(waits),
+            server,
+            start,
         })
     }
 
@@ -110,15 +165,25 @@ impl Pace {
     fn record(&self, wait: Duration, seen: Seen) {
         let ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         self.waits.borrow_mut().saturating_record_n(ns, seen.answers);
+        self.count(seen);
+    }
+
+    fn count(&self, seen: Seen) {
         self.operations.set(self.operations.get() + seen.answers);
         self.errors.set(self.errors.get() + seen.errors);
         self.misses.set(self.misses.get() + seen.misses);
     }
 
-    fn measured(&self, elapsed: Duration) -> Measured {
+    /// What was seen until now.
+    fn measured(&self) -> io::Result<Measured> {
+        let elapsed = self.start.elapsed();
+        let cpu_ns = match self.server {
+            Some((process, before)) => Some(process.cpu_ns()?.saturating_sub(before)),
+            None => None,
+        };
         let waits = self.waits.borrow();
         let us = |ns: u64| ns as f64 / 1000.0;
-        Measured {
+        Ok(Measured {
             operations: self.operations.get(),
             errors: self.errors.get(),
             misses: self.misses.get(),
@@ -127,7 +192,8 @@ impl Pace {
             p50_us: us(waits.value_at_quantile(0.5)),
             p99_us: us(waits.value_at_quantile(0.99)),
             max_us: us(waits.max()),
-        }
+            cpu_ns,
+        })
     }
 }
 
@@ -139,30 +205,50 @@ struct Seen {
     misses: u64,
 }
 
-/// Opens `connections` to `address`, then runs `client` on each until all return.
-fn drive<F, Client>(address: SocketAddr, connections: u64, until: Until, client: Client) -> io::Result<Measured>
+/// Opens the door's connections, then runs `client` on each until all return.
+fn drive<F, Client>(door: &Door, until: Until, client: Client) -> io::Result<Measured>
 where
     Client: Fn(TcpStream, Rc<Pace>) -> F,
     F: Future<Output = io::Result<()>> + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let mut streams = Vec::new();
-        for _ in 0..connections {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            streams.push(stream);
-        }
-        let pace = Rc::new(Pace::new(until)?);
-        let start = Instant::now();
+    local.block_on(&runtime(61)?, async {
+        let streams = connect(door).await?;
+        let pace = Rc::new(Pace::new(until, door.server)?);
         let tasks: Vec<_> =
             streams.into_iter().map(|stream| tokio::task::spawn_local(client(stream, pace.clone()))).collect();
         for task in tasks {
             task.await.map_err(io::Error::other)??;
         }
-        Ok(pace.measured(start.elapsed()))
+        pace.measured()
     })
+}
+
+/// One thread, which looks for socket events after every `event_interval` tasks.
+fn runtime(event_interval: u32) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().event_interval(event_interval).enable_all().build()
+}
+
+/// Opens the door's connections and logs in on each.
+async fn connect(door: &Door) -> io::Result<Vec<TcpStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..door.connections {
+        let mut stream = TcpStream::connect(door.address).await?;
+        stream.set_nodelay(true)?;
+        if let Some((user, password)) = &door.login {
+            log_in(&mut stream, user, password).await?;
+        }
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+async fn log_in(stream: &mut TcpStream, user: &str, password: &str) -> io::Result<()> {
+    let auth = format!("*3\r\n$4\r\nAUTH\r\n${}\r\n{user}\r\n${}\r\n{password}\r\n", user.len(), password.len());
+    stream.write_all(auth.as_bytes()).await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    if &answer == b"+OK\r\n" { Ok(()) } else { Err(io::Error::other(format!("{user} may not log in"))) }
 }
 
 /// The server hung up with requests unanswered.

@@ -18,7 +18,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use crate::differential::generate::Forms;
 use crate::differential::grammar;
 use crate::differential::report::Report;
-use crate::differential::words::World;
+use crate::differential::words::{Known, World};
 use crate::transcript::play::Request;
 use crate::transcript::shortened;
 
@@ -163,9 +163,11 @@ fn look(client: &mut Client, request: &Request, world: &mut World, now: Now) {
     let Some(key) = first.filter(|_| !client.session.is_blocked()) else { return };
     match client.say(&vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()], now) {
         Some(Reply::Bulk(encoding)) => {
-            world.encodings.insert(key, String::from_utf8_lossy(&encoding).into_owned());
+            let encoding = String::from_utf8_lossy(&encoding).into_owned();
+            let known = Known { encodings: [encoding.clone(), encoding], is_there: true };
+            world.databases[world.database].insert(key, known);
         }
-        _ => drop(world.encodings.remove(&key)),
+        _ => drop(world.databases[world.database].remove(&key)),
     }
 }
 

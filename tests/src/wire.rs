@@ -167,6 +167,14 @@ impl Resp {
         self.stream.get_mut().write_all(request.as_bytes())
     }
 
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// The connection ends.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
     /// Sends bytes as they are and reads until the other side closes.
     ///
     /// # Errors

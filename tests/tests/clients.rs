@@ -85,6 +85,11 @@ fn a_job_queue() {
 }
 
 #[test]
+fn job_queues_of_python() {
+    run_over_resp(python(), "job_queues.py");
+}
+
+#[test]
 fn the_signer_of_botocore() {
     let larder = Larder::up();
     run(python(), "sigv4.py", &[&larder.http().to_string(), "test", "test"]);

@@ -58,13 +58,14 @@ impl Connection {
 
     /// What is at a key, in order where there is one.
     fn content(&mut self, key: &[u8]) -> Vec<Vec<u8>> {
-        let is_ordered = matches!(self.kind(key).as_str(), "list" | "zset");
+        let is_ordered = matches!(self.kind(key).as_str(), "list" | "zset" | "stream");
         let reply = match self.kind(key).as_str() {
             "string" => self.ask(&[b"GET", key]),
             "list" => self.ask(&[b"LRANGE", key, b"0", b"-1"]),
             "hash" => self.ask(&[b"HGETALL", key]),
             "set" => self.ask(&[b"SMEMBERS", key]),
             "zset" => self.ask(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]),
+            "stream" => self.stream(key),
             kind => panic!("{} is a {kind}", key.escape_ascii()),
         };
         let written = |reply: &Reply| {
@@ -81,6 +82,17 @@ impl Connection {
             parts.sort();
         }
         parts
+    }
+
+    /// All that XINFO tells of a stream, but how redis's tree is built.
+    fn stream(&mut self, key: &[u8]) -> Reply {
+        match self.ask(&[b"XINFO", b"STREAM", key, b"FULL", b"COUNT", b"0"]) {
+            Reply::Map(mut pairs) => {
+                pairs.retain(|(name, _)| bulk(name.clone()) != b"radix-tree-nodes");
+                Reply::Map(pairs)
+            }
+            reply => panic!("{reply:?}"),
+        }
     }
 
     fn kind(&mut self, key: &[u8]) -> String {
@@ -155,6 +167,51 @@ fn fill(server: &mut Connection) {
     }
 }
 
+/// Streams of one node and of many, with fields that are alike and that are not, deleted and trimmed entries, and groups.
+fn fill_streams(server: &mut Connection) {
+    let mut ask = |line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let reply = server.ask(&words);
+        assert!(!matches!(reply, Reply::Error(_)), "{line}: {reply:?}");
+    };
+    ask("XADD stream:one 1-1 field value");
+    for n in 1..=350 {
+        ask(&format!("XADD stream:alike {}-{} n {n} text value-{n}", 1_700_000_000_000u64 + n * n * 1000, n % 3));
+        let fields = (0..n % 4).map(|field| format!(" f{field} {}", "v".repeat(n as usize % 90)));
+        ask(&format!("XADD stream:varied {n}-{} x {}{}", n % 7, n * 99_999, fields.collect::<String>()));
+    }
+    for id in ["1-18446744073709551615", "2-0", "2-18446744073709551614", "18446744073709551615-5"] {
+        ask(&format!("XADD stream:far {id} -5000 70000 {id} 12345678901234567890"));
+    }
+    for len in [63, 64, 4095, 4096, 70_000] {
+        ask(&format!("XADD stream:long * {} {}", "n".repeat(len), "v".repeat(len)));
+    }
+    ask("XDEL stream:alike 1700000001000-1 1700000016000-1 1700122500000-2");
+    for id in [3, 4, 5, 140, 141, 350] {
+        ask(&format!("XDEL stream:varied {id}-{}", id % 7));
+    }
+    ask("XTRIM stream:varied MAXLEN 300");
+    ask("XTRIM stream:alike MINID 1700010000001");
+    ask("XGROUP CREATE stream:empty 12 $ MKSTREAM");
+    ask("XADD stream:gone 5-5 a b");
+    ask("XDEL stream:gone 5-5");
+    ask("XADD stream:bare 5-5 a b");
+    ask("XTRIM stream:bare MAXLEN 0");
+    for key in ["alike", "varied", "far"] {
+        ask(&format!("XGROUP CREATE stream:{key} readers 0"));
+        ask(&format!("XGROUP CREATE stream:{key} idle 3-3"));
+        ask(&format!("XGROUP CREATE stream:{key} -5 $ ENTRIESREAD 7"));
+        ask(&format!("XGROUP CREATECONSUMER stream:{key} idle nobody"));
+        ask(&format!("XREADGROUP GROUP readers alice COUNT 150 STREAMS stream:{key} >"));
+        ask(&format!("XREADGROUP GROUP readers 7000 COUNT 3 STREAMS stream:{key} >"));
+        ask(&format!("XREADGROUP GROUP readers alice COUNT 20 STREAMS stream:{key} 0"));
+        ask(&format!("XREADGROUP GROUP idle alice COUNT 2 NOACK STREAMS stream:{key} >"));
+    }
+    ask("XACK stream:varied readers 60-4 61-5 62-6");
+    ask("XDEL stream:varied 70-0 71-1");
+    ask("XSETID stream:far 18446744073709551615-9 ENTRIESADDED 300 MAXDELETEDID 2-5");
+}
+
 /// Takes everything from one server to an empty other; the encodings there, by those here.
 fn carry(from: &mut Connection, to: &mut Connection) -> BTreeMap<(String, String), usize> {
     let mut encodings = BTreeMap::new();
@@ -187,10 +244,12 @@ fn both_ways(settings: &[(&[u8], &[u8])]) -> [BTreeMap<(String, String), usize>;
     // Whatever arrives is looked into.
     redis.ask(&[b"CONFIG", b"SET", b"sanitize-dump-payload", b"yes"]);
     fill(&mut redis);
+    fill_streams(&mut redis);
     let out = carry(&mut redis, &mut node);
     redis.ask(&[b"FLUSHALL"]);
     node.ask(&[b"FLUSHALL"]);
     fill(&mut node);
+    fill_streams(&mut node);
     [out, carry(&mut node, &mut redis)]
 }
 
@@ -201,7 +260,7 @@ fn every_encoding_goes_both_ways() {
     let has = |all: &BTreeMap<(String, String), usize>, from: &str, to: &str| {
         assert!(all.contains_key(&(from.to_owned(), to.to_owned())), "no {from} became {to}");
     };
-    for encoding in ["int", "embstr", "raw", "quicklist", "intset", "hashtable", "listpack", "skiplist"] {
+    for encoding in ["int", "embstr", "raw", "quicklist", "intset", "hashtable", "listpack", "skiplist", "stream"] {
         has(&to_node, encoding, encoding);
         has(&to_redis, encoding, encoding);
     }
@@ -221,4 +280,35 @@ fn nodes_of_any_size_and_without_compression_are_read() {
         (b"zset-max-listpack-value", b"10000"),
         (b"set-max-intset-entries", b"1000"),
     ]);
+}
+
+#[test]
+fn a_stream_is_dumped_byte_for_byte_as_redis_does() {
+    let redis = Redis::start();
+    let node = Node::start(Setup::default());
+    let (mut redis, mut node) = (Connection::open(redis.address()), Connection::open(node.address()));
+    redis.ask(&[b"CONFIG", b"SET", b"rdbcompression", b"no"]);
+    fill_streams(&mut redis);
+    fill_streams(&mut node);
+    for key in redis.keys() {
+        let (shown, payload) = (key.escape_ascii().to_string(), redis.dump(&key));
+        // What no clock is in is the same from the start.
+        if [&b"stream:one"[..], b"stream:empty", b"stream:gone", b"stream:bare"].contains(&key.as_slice()) {
+            assert!(node.dump(&key) == payload, "{shown}");
+        }
+        let restored = node.ask(&[b"RESTORE", &key, b"0", &payload, b"REPLACE"]);
+        assert!(matches!(restored, Reply::Simple(_)), "{shown}: {restored:?}");
+        assert!(node.dump(&key) == payload, "{shown} as it was restored");
+    }
+    // And so what comes after: nodes fill up alike.
+    for n in 0..500 {
+        let (id, text) = (format!("{}-1", 1_900_000_000_000u64 + n), n.to_string());
+        for server in [&mut redis, &mut node] {
+            server.ask(&[b"XADD", b"stream:alike", id.as_bytes(), b"n", text.as_bytes(), b"text", b"x"]);
+            server.ask(&[b"XADD", b"stream:varied", b"MAXLEN", b"~", b"200", id.as_bytes(), b"n", &[b'x'; 50]]);
+        }
+    }
+    for key in [&b"stream:alike"[..], b"stream:varied"] {
+        assert!(node.dump(key) == redis.dump(key), "{}", key.escape_ascii());
+    }
 }

@@ -1,8 +1,9 @@
 //! Scripts without end: whoever comes is answered, health too, and SCRIPT KILL ends each of them.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use larder_tests::larder::{Larder, wait_for};
 use larder_tests::wire::{HOME, Request, Resp};
@@ -22,15 +23,20 @@ fn set(to: SocketAddr) {
     assert_eq!(resp(to).ask(&set).unwrap(), "OK");
 }
 
-/// Ten new connections, of which each gets an answer to what it asks; at once or in the end.
+/// Waits until who comes anew (by `connect`) is told that it would have to wait.
+fn until_busy(connect: impl Fn() -> Resp) {
+    // Who came just before the script is not answered at all.
+    let is_busy = |reply: std::io::Result<String>| reply.is_ok_and(|reply| reply.starts_with("-BUSY"));
+    wait_for(|| is_busy(connect().ask(&["GET", "k"])).then_some(()));
+}
+
+/// Ten new connections, of which each gets an answer to what it asks while the scripts run.
 fn ten_are_answered(to: SocketAddr) {
     for _ in 0..10 {
         let mut client = resp(to);
-        let began = Instant::now();
         assert_eq!(client.ask(&["PING"]).unwrap(), "PONG");
         let pong = client.ask(&["HELLO", "2"]).unwrap();
         assert!(pong.contains("redis"), "{pong}");
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }
 
@@ -38,20 +44,28 @@ fn healthy(at: SocketAddr, page: &str) {
     assert_eq!(Request::new("GET", page, "").send(HOME, at).unwrap().status, 200);
 }
 
-/// Asks for SCRIPT KILL until nothing runs; how many it ended.
-fn kill_all(to: SocketAddr) -> usize {
+/// Asks for SCRIPT KILL until every one of these clients has its answer; how many scripts that ended.
+fn kill_all(to: SocketAddr, clients: Vec<Resp>) -> usize {
+    let (tell, answered) = std::sync::mpsc::channel();
+    for mut client in clients {
+        let tell = tell.clone();
+        std::thread::spawn(move || tell.send(client.reply().unwrap()));
+    }
+    drop(tell);
     let mut killed = 0;
-    let began = Instant::now();
-    let mut quiet = 0;
-    while quiet < 20 {
-        assert!(began.elapsed() < Duration::from_secs(30), "scripts do not end");
+    wait_for(|| {
         match &*resp(to).ask(&["SCRIPT", "KILL"]).unwrap() {
-            "OK" => (killed, quiet) = (killed + 1, 0),
-            "-NOTBUSY No scripts in execution right now." => quiet += 1,
+            "OK" => killed += 1,
+            "-NOTBUSY No scripts in execution right now." => {}
             other => panic!("{other}"),
         }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        match answered.try_recv() {
+            Ok(reply) => assert!(reply == KILLED || reply == BUSY, "{reply}"),
+            Err(std::sync::mpsc::TryRecvError::Empty) => {}
+            Err(std::sync::mpsc::TryRecvError::Disconnected) => return Some(()),
+        }
+        None
+    });
     killed
 }
 
@@ -61,17 +75,12 @@ fn an_endless_script_on_every_worker_keeps_nobody_out() {
     let at = larder.resp("default");
     set(at);
     // One after another they go to the worker with fewer connections.
-    let mut clients: Vec<_> = (0..4).map(|_| resp(at)).collect();
+    let mut clients: Vec<Resp> = (0..4).map(|_| resp(at)).collect();
     clients.iter_mut().for_each(|client| client.send(ENDLESS).unwrap());
-    std::thread::sleep(Duration::from_millis(300));
+    until_busy(|| resp(at));
     ten_are_answered(at);
     healthy(larder.admin(), "/readyz");
-    // What needs the script's own key waits for it no longer than it may.
-    assert!(kill_all(at) >= 1);
-    for client in &mut clients {
-        let reply = client.reply().unwrap();
-        assert!(reply == KILLED || reply == BUSY, "{reply}");
-    }
+    assert!(kill_all(at, clients) >= 1);
     assert_eq!(resp(at).ask(&["EVAL", "return 7", "0"]).unwrap(), ":7");
 }
 
@@ -93,11 +102,11 @@ fn when_every_worker_is_held_the_control_thread_answers() {
     let mut first = resp(one);
     assert_eq!(first.ask(&["PING"]).unwrap(), "PONG");
     first.send(ENDLESS).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    until_busy(|| resp(one));
     // The other worker is the only one that responds.
     let mut second = resp(two);
     second.send(ENDLESS).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    until_busy(|| resp(two));
     for at in [one, two] {
         ten_are_answered(at);
         let mut client = resp(at);
@@ -110,7 +119,13 @@ fn when_every_worker_is_held_the_control_thread_answers() {
     assert_eq!(first.reply().unwrap(), KILLED);
     assert_eq!(resp(two).ask(&["SCRIPT", "KILL"]).unwrap(), "OK");
     assert_eq!(second.reply().unwrap(), KILLED);
-    assert_eq!((kill_all(one), kill_all(two)), (0, 0));
+    for at in [one, two] {
+        let nothing = wait_for(|| {
+            let reply = resp(at).ask(&["SCRIPT", "KILL"]).unwrap();
+            (reply != "OK").then_some(reply)
+        });
+        assert_eq!(nothing, "-NOTBUSY No scripts in execution right now.");
+    }
 }
 
 #[test]
@@ -141,7 +156,8 @@ fn who_is_nobody_ends_no_script_while_workers_are_held() {
     assert_eq!(login("root").ask(&set).unwrap(), "OK");
     let mut endless = login("app");
     endless.send(ENDLESS).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    // Who is there already waits; whoever comes is told.
+    until_busy(|| login("app"));
     for words in [&["PING"][..], &["SCRIPT", "KILL"], &["GET", "k"]] {
         assert_eq!(resp(at).ask(words).unwrap(), "-NOAUTH Authentication required.");
     }
@@ -156,4 +172,140 @@ fn who_is_nobody_ends_no_script_while_workers_are_held() {
     // Its worker is back in a moment.
     wait_for(|| (waits.ask(&["SET", "k", "v"]).unwrap() == "OK").then_some(()));
     assert_eq!(waits.ask(&["ACL", "WHOAMI"]).map(|_| ()).ok(), Some(()));
+}
+
+/// A client that speaks TLS: redis-cli, asked line by line.
+struct Tls {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Tls {
+    fn connect(to: SocketAddr) -> Self {
+        let mut command = Command::new("redis-cli");
+        command.args(["--tls", "--insecure", "-h", &to.ip().to_string(), "-p", &to.port().to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
+    }
+
+    fn send(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The next line that is not empty.
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        while line.trim().is_empty() {
+            line.clear();
+            assert!(self.answers.read_line(&mut line).unwrap() > 0, "redis-cli ended");
+        }
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.send(line);
+        self.answer()
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that comes through a proxy.
+fn proxied(to: SocketAddr) -> Resp {
+    let mut client = resp(to);
+    client.send_raw(b"PROXY TCP4 127.0.0.1 127.0.0.1 4660 6379\r\n").unwrap();
+    client
+}
+
+#[test]
+fn by_tls_and_through_a_proxy_clients_are_answered_while_every_worker_is_held() {
+    let config = r#"
+        [tls]
+        generated = true
+        [[cache]]
+        name = "plain"
+        listen = "127.0.0.1:0"
+        anonymous = true
+        tls = "off"
+        [[cache]]
+        name = "secure"
+        listen = "127.0.0.1:0"
+        anonymous = true
+        tls = "required"
+        [[cache]]
+        name = "proxied"
+        listen = "127.0.0.1:0"
+        anonymous = true
+        tls = "off"
+        source = "proxy-v1"
+    "#;
+    let larder = Larder::start(&["up", "--workers", "1"], Some(config));
+    let (plain, secure, proxy) = (larder.resp("plain"), larder.resp("secure"), larder.resp("proxied"));
+    set(plain);
+    let limits = ["lua-time-limit", "100", "lua-instruction-limit", "0"];
+    let set = ["CONFIG", "SET"].into_iter().chain(limits).collect::<Vec<_>>();
+    assert_eq!(proxied(proxy).ask(&set).unwrap(), "OK");
+    assert_eq!(Tls::connect(secure).ask(&set.join(" ")), "OK");
+
+    // Each kind of client in turn is the one whose script does not end.
+    let held = |at_whom: &str| {
+        for _ in 0..10 {
+            assert_eq!(proxied(proxy).ask(&["PING"]).unwrap(), "PONG", "{at_whom}");
+            assert_eq!(Tls::connect(secure).ask("PING"), "PONG", "{at_whom}");
+        }
+        healthy(larder.admin(), "/readyz");
+    };
+    let mut endless = Tls::connect(secure);
+    assert_eq!(endless.ask("PING"), "PONG");
+    endless.send("EVAL \"while true do end\" 0");
+    until_busy(|| resp(plain));
+    held("TLS");
+    let mut waits = Tls::connect(secure);
+    assert_eq!(waits.ask("CLIENT SETNAME waits"), "OK");
+    until_busy(|| proxied(proxy));
+    assert_eq!(Tls::connect(secure).ask("SCRIPT KILL"), "OK");
+    let killed = endless.answer();
+    assert!(killed.contains("Script killed by user with SCRIPT KILL"), "{killed}");
+    // It goes on at the worker as what it said to be, with the same keys.
+    wait_for(|| (waits.ask("SET k v") == "OK").then_some(()));
+    assert_eq!((waits.ask("CLIENT GETNAME"), waits.ask("GET k")), ("waits".to_owned(), "v".to_owned()));
+
+    let mut endless = proxied(proxy);
+    endless.send(ENDLESS).unwrap();
+    until_busy(|| proxied(proxy));
+    held("proxy");
+    let mut waits = proxied(proxy);
+    assert_eq!(waits.ask(&["CLIENT", "SETNAME", "waits"]).unwrap(), "OK");
+    assert_eq!(proxied(proxy).ask(&["SCRIPT", "KILL"]).unwrap(), "OK");
+    assert_eq!(endless.reply().unwrap(), KILLED);
+    wait_for(|| (waits.ask(&["SET", "k", "v"]).unwrap() == "OK").then_some(()));
+    assert_eq!(waits.ask(&["CLIENT", "GETNAME"]).unwrap(), "waits");
+}
+
+#[test]
+fn an_endless_function_is_ended_by_function_kill() {
+    let larder = Larder::start(&["node", "--workers", "1", "--anonymous", "--listen", "127.0.0.1:0"], None);
+    let at = larder.resp("default");
+    set(at);
+    let library = "#!lua name=endless\nredis.register_function('run', function() while true do end end)";
+    assert_eq!(resp(at).ask(&["FUNCTION", "LOAD", library]).unwrap(), "endless");
+    let mut endless = resp(at);
+    endless.send(&["FCALL", "run", "0"]).unwrap();
+    until_busy(|| resp(at));
+    ten_are_answered(at);
+    healthy(larder.admin(), "/readyz");
+    assert!(resp(at).ask(&["SCRIPT", "KILL"]).unwrap().starts_with('-'));
+    assert_eq!(resp(at).ask(&["FUNCTION", "KILL"]).unwrap(), "OK");
+    let killed = endless.reply().unwrap();
+    assert!(killed.contains("FUNCTION KILL"), "{killed}");
+    wait_for(|| (resp(at).ask(&["SET", "k", "v"]).unwrap() == "OK").then_some(()));
+    let nothing = resp(at).ask(&["FUNCTION", "KILL"]).unwrap();
+    assert!(nothing.starts_with("-NOTBUSY"), "{nothing}");
 }

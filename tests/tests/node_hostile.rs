@@ -6,6 +6,8 @@
 mod frames;
 #[path = "node_hostile/gone.rs"]
 mod gone;
+#[path = "node_hostile/greedy.rs"]
+mod greedy;
 #[path = "node_hostile/limits.rs"]
 mod limits;
 #[path = "node_hostile/slow.rs"]
@@ -36,4 +38,17 @@ fn info(client: &mut Client, field: &str) -> String {
     let text = client.say("INFO");
     let value = text.split('|').find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
     value.unwrap_or_else(|| panic!("no {field} in {text}"))
+}
+
+/// Asks for a field of INFO until it has this value.
+fn until_info(client: &mut Client, field: &str, want: &str) {
+    let started = std::time::Instant::now();
+    loop {
+        let value = info(client, field);
+        if value == want {
+            return;
+        }
+        assert!(started.elapsed().as_secs() < 30, "{field} is still {value}, not {want}");
+        std::thread::yield_now();
+    }
 }

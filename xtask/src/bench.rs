@@ -1,17 +1,23 @@
-//! `cargo xtask bench`: the node against redis-server and the gateway against its echo mode, in one run on one machine.
+//! `cargo xtask bench`: the node against redis-server (and valkey-server, where there is one) and the gateway against its
+//! echo mode, in one run on one machine. A file for each table, its loads as data.
 //!
 //! What counts is the server's own processor time per operation: throughput on a small shared machine mostly measures
 //! the load generator. Servers take turns within each round, so that what else the machine does hits all alike; the
 //! tables give medians over the rounds with their spread. A difference under 10 % is noise.
 
 mod case;
+mod commands;
+mod engine;
 mod gateway;
+mod latency;
 mod load;
 mod memory;
 mod node;
 mod server;
 mod start;
 mod table;
+mod user;
+mod workload;
 
 use crate::run;
 use anyhow::{Context, Result, bail};
@@ -26,25 +32,51 @@ struct Plan {
     seconds: f64,
     /// Worker threads of the node and the gateway.
     workers: usize,
-    /// Keys of the memory measurement.
+    /// Keys of the memory measurement: a power of two.
     memory_keys: u64,
     /// Signed requests, each with a key of its own.
     signed_keys: u64,
-    only: Option<String>,
+    /// Words, one of which a row to be measured has in its name or its table's; none for all rows.
+    only: Vec<String>,
 }
 
-/// Measures one part.
-type Measure = fn(&Bench) -> Result<Section>;
+impl Plan {
+    /// Whether a row was asked for.
+    fn wants(&self, table: &str, row: &str) -> bool {
+        let name = format!("{table}: {row}").to_lowercase();
+        self.only.is_empty() || self.only.iter().any(|word| name.contains(word))
+    }
+}
 
-const PARTS: [(&str, Measure); 4] =
-    [("node", node::measure), ("memory", memory::measure), ("gateway", gateway::measure), ("start", start::measure)];
+/// One table.
+struct Part {
+    name: &'static str,
+    /// Names of its rows, where some can be left out.
+    rows: fn() -> Vec<String>,
+    measure: fn(&Bench) -> Result<Section>,
+}
+
+/// In the order they run.
+const PARTS: [Part; 8] = [
+    Part { name: "node", rows: node::rows, measure: node::measure },
+    Part { name: "commands", rows: commands::rows, measure: commands::measure },
+    Part { name: "user", rows: user::rows, measure: user::measure },
+    Part { name: "memory", rows: memory::rows, measure: memory::measure },
+    Part { name: "engine", rows: Vec::new, measure: engine::measure },
+    Part { name: "latency", rows: Vec::new, measure: latency::measure },
+    Part { name: "gateway", rows: Vec::new, measure: gateway::measure },
+    Part { name: "start", rows: Vec::new, measure: start::measure },
+];
 
 /// A run in progress: where its programs and files are.
 struct Bench {
     plan: Plan,
     larder: PathBuf,
     load: PathBuf,
-    redis: PathBuf,
+    /// The node's example that measures the engine alone.
+    engine: PathBuf,
+    /// Names and programs of the servers to compare with.
+    peers: Vec<(&'static str, PathBuf)>,
     /// `target/bench`: results, and a folder of the servers' files.
     folder: PathBuf,
 }
@@ -56,15 +88,20 @@ struct Bench {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let plan = plan(arguments)?;
     run::run(&mut run::cargo(["build", "--release", "-p", "larder-cli", "-p", "larder-sim", "--bins"]))?;
+    run::run(&mut run::cargo(["build", "--release", "-p", "larder-node", "--example", "engine_bench"]))?;
     let release = run::target_dir().join("release");
     let folder = run::target_dir().join("bench");
     std::fs::create_dir_all(folder.join("files"))?;
     let redis = run::on_path("redis-server").context("no redis-server on PATH; `cargo xtask test` installs it")?;
-    let bench = Bench { plan, larder: release.join("larder"), load: release.join("larder-load"), redis, folder };
+    let valkey = run::on_path("valkey-server").map(|program| ("valkey-server", program));
+    let peers = [("redis-server", redis)].into_iter().chain(valkey).collect();
+    let engine = release.join("examples").join("engine_bench");
+    let bench =
+        Bench { plan, larder: release.join("larder"), load: release.join("larder-load"), engine, peers, folder };
     let head = table::Head::read(&bench, arguments)?;
     println!("{}", head.markdown());
-    for (name, measure) in PARTS {
-        if bench.plan.only.as_ref().is_some_and(|only| only != name) {
+    for Part { name, rows, measure } in PARTS {
+        if !bench.plan.wants(name, "") && !rows().iter().any(|row| bench.plan.wants(name, row)) {
             continue;
         }
         let section = run::step(&format!("bench {name}"), || measure(&bench))?;
@@ -78,27 +115,28 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 fn plan(arguments: &[String]) -> Result<Plan> {
     let mut plan =
-        Plan { rounds: 5, seconds: 2.0, workers: 1, memory_keys: 2_000_000, signed_keys: 100_000, only: None };
-    let mut words = arguments.iter().map(String::as_str);
+        Plan { rounds: 7, seconds: 0.5, workers: 1, memory_keys: 1 << 20, signed_keys: 100_000, only: Vec::new() };
+    let mut words = arguments.iter().map(String::as_str).peekable();
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|text| text.parse().ok()).filter(|&number: &usize| number > 0);
         match word {
             "--quick" => {
                 plan.rounds = 3;
-                plan.seconds = 0.5;
-                plan.memory_keys = 200_000;
+                plan.seconds = 0.2;
+                plan.memory_keys = 1 << 18;
                 plan.signed_keys = 20_000;
             }
             "--rounds" => plan.rounds = number().context("--rounds needs a number from 1")?,
             "--workers" => plan.workers = number().context("--workers needs a number from 1")?,
             "--only" => {
-                let part = words.next().unwrap_or_default();
-                if !PARTS.iter().any(|(name, _)| *name == part) {
-                    bail!("--only {part}: can be node, memory, gateway, start");
+                while let Some(word) = words.next_if(|word| !word.starts_with("--")) {
+                    plan.only.push(word.to_lowercase());
                 }
-                plan.only = Some(part.to_owned());
+                if plan.only.is_empty() {
+                    bail!("--only needs words of the rows or tables wanted, as in `--only hset memory`");
+                }
             }
-            _ => bail!("bench takes --quick, --rounds N, --workers N, --only node|memory|gateway|start; not `{word}`"),
+            _ => bail!("bench takes --quick, --rounds N, --workers N, --only WORDS; not `{word}`"),
         }
     }
     Ok(plan)
@@ -123,10 +161,12 @@ mod tests {
     #[test]
     fn arguments() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(plan(&[]).unwrap().rounds, 5);
-        let quick = plan(&words("--quick --rounds 4 --only memory")).unwrap();
-        assert_eq!((quick.rounds, quick.memory_keys, quick.only.as_deref()), (4, 200_000, Some("memory")));
-        for wrong in ["--rounds", "--rounds 0", "--rounds x", "--only all", "--quik"] {
+        assert_eq!(plan(&[]).unwrap().rounds, 7);
+        let quick = plan(&words("--quick --only memory HSET --rounds 4")).unwrap();
+        assert_eq!((quick.rounds, quick.memory_keys, quick.only.len()), (4, 1 << 18, 2));
+        assert!(quick.wants("memory", "strings") && quick.wants("commands", "HSET, pipeline 1"));
+        assert!(!quick.wants("commands", "HGET, pipeline 1") && plan(&[]).unwrap().wants("start", ""));
+        for wrong in ["--rounds", "--rounds 0", "--rounds x", "--only", "--only --quick", "--quik"] {
             assert!(plan(&words(wrong)).is_err(), "{wrong}");
         }
     }

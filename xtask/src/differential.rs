@@ -6,6 +6,7 @@ use crate::peers;
 use crate::run::{cargo, run, step};
 
 /// Installs redis-server if it is missing, and sends as many requests as asked for (5,000,000), from a seed if one is given.
+/// `acl` before the numbers: makes as many users instead, and tries what they may do.
 ///
 /// # Errors
 /// A wrong argument, or a difference: each is printed with the requests that led to it.

@@ -63,8 +63,8 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "differential",
-        arguments: "[REQUESTS [SEED]]",
-        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state",
+        arguments: "[[acl] COUNT [SEED]]",
+        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state; or make random users",
         run: differential::run_verb,
     },
     Verb { name: "up", arguments: "[FLAGS]", what: "build the release binary and run `larder up`", run: test::up },

@@ -86,6 +86,8 @@ pub const SETTINGS: &[Setting] = &[
     row("node.connections_max", Number(1, 1_000_000), "10000", START, "Most connections of one RESP listener at once."),
     row("node.idle_timeout_ms", Number(0, 86_400_000), "0", START, "Silence after which a RESP client is closed; 0 means never."),
     row("node.output_bytes_max", Number(64 << 10, 1 << 30), "33554432", START, "Bytes of unread replies above which a RESP connection's requests wait."),
+    row("node.client_output_buffer_limit", Text, "\"normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60\"", START, "Bytes of unread replies above which a client of each class is cut, at once (the first number), or when they have been above the second for so many seconds; 0 means no limit. CONFIG SET changes it."),
+    row("node.maxmemory_clients", Text, "\"0\"", START, "What all clients of one cache may hold together before the largest are cut: bytes, or percent of its maxmemory (`5%`); 0 means no limit. CONFIG SET changes it."),
     row("cache[].name", Text, "", RELOADS, "The cache's name: letters, digits and hyphens."),
     row("cache[].engine", Word(&["valkey", "redis"]), "\"valkey\"", RELOADS, "The engine's name, as policies see it (`cache:Engine`)."),
     row("cache[].kind", Word(&["replication-group", "serverless"]), "\"replication-group\"", RELOADS, "What it is in ElastiCache: a serverless cache has database 0 only, and its IAM tokens name their `ResourceType`."),

@@ -142,4 +142,9 @@ pub trait Commands {
     fn category(&self, name: &str) -> Option<Box<[u16]>>;
     /// The bits of a container's subcommands, empty for other commands.
     fn subcommands(&self, name: &str) -> Box<[u16]>;
+    /// Whether there is a command or `container|subcommand` of this name, in any case, that nobody may run: a rule about
+    /// it is a good one and changes nothing.
+    fn refuses(&self, _name: &str) -> bool {
+        false
+    }
 }

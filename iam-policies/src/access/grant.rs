@@ -92,6 +92,12 @@ impl Grant {
         self.full
     }
 
+    /// Whether what allows a call allows to read every key there is, as SORT asks for its patterns. Policies are not asked:
+    /// where they count, only who may do everything may.
+    pub fn reads_every_key(&self, call: &dyn Asks) -> bool {
+        self.full || matches!(&self.rights, Rights::User(acl) if !self.read_only && acl.reads_every_key(call))
+    }
+
     /// Whether a call that keeps its key's TTL is judged by it, so that somebody has to look at the key first.
     #[inline]
     pub fn uses_ttl(&self) -> bool {

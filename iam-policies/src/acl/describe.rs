@@ -76,8 +76,10 @@ impl Selector {
         vocabulary: &dyn Commands,
         text: &mut Vec<u8>,
     ) {
-        for &bit in all {
-            let Some(name) = vocabulary.name(bit) else { continue };
+        let named = || all.iter().filter_map(|bit| Some((*bit, vocabulary.name(*bit)?)));
+        // A command before its subcommands, which it says with it.
+        let commands = named().filter(|(_, name)| !name.contains('|'));
+        for (bit, name) in commands.chain(named().filter(|(_, name)| name.contains('|'))) {
             let name = name.to_ascii_lowercase();
             let allowed = self.commands.has(bit);
             if allowed != written.has(bit) {

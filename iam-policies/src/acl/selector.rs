@@ -79,6 +79,12 @@ impl Selector {
         self.all_keys || self.keys.iter().any(|rule| rule.allows(key, actions.intersection(BOTH)))
     }
 
+    /// Whether every key there is may be read.
+    pub(super) fn reads_every_key(&self) -> bool {
+        let reads_all = |rule: &KeyRule| rule.text() == b"*" && rule.actions().contains(Actions::READ);
+        self.all_keys || self.keys.iter().any(reads_all)
+    }
+
     /// Whether a channel is allowed.
     pub fn allows_channel(&self, channel: &[u8]) -> bool {
         self.all_channels || self.channels.iter().any(|pattern| glob::matches(pattern, channel))
@@ -134,7 +140,7 @@ impl Selector {
     /// Applies one rule.
     pub(super) fn apply(&mut self, rule: &[u8], vocabulary: &dyn Commands) -> Result<(), RuleFault> {
         match &*rule.to_ascii_lowercase() {
-            b"allkeys" | b"~*" | b"%rw~*" | b"%wr~*" => (self.all_keys, self.keys) = (true, Vec::new()),
+            b"allkeys" | b"~*" => (self.all_keys, self.keys) = (true, Vec::new()),
             b"resetkeys" => (self.all_keys, self.keys) = (false, Vec::new()),
             b"allchannels" | b"&*" => (self.all_channels, self.channels) = (true, Vec::new()),
             b"resetchannels" => (self.all_channels, self.channels) = (false, Vec::new()),
@@ -147,6 +153,7 @@ impl Selector {
 
     fn apply_sign(&mut self, rule: &[u8], vocabulary: &dyn Commands) -> Result<(), RuleFault> {
         match rule {
+            [b'~' | b'%', ..] if self.all_keys => Err(RuleFault::AfterAllKeys),
             [b'~', pattern @ ..] => self.add_key(pattern, BOTH),
             [b'%', rest @ ..] => {
                 let (actions, pattern) = key_rights(rest)?;
@@ -154,6 +161,7 @@ impl Selector {
             }
             [b'&', pattern @ ..] => self.add_channel(pattern),
             [sign @ (b'+' | b'-'), b'@', category @ ..] => self.category(category, *sign == b'+', vocabulary),
+            [b'+' | b'-', name @ ..] if std::str::from_utf8(name).is_ok_and(|name| vocabulary.refuses(name)) => Ok(()),
             [b'+', name @ ..] => self.add_command(name, vocabulary),
             [b'-', name @ ..] => {
                 let bit = bit_of(name, vocabulary).ok_or(RuleFault::Unknown)?;
@@ -165,9 +173,6 @@ impl Selector {
     }
 
     fn add_key(&mut self, pattern: &[u8], actions: Actions) -> Result<(), RuleFault> {
-        if self.all_keys {
-            return Err(RuleFault::AfterAllKeys);
-        }
         worded(pattern)?;
         match self.keys.iter_mut().find(|rule| rule.text() == pattern) {
             Some(known) => known.allow_also(actions),

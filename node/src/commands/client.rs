@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use larder_iam_policies::access::Actions;
 
+use super::client_filters::Filters;
 use super::connection::{self, NO_CONNECTION};
 use super::help::help;
 use super::parse::is;
 use super::{Acl, Arity, Beyond, Family, Flags, Spec, shown};
-use crate::engine::{Cx, Record, State};
+use crate::engine::{Cx, Record, State, client_bytes};
 use crate::error::CommandError;
-use crate::resp::{Args, parse_i64};
+use crate::resp::Args;
 use crate::session::{Address, Replies};
 use crate::time::Now;
 
@@ -141,7 +142,7 @@ pub(super) const OTHERS: Spec = Spec {
     ..ABOUT
 };
 
-/// `CLIENT LIST [TYPE type | ID id …]`
+/// `CLIENT LIST [filter value …]`
 pub(super) const CLIENT_LIST: Spec = Spec {
     name: "CLIENT|LIST",
     arity: Arity::AtLeast(2),
@@ -152,20 +153,15 @@ pub(super) const CLIENT_LIST: Spec = Spec {
     ..OTHERS
 };
 fn client_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let clients = &cx.engine.clients;
-    let records = match args.len() {
-        2 => clients.all(),
-        4 if is(args.get(2), "TYPE") => {
-            let kind = Type::read(args.get(3))?;
-            clients.all().into_iter().filter(|record| Type::of(record) == kind).collect()
-        }
-        4.. if is(args.get(2), "ID") => {
-            let id = |text| parse_i64(text).ok_or(CommandError::Text("ERR Invalid client ID"));
-            let ids: Vec<i64> = args.iter().skip(3).map(id).collect::<Result<_, _>>()?;
-            ids.into_iter().filter_map(|id| clients.find(u64::try_from(id).ok()?)).collect()
-        }
-        _ => return Err(CommandError::Syntax),
-    };
+    let filters = Filters::read(cx, args.from(2), ("ERR Invalid client ID", i64::MIN))?;
+    let skips_me = filters.skip_me.unwrap_or(false);
+    let mut records = cx.engine.clients.all();
+    records.retain(|record| filters.admit(record, cx.now) && !(skips_me && record.id == cx.session.id));
+    if let Some(ids) = filters.only_ids() {
+        // In the order they were asked for, each as often, as redis answers.
+        let found = |id: &i64| records.iter().find(|record| record.id as i64 == *id).cloned();
+        records = ids.iter().filter_map(found).collect();
+    }
     cx.session.note(cx.executing);
     let mut text = String::new();
     for record in records {
@@ -204,9 +200,10 @@ impl Type {
 }
 
 /// Redis' letters for what a connection is in the middle of.
-fn flags(record: &Record) -> String {
+pub(super) fn flags(record: &Record) -> String {
     let state = &record.state;
     let states = [
+        ('O', state.has(State::MONITORS)),
         ('P', record.is_subscribed()),
         ('U', record.addresses.as_ref().is_some_and(|(address, _)| matches!(address, Address::Unix(_)))),
         ('x', state.queued.load(Ordering::Relaxed) >= 0),
@@ -215,12 +212,14 @@ fn flags(record: &Record) -> String {
         ('t', state.has(State::TRACKING)),
         ('B', state.has(State::BROADCAST)),
         ('e', state.has(State::KEPT)),
+        ('T', state.has(State::TOUCHES_NOT)),
     ];
     let flags: String = states.into_iter().filter_map(|(letter, is)| is.then_some(letter)).collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
-/// One connection as redis' CLIENT LIST shows it. Buffers the engine does not own are shown as 0.
+/// One connection as redis' CLIENT LIST shows it. What waits for it is one piece, whether messages or replies; words of a
+/// request are where they were read, and take nothing besides.
 pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
     let (state, who) = (&record.state, record.who.lock());
     let seconds_since = |at_ms: u64| now.wall_ms.saturating_sub(at_ms) / 1000;
@@ -228,10 +227,12 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         Some((address, local)) => (address.to_string(), local.to_string()),
         None => ("?:0".to_owned(), "?:0".to_owned()),
     };
+    let unread = record.inbox().map_or(0, |inbox| inbox.bytes() + inbox.unsent());
     let command = super::table().get(usize::from(state.last_command.load(Ordering::Relaxed)));
     let mut line = format!(
         "id={} addr={address} laddr={local} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll=0 omem=0 tot-mem=0 events=r cmd={} \
+         qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={out_bytes} oll={} omem={unread} tot-mem={} events=r \
+         cmd={} \
          user={} redir={} resp={}",
         record.id,
         String::from_utf8_lossy(&who.name),
@@ -243,7 +244,11 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
         state.patterns.load(Ordering::Relaxed),
         state.shard_channels.load(Ordering::Relaxed),
         state.queued.load(Ordering::Relaxed),
+        state.query_bytes.load(Ordering::Relaxed),
+        state.query_room.load(Ordering::Relaxed),
         state.queued_bytes.load(Ordering::Relaxed),
+        u8::from(unread > 0),
+        client_bytes(record),
         command.map_or("NULL".to_owned(), |spec| spec.name.to_ascii_lowercase()),
         who.user.as_deref().unwrap_or("(none)"),
         state.redirect.load(Ordering::Relaxed),
@@ -254,6 +259,9 @@ pub(crate) fn describe(record: &Record, now: Now, out_bytes: usize) -> String {
             // Writing to a String cannot fail.
             let _ = write!(line, " {field}={}", String::from_utf8_lossy(value));
         }
+    }
+    if state.has(State::REDIRECTS) {
+        line.push_str(" capa=r");
     }
     line.push('\n');
     line
@@ -289,12 +297,12 @@ fn client_reply(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `CLIENT NO-EVICT ON | OFF`: no client is ever evicted here, so it only shows.
+/// `CLIENT NO-EVICT ON | OFF`
 pub(super) const CLIENT_NO_EVICT: Spec = Spec {
     name: "CLIENT|NO-EVICT",
     since: "7.0.0",
     arity: Arity::Exactly(3),
-    summary: "Spares the connection when clients are evicted, which none is.",
+    summary: "Spares the connection when clients are evicted for maxmemory-clients.",
     reply: "OK",
     run: client_no_evict,
     ..OTHERS
@@ -306,6 +314,57 @@ fn client_no_evict(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> 
         off if is(off, "OFF") => flags.fetch_and(!State::KEPT, Ordering::Relaxed),
         _ => return Err(CommandError::Syntax),
     };
+    cx.out.ok();
+    Ok(())
+}
+
+/// `CLIENT NO-TOUCH ON | OFF`: redis 7.2's.
+pub(super) const CLIENT_NO_TOUCH: Spec = Spec {
+    name: "CLIENT|NO-TOUCH",
+    since: "7.2.0",
+    arity: Arity::Exactly(3),
+    summary: "Lets the connection use keys without making them warmer for eviction; TOUCH still does.",
+    reply: "OK",
+    run: client_no_touch,
+    ..ABOUT
+};
+fn client_no_touch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let touches_not = match args.get(2) {
+        on if is(on, "ON") => true,
+        off if is(off, "OFF") => false,
+        _ => return Err(CommandError::Syntax),
+    };
+    touch_not(cx, touches_not);
+    cx.out.ok();
+    Ok(())
+}
+
+/// Lets keys that the client uses stay as warm as they are, or not.
+pub(super) fn touch_not(cx: &mut Cx<'_>, touches_not: bool) {
+    cx.session.touches_not = touches_not;
+    cx.keys.touch_not(touches_not);
+    let flags = &cx.session.record.state.flags;
+    match touches_not {
+        true => flags.fetch_or(State::TOUCHES_NOT, Ordering::Relaxed),
+        false => flags.fetch_and(!State::TOUCHES_NOT, Ordering::Relaxed),
+    };
+}
+
+/// `CLIENT CAPA capability …`: Valkey 8's. `redirect` says that the client follows redirections to a primary, which a node
+/// without replicas has none of; what it does not know it takes no note of, as Valkey.
+pub(super) const CLIENT_CAPA: Spec = Spec {
+    name: "CLIENT|CAPA",
+    since: "8.0.0",
+    arity: Arity::AtLeast(3),
+    summary: "Tells what the client can do: nothing depends on it here.",
+    reply: "OK",
+    run: client_capa,
+    ..ABOUT
+};
+fn client_capa(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.iter().skip(2).any(|word| is(word, "REDIRECT")) {
+        cx.session.record.state.flags.fetch_or(State::REDIRECTS, Ordering::Relaxed);
+    }
     cx.out.ok();
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! CLIENT on others: closing them, pausing them, ending their waits.
 
-use super::client::{CLIENT, OTHERS, Type};
+use super::client::{CLIENT, OTHERS};
+use super::client_filters::Filters;
 use super::help::misused;
 use super::parse::{int, is};
-use super::{Arity, Flags, Spec, shown};
-use crate::engine::{Calls, Cx, Outcome, Record, State};
+use super::{Arity, Flags, Spec};
+use crate::engine::{Calls, Cx, Outcome, State};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
-use crate::session::Address;
 
-/// `CLIENT KILL addr:port | filter value …`: filters ID, ADDR, LADDR, TYPE, USER, SKIPME.
+/// `CLIENT KILL addr:port | filter value …`
 pub(super) const CLIENT_KILL: Spec = Spec {
     name: "CLIENT|KILL",
     arity: Arity::AtLeast(3),
@@ -21,13 +21,18 @@ pub(super) const CLIENT_KILL: Spec = Spec {
 };
 fn client_kill(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_old = args.len() == 3;
-    let filters = if is_old { Filters::of_address(args.get(2)) } else { Filters::read(cx, args.from(2))? };
-    let wanted: Vec<_> = cx.engine.clients.all().into_iter().filter(|record| filters.admit(record)).collect();
+    let filters = match is_old {
+        true => Filters::of_address(args.get(2)),
+        false => Filters::read(cx, args.from(2), ("ERR client-id should be greater than 0", 1))?,
+    };
+    let skips_me = filters.skip_me.unwrap_or(true);
+    let all = cx.engine.clients.all().into_iter();
+    let wanted: Vec<_> = all.filter(|record| filters.admit(record, cx.now)).collect();
     let mut killed = 0;
     for record in wanted {
         if record.id != cx.session.id {
             record.calls.raise(Calls::CLOSE);
-        } else if filters.skip_me {
+        } else if skips_me {
             continue;
         } else {
             // It still gets its reply.
@@ -41,67 +46,6 @@ fn client_kill(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         _ => cx.out.ok(),
     }
     Ok(())
-}
-
-/// Which connections are meant.
-struct Filters<'a> {
-    id: Option<u64>,
-    address: Option<&'a [u8]>,
-    local: Option<&'a [u8]>,
-    kind: Option<Type>,
-    user: Option<&'a [u8]>,
-    skip_me: bool,
-}
-
-impl<'a> Filters<'a> {
-    const NONE: Self = Self { id: None, address: None, local: None, kind: None, user: None, skip_me: true };
-
-    fn of_address(address: &'a [u8]) -> Self {
-        Self { address: Some(address), skip_me: false, ..Self::NONE }
-    }
-
-    fn read(cx: &Cx<'_>, args: Args<'a>) -> Result<Self, CommandError> {
-        let mut filters = Self::NONE;
-        let mut words = args.iter();
-        while let Some(filter) = words.next() {
-            let value = words.next().ok_or(CommandError::Syntax)?;
-            match () {
-                () if is(filter, "ID") => filters.id = Some(id(value)?),
-                () if is(filter, "TYPE") => filters.kind = Some(Type::read(value)?),
-                () if is(filter, "ADDR") => filters.address = Some(value),
-                () if is(filter, "LADDR") => filters.local = Some(value),
-                () if is(filter, "USER") => filters.user = Some(known_user(cx, value)?),
-                () if is(filter, "SKIPME") && is(value, "YES") => filters.skip_me = true,
-                () if is(filter, "SKIPME") && is(value, "NO") => filters.skip_me = false,
-                () => return Err(CommandError::Syntax),
-            }
-        }
-        Ok(filters)
-    }
-
-    fn admit(&self, record: &Record) -> bool {
-        let is = |wanted: Option<&[u8]>, address: Option<&Address>| {
-            wanted.is_none_or(|wanted| address.is_some_and(|address| address.to_string().as_bytes() == wanted))
-        };
-        let (address, local) =
-            (record.addresses.as_ref().map(|both| &both.0), record.addresses.as_ref().map(|both| &both.1));
-        self.id.is_none_or(|id| id == record.id)
-            && is(self.address, address)
-            && is(self.local, local)
-            && self.kind.is_none_or(|kind| kind == Type::of(record))
-            && self.user.is_none_or(|user| record.who.lock().user.as_ref().is_some_and(|own| own.as_bytes() == user))
-    }
-}
-
-fn id(text: &[u8]) -> Result<u64, CommandError> {
-    let id = parse_i64(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-    id.ok_or(CommandError::Text("ERR client-id should be greater than 0"))
-}
-
-fn known_user<'a>(cx: &Cx<'_>, name: &'a [u8]) -> Result<&'a [u8], CommandError> {
-    let is_known = std::str::from_utf8(name).is_ok_and(|name| cx.engine.access.load().knows(cx.engine.name(), name));
-    let unknown = || CommandError::Quoted([b"ERR No such user '", shown(name, 1024), b"'"].concat());
-    if is_known { Ok(name) } else { Err(unknown()) }
 }
 
 /// `CLIENT PAUSE milliseconds [WRITE | ALL]`: of RESP connections; HTTP calls go on.

@@ -12,11 +12,12 @@ use larder_iam_policies::access::Actions;
 use super::help::help;
 use super::parse::is;
 use super::{Acl, Arity, Beyond, Family, Flags, Spec, shown};
+use crate::buffers::size;
 use crate::engine::{Cx, Engine};
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::{Args, parse_i64};
-use table::{Kind, PARAMETERS, Parameter, Type};
+use table::{Change, Kind, PARAMETERS, Parameter, Type};
 
 /// `CONFIG <subcommand>`
 pub(super) const CONFIG: Spec = Spec {
@@ -106,7 +107,7 @@ fn config_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // Nothing is left that could go wrong.
     let db = &cx.engine.db;
     let heats = db.eviction.warmth(cx.now.wall_ms).kind();
-    changes?.into_iter().flatten().for_each(|(set, value)| set(cx.engine, value));
+    changes?.into_iter().flatten().for_each(|change| change(cx.engine));
     // At once, before a key is used whose heat would be misread.
     if db.eviction.warmth(cx.now.wall_ms).kind() != heats {
         db.settle_heats(cx.now.wall_ms);
@@ -119,23 +120,26 @@ fn failed(parameter: &Parameter, why: &str) -> CommandError {
     CommandError::Said(format!("ERR CONFIG SET failed (possibly related to argument '{}') - {why}", parameter.name))
 }
 
-/// A change of one parameter: what makes it, with what value.
-type Change = (fn(&Engine, i64), i64);
-
 /// What setting a parameter to this text would do; nothing, when it is so already and can be nothing else.
 fn read(engine: &Engine, parameter: &Parameter, text: &[u8]) -> Result<Option<Change>, String> {
+    let change = |set: fn(&Engine, i64), value| -> Option<Change> { Some(Box::new(move |engine| set(engine, value))) };
     match &parameter.kind {
         Kind::Immutable => Ok(None),
         Kind::Number { least, most, refuses, set } => {
             let value = parse_i64(text).ok_or(NOT_NUMBER)?;
             within(value, *least, *most)?;
-            refuses(engine, value).map_or(Ok(Some((*set, value))), Err)
+            refuses(engine, value).map_or(Ok(change(*set, value)), Err)
         }
-        Kind::Letters { read, wrong, set } => Ok(Some((*set, read(text).ok_or(*wrong)?))),
-        Kind::Size(set) => Ok(Some((*set, memory(text).ok_or(NOT_MEMORY)?))),
+        Kind::Letters { read, wrong, set } => Ok(change(*set, read(text).ok_or(*wrong)?)),
+        Kind::Size(least, set) => {
+            let bytes = memory(text).ok_or(NOT_MEMORY)?;
+            within(bytes, *least, i64::MAX)?;
+            Ok(change(*set, bytes))
+        }
+        Kind::Parsed(read) => Ok(Some(read(engine, &String::from_utf8_lossy(text))?)),
         Kind::Word(words, set) => {
             let word = as_shown(&Type::OneOf(words), text)?;
-            Ok(words.iter().position(|each| *each == word).map(|at| (*set, at as i64)))
+            Ok(words.iter().position(|each| *each == word).and_then(|at| change(*set, at as i64)))
         }
         Kind::Fixed(kind) => {
             let value = as_shown(kind, text)?;
@@ -177,21 +181,8 @@ fn as_shown(kind: &Type, text: &[u8]) -> Result<String, String> {
     }
 }
 
-/// A number of bytes with redis's units: `1kb` is 1024, `1k` is 1000.
 fn memory(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?.to_ascii_lowercase();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match &text[digits..] {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    text[..digits].parse::<i64>().ok()?.checked_mul(unit)
+    size(std::str::from_utf8(text).ok()?)
 }
 
 /// `CONFIG RESETSTAT`

@@ -1,13 +1,14 @@
 //! The connection itself: who is on it and how it speaks. CLIENT has files of its own.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use larder_iam_policies::access::Evidence;
 use larder_iam_policies::sigv4::connect_token_request;
 
 use super::parse::int;
 use super::{Acl, Arity, Family, Flags, Http, Spec};
-use crate::engine::{Context, Cx, Outcome, Reason, What, unsubscribe_all};
+use crate::engine::{Context, Cx, Outcome, Reason, State, What, stop_monitoring, unsubscribe_all};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 use crate::session::{Identity, Replies};
@@ -306,6 +307,9 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     super::pubsub::hear(cx);
     unsubscribe_all(cx.session);
     super::tracking::off(cx);
+    stop_monitoring(cx.session);
+    cx.session.record.state.flags.fetch_and(!State::MONITORS, Ordering::Relaxed);
+    super::client::touch_not(cx, false);
     cx.session.record.who.lock().name.clear();
     cx.session.replies = Replies::All;
     speak(cx, 2);

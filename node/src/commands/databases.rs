@@ -62,7 +62,7 @@ fn swapdb(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (Some(one), Some(other)) = (cx.database(one), cx.database(other)) else { return Err(NO_SUCH_DATABASE) };
     if one != other {
         cx.keys.swap(one, other);
-        // What they read is another database's now.
+        // What they read may be other than it is now. Redis leaves them with that.
         cx.engine.tracking.flushed();
     }
     cx.out.ok();

@@ -32,7 +32,7 @@ impl Class {
     pub(crate) const STREAM: Self = Self(1024);
     /// `m`: it was asked for in vain.
     pub(crate) const MISSED: Self = Self(2048);
-    /// `d`: of modules; nothing here is.
+    /// `d`: of modules, as which documents are told of.
     pub(crate) const MODULE: Self = Self(4096);
     /// `n`: there was none before.
     pub(crate) const NEW: Self = Self(8192);
@@ -206,6 +206,7 @@ fn class_of(family: Family) -> Class {
         Family::SortedSet | Family::Geo => Class::SORTED_SET,
         Family::HyperLogLog => Class::STRING,
         Family::Stream => Class::STREAM,
+        Family::Json => Class::MODULE,
         _ => Class::GENERIC,
     }
 }

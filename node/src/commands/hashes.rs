@@ -299,7 +299,7 @@ fn put(cx: &mut Cx<'_>, key: Key<'_>, field: &[u8], value: &[u8]) -> Result<(), 
     })
 }
 
-/// `HSCAN key cursor [MATCH pattern] [COUNT n]`
+/// `HSCAN key cursor [MATCH pattern] [COUNT n] [NOVALUES]`: NOVALUES is Valkey 8.0's.
 pub(super) const HSCAN: Spec = Spec {
     name: "HSCAN",
     family: Family::Hash,
@@ -310,7 +310,7 @@ pub(super) const HSCAN: Spec = Spec {
     tips: &["nondeterministic_output"],
     keys: &[KeySpec::at(1).doing(RO_ACCESS)],
     summary: "Some of the fields with their values, and where to go on.",
-    reply: "array: the next cursor, 0 at the end, and an array of fields and values",
+    reply: "array: the next cursor, 0 at the end, and an array of fields and values; NOVALUES: of fields",
     run: hscan,
     ..Spec::ROW
 };

@@ -2,8 +2,10 @@
 
 use super::bitmaps::with_bytes;
 use super::events::{self, Class, Event};
+use super::substrings::{edit, edit_again};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
+use crate::db::entry::Value;
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::hyper_log_log::{self as hll, Corrupted, Union};
@@ -54,6 +56,23 @@ pub(super) const PFADD: Spec = Spec {
 };
 fn pfadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
+    let is_dense = match cx.keys.find(key).map(|entry| entry.value()) {
+        Some(Value::Bytes(bytes)) => hll::is_dense_one(bytes),
+        Some(Value::Shared(bytes)) => hll::is_dense_one(bytes),
+        _ => false,
+    };
+    if is_dense {
+        let mut changed = false;
+        edit(cx, key, 0, |bytes| {
+            args.iter().skip(2).for_each(|element| changed |= hll::add_dense(bytes, element));
+            if changed {
+                hll::outdate(bytes);
+            }
+            changed
+        })?;
+        cx.out.int(changed.into());
+        return Ok(());
+    }
     let old = held(cx, args.get(1))?;
     let mut changed = old.is_none();
     let mut bytes = old.unwrap_or_else(hll::new);
@@ -103,13 +122,21 @@ fn pfcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// Counts one, and keeps the count in it.
 fn count_one(cx: &mut Cx<'_>, key: &[u8]) -> Result<u64, CommandError> {
-    let Some(mut bytes) = held(cx, key)? else { return Ok(0) };
-    if let Some(count) = hll::cached(&bytes) {
-        return Ok(count);
+    let found = cx.key(key);
+    if cx.keys.find(found).is_none() {
+        return Ok(0);
     }
-    let count = hll::count(&bytes)?;
-    hll::keep(&mut bytes, count);
-    put(cx, cx.key(key), &bytes);
+    let (count, is_kept) = with_bytes(cx, key, |bytes| match (hll::is_one(bytes), hll::cached(bytes)) {
+        (false, _) => Err(NOT_ONE),
+        (true, Some(count)) => Ok((count, true)),
+        (true, None) => Ok((hll::count(bytes)?, false)),
+    })??;
+    if !is_kept {
+        edit_again(cx, found, 0, |bytes| {
+            hll::keep(bytes, count);
+            true
+        })?;
+    }
     Ok(count)
 }
 

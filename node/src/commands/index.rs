@@ -57,7 +57,7 @@ impl Index {
         }
         let spec = specs.get(usize::from(self.rows[place]))?;
         // Up to 8 letters the word says it all.
-        let said = name.len() <= 8 && !spec.has_underscore;
+        let said = name.len() <= 8 && !spec.has_marks;
         let same = spec.name.len() == name.len() && (said || name.eq_ignore_ascii_case(spec.name.as_bytes()));
         same.then_some(spec)
     }
@@ -69,7 +69,8 @@ const fn is_top_level(name: &[u8]) -> bool {
         if name[at] == b'|' {
             return false;
         }
-        assert!(name[at].is_ascii_uppercase() || name[at] == b'_', "top-level names are letters and underscores");
+        let is_mark = matches!(name[at], b'_' | b'.');
+        assert!(name[at].is_ascii_uppercase() || is_mark, "top-level names are letters, underscores and dots");
         at += 1;
     }
     true
@@ -81,19 +82,16 @@ const fn place(word: u64, multiplier: u64) -> usize {
 }
 
 /// Up to 8 letters as one integer with the case bit cleared; of a longer name, its two ends mixed. Clearing bit 5 maps exactly the
-/// two cases of a letter onto an upper-case letter, so no other byte can pass for one. DEL can pass for an underscore:
-/// names that have one are compared.
+/// two cases of a letter onto an upper-case letter, so no other byte can pass for one. DEL can pass for an underscore, and
+/// another for a dot: names that have one are compared.
 #[inline]
 const fn word(name: &[u8]) -> u64 {
     let raw = match name {
         [a, b, c, d, e, f, g, h] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
-        [a, b, c, d, e, f, g, h, .., i, j, k, l, m, n, o, p] => {
-            let first = u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-            first ^ u64::from_le_bytes([*i, *j, *k, *l, *m, *n, *o, *p]).rotate_left(8)
-        }
         [a, b, c, d, e, f, g, h, ..] => {
-            let [.., last] = name else { return 0 };
-            u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) ^ (*last as u64 | (name.len() as u64) << 8) << 48
+            let [.., i, j, k, l, m, n, o, p] = name else { return 0 };
+            let first = u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            first ^ u64::from_le_bytes([*i, *j, *k, *l, *m, *n, *o, *p]).rotate_left(32)
         }
         [a, b, c, d, rest @ ..] => {
             let low = u32::from_le_bytes([*a, *b, *c, *d]) as u64;

@@ -235,14 +235,14 @@ pub(super) const COMMAND_LIST: Spec = Spec {
     arity: Arity::AtLeast(2),
     flags: READS_TABLE,
     summary: "The names of all commands, or of those that fit a filter.",
-    reply: "array of names; with a filter, subcommands too",
+    reply: "array of names, subcommands too",
     run: command_list,
     ..COMMAND
 };
 fn command_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let named = |fits: &dyn Fn(&&Spec) -> bool| super::table().iter().filter(fits).map(|spec| spec.name).collect();
     let names: Vec<&str> = match args.len() {
-        2 => top_level().map(|spec| spec.name).collect(),
+        2 => named(&|_| true),
         5 if is(args.get(2), "FILTERBY") => {
             let (filter, value) = (args.get(3), args.get(4));
             if is(filter, "MODULE") {

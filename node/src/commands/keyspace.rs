@@ -82,10 +82,13 @@ pub(super) const TOUCH: Spec =
     Spec { name: "TOUCH", since: "3.2.1", summary: "Uses the keys, as reading them would.", run: touch, ..EXISTS };
 fn touch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut found = 0;
+    // Even of a client that said CLIENT NO-TOUCH.
+    cx.keys.touch_not(false);
     for bytes in args.iter().skip(1) {
         let key = cx.key(bytes);
         found += i64::from(cx.keys.read(key).is_some());
     }
+    cx.keys.touch_not(cx.session.touches_not);
     cx.out.int(found);
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::events::{Class, Event};
 use super::parse::{count, int, is, places, timeout_ms};
 use super::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::{Kind, List};
+use crate::db::entry::{Growth, Kind, List};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs};
@@ -44,18 +44,13 @@ impl End {
         }
     }
 
-    fn push(self, list: &mut List, element: &[u8]) {
-        match self {
-            End::Left => list.push_front(element),
-            End::Right => list.push_back(element),
-        }
+    fn push(self, list: &mut List, element: &[u8], growth: &Growth) {
+        list.push(self == End::Left, element, growth.fill());
     }
 
-    fn pop(self, list: &mut List) -> Option<Box<[u8]>> {
-        match self {
-            End::Left => list.pop_front(),
-            End::Right => list.pop_back(),
-        }
+    /// Takes an element and shows it.
+    fn pop<R>(self, list: &mut List, show: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        list.pop(self == End::Left, show)
     }
 }
 
@@ -86,8 +81,8 @@ fn rpush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let length = cx.keys.change_or_new(key, |list: &mut List, _| {
-        args.iter().skip(2).for_each(|element| end.push(list, element));
+    let length = cx.keys.change_or_new(key, |list: &mut List, growth| {
+        args.iter().skip(2).for_each(|element| end.push(list, element, growth));
         (list.len(), true)
     })?;
     cx.out.int(length as i64);
@@ -178,7 +173,7 @@ fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize) -> Result<(), Co
     let out = &mut *cx.out;
     cx.keys.change(key, |list: &mut List, _| {
         for _ in 0..taking {
-            out.bulk(end.pop(list).unwrap_or_default());
+            end.pop(list, |element| out.bulk(element));
         }
         ((), taking > 0)
     })?;

@@ -225,6 +225,8 @@ fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
             Entry::collection(key, copy, expire_at_ms)
         }
         Value::Object(Object::Stream(stream)) => Entry::collection(key, stream.clone(), expire_at_ms),
+        Value::Object(Object::Json(document)) => Entry::collection(key, document.clone(), expire_at_ms),
+        Value::Object(Object::Text(text)) => Entry::shared(key, text.bytes().clone(), expire_at_ms),
         Value::Shared(bytes) => Entry::shared(key, bytes.clone(), expire_at_ms),
         Value::Int(value) => Entry::int(key, value, expire_at_ms),
         Value::Bytes(bytes) => Entry::string(key, bytes, expire_at_ms),

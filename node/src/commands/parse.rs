@@ -127,29 +127,34 @@ pub(super) struct ScanOptions<'a> {
     pub(super) pattern: Option<&'a [u8]>,
     pub(super) count: usize,
     pub(super) kind: Option<&'a [u8]>,
+    pub(super) no_values: bool,
 }
 
 impl Default for ScanOptions<'_> {
     fn default() -> Self {
-        Self { pattern: None, count: 10, kind: None }
+        Self { pattern: None, count: 10, kind: None, no_values: false }
     }
 }
 
 impl<'a> ScanOptions<'a> {
     /// SCAN's: `MATCH`, `COUNT` and `TYPE`.
     pub(super) fn of_keys(args: Args<'a>) -> Result<Self, CommandError> {
-        Self::read(args, true)
+        Self::read(args, true, false)
     }
 
-    /// Those of a scan inside a key: `MATCH` and `COUNT`.
-    pub(super) fn of_collection(args: Args<'a>) -> Result<Self, CommandError> {
-        Self::read(args, false)
+    /// Those of a scan inside a key: `MATCH`, `COUNT`, and for a hash `NOVALUES`.
+    pub(super) fn of_collection(args: Args<'a>, of_hash: bool) -> Result<Self, CommandError> {
+        Self::read(args, false, of_hash)
     }
 
-    fn read(args: Args<'a>, of_keys: bool) -> Result<Self, CommandError> {
+    fn read(args: Args<'a>, of_keys: bool, of_hash: bool) -> Result<Self, CommandError> {
         let mut options = Self::default();
         let mut args = args.iter();
         while let Some(option) = args.next() {
+            if of_hash && is(option, "NOVALUES") {
+                options.no_values = true;
+                continue;
+            }
             let Some(value) = args.next() else { return Err(CommandError::Syntax) };
             if is(option, "COUNT") {
                 options.count = usize::try_from(int(value)?).ok().filter(|n| *n > 0).ok_or(CommandError::Syntax)?;
@@ -275,6 +280,8 @@ impl Expiry<'_> {
 pub(super) struct StringOptions<'a> {
     pub(super) only_new: bool,
     pub(super) only_old: bool,
+    /// What the key must hold.
+    pub(super) only_equal: Option<&'a [u8]>,
     pub(super) get: bool,
     pub(super) keep_ttl: bool,
     pub(super) persist: bool,
@@ -282,7 +289,7 @@ pub(super) struct StringOptions<'a> {
 }
 
 impl<'a> StringOptions<'a> {
-    /// Reads SET's options: `NX | XX`, `GET`, and one of `EX PX EXAT PXAT KEEPTTL`.
+    /// Reads SET's options: `NX | XX | IFEQ value`, `GET`, and one of `EX PX EXAT PXAT KEEPTTL`.
     pub(super) fn of_set(args: impl Iterator<Item = &'a [u8]>) -> Result<Self, CommandError> {
         Self::read(args, true)
     }
@@ -301,10 +308,12 @@ impl<'a> StringOptions<'a> {
     fn read(mut args: impl Iterator<Item = &'a [u8]>, set: bool) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let Some(option) = args.next() {
-            if set && is(option, "NX") && !options.only_old {
+            if set && is(option, "NX") && !options.only_old && options.only_equal.is_none() {
                 options.only_new = true;
-            } else if set && is(option, "XX") && !options.only_new {
+            } else if set && is(option, "XX") && !options.only_new && options.only_equal.is_none() {
                 options.only_old = true;
+            } else if set && is(option, "IFEQ") && !options.only_new && !options.only_old {
+                options.only_equal = Some(args.next().ok_or(CommandError::Syntax)?);
             } else if set && is(option, "GET") {
                 options.get = true;
             } else if set && is(option, "KEEPTTL") && !options.persist && options.expiry.is_none() {

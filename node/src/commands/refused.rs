@@ -23,8 +23,6 @@ pub enum Why {
     Replication,
     /// It is about a cluster of nodes.
     Cluster,
-    /// Nobody needed it yet.
-    Unbuilt,
 }
 
 impl Why {
@@ -35,7 +33,6 @@ impl Why {
             Self::Persistence => "it comes with persistence, which is not built yet",
             Self::Replication => "it comes with replication, which is not built yet",
             Self::Cluster => "it comes with the cluster protocol, which is not built yet",
-            Self::Unbuilt => "it is not built yet",
         }
     }
 }
@@ -59,7 +56,6 @@ pub const REFUSED: &[Refused] = refused! {
         "CLUSTER|REPLICAS" "CLUSTER|REPLICATE" "CLUSTER|RESET" "CLUSTER|SAVECONFIG" "CLUSTER|SET-CONFIG-EPOCH"
         "CLUSTER|SETSLOT" "CLUSTER|SHARDS" "CLUSTER|SLAVES" "CLUSTER|SLOT-STATS" "CLUSTER|SLOTS" "READONLY" "READWRITE"
         "RESTORE-ASKING";
-    Unbuilt: "CLIENT|CAPA" "CLIENT|NO-TOUCH" "SCRIPT|SHOW" "COMMANDLOG" "COMMANDLOG|GET" "COMMANDLOG|HELP" "COMMANDLOG|LEN" "COMMANDLOG|RESET" "MONITOR";
 };
 
 /// What is said to a request for a refused command, or for a refused subcommand of one that is here.

@@ -1,7 +1,7 @@
 //! Scanning what is inside a key: HSCAN, SSCAN and ZSCAN.
 
 use super::parse::{ScanOptions, cursor};
-use crate::db::entry::Collection;
+use crate::db::entry::{Collection, Kind};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -14,12 +14,14 @@ pub(super) struct Page<'o> {
 }
 
 impl Page<'_> {
-    /// Counts a name, and shows it with what `with` adds if it fits the pattern.
+    /// Counts a name, and shows it with what `with` adds, unless only names are wanted, if it fits the pattern.
     pub(super) fn add(&mut self, name: &[u8], with: impl FnOnce(&mut Vec<Vec<u8>>)) {
         self.seen += 1;
         if self.options.admits(name) {
             self.shown.push(name.to_vec());
-            with(&mut self.shown);
+            if !self.options.no_values {
+                with(&mut self.shown);
+            }
         }
     }
 }
@@ -39,7 +41,7 @@ pub(super) fn scan<C: Collection>(
         cx.out.array(0);
         return Ok(());
     };
-    let options = ScanOptions::of_collection(args.from(3))?;
+    let options = ScanOptions::of_collection(args.from(3), matches!(C::KIND, Kind::Hash))?;
     let mut page = Page { options: &options, shown: Vec::new(), seen: 0 };
     // As redis: so many steps at most, whatever they find.
     for _ in 0..options.count.saturating_mul(10) {

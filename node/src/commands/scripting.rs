@@ -160,6 +160,25 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// `SCRIPT SHOW sha1`: Valkey 8's.
+pub(super) const SCRIPT_SHOW: Spec = Spec {
+    name: "SCRIPT|SHOW",
+    since: "8.0.0",
+    flags: Flags::NOSCRIPT,
+    tips: &[],
+    beyond: Beyond::Cache(Actions::ADMIN),
+    summary: "The text of a script that the caller has loaded.",
+    reply: "bulk string",
+    run: show,
+    ..SCRIPT_LOAD
+};
+fn show(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let owner = script::owner(cx);
+    let body = cx.engine.scripts.find(&owner, args.get(2));
+    cx.out.bulk(body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?);
+    Ok(())
+}
+
 /// `SCRIPT FLUSH [ASYNC | SYNC]`
 pub(super) const SCRIPT_FLUSH: Spec = Spec {
     name: "SCRIPT|FLUSH",

@@ -56,7 +56,7 @@ fn lolwut(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `DEBUG SLEEP seconds | OBJECT key | SET-ACTIVE-EXPIRE 0 | 1 | HELP`
+/// `DEBUG SLEEP seconds | OBJECT key | SET-ACTIVE-EXPIRE 0 | 1 | ERROR text | HELP`
 pub(super) const DEBUG: Spec = Spec {
     name: "DEBUG",
     family: Family::Server,
@@ -77,6 +77,11 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         2 if is(subcommand, "HELP") => help(cx, &DEBUG, HELP),
         3 if is(subcommand, "SLEEP") => return sleep(cx, args),
         3 if is(subcommand, "OBJECT") => return object(cx, args.get(2)),
+        3 if is(subcommand, "ERROR") => {
+            let line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+            let text = args.get(2).iter().map(|byte| if line_end(byte) { b' ' } else { *byte }).collect();
+            return Err(CommandError::Quoted(text));
+        }
         3 if is(subcommand, "SET-ACTIVE-EXPIRE") => {
             // As C's `atoi`, which is how redis reads it: what is no number is 0.
             cx.engine.sweeps.store(number(args.get(2)).trunc() != 0.0, Ordering::Relaxed);
@@ -88,6 +93,9 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 const HELP: &[&str] = &[
+    "ERROR <string>",
+    "    Return a Redis protocol error with <string> as message. Useful for clients",
+    "    unit tests to simulate Redis errors.",
     "OBJECT <key>",
     "    Show low level info about `key` and associated value.",
     "SET-ACTIVE-EXPIRE <0|1>",

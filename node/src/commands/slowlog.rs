@@ -3,8 +3,9 @@
 use larder_iam_policies::access::Actions;
 
 use super::help::{help, misused};
+use super::parse::is;
 use super::{Acl, Arity, Beyond, Family, Flags, Spec};
-use crate::engine::{Cx, Event, called};
+use crate::engine::{Cx, Event, Logged, called};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 
@@ -53,23 +54,32 @@ fn slowlog_get(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = match args.try_get(2) {
         _ if args.len() > 3 => return Err(misused(&SLOWLOG, args.get(1))),
         None => 10,
-        Some(text) => match parse_i64(text) {
-            Some(-1) => usize::MAX,
-            Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
-            _ => return Err(CommandError::Text("ERR count should be greater than or equal to -1")),
-        },
+        Some(text) => count(text)?,
     };
-    let entries = cx.engine.slow.entries(count);
+    show(cx, Logged::Slow, count);
+    Ok(())
+}
+
+/// How many entries are asked for; -1 is all.
+fn count(text: &[u8]) -> Result<usize, CommandError> {
+    match parse_i64(text) {
+        Some(-1) => Ok(usize::MAX),
+        Some(count @ 0..) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        _ => Err(CommandError::Text("ERR count should be greater than or equal to -1")),
+    }
+}
+
+fn show(cx: &mut Cx<'_>, what: Logged, count: usize) {
+    let entries = cx.engine.slow.entries(what, count);
     cx.out.array(entries.len());
     for entry in entries {
         cx.out.array(6);
-        [entry.id, entry.at_s, entry.took_us].into_iter().for_each(|number| cx.out.int(number as i64));
+        [entry.id, entry.at_s, entry.measure].into_iter().for_each(|number| cx.out.int(number as i64));
         cx.out.array(entry.words.len());
         entry.words.iter().for_each(|word| cx.out.bulk(word));
         cx.out.bulk(entry.address);
         cx.out.bulk(entry.name);
     }
-    Ok(())
 }
 
 /// `SLOWLOG LEN`
@@ -84,7 +94,7 @@ pub(super) const SLOWLOG_LEN: Spec = Spec {
     ..ADMIN
 };
 fn slowlog_len(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.out.int(cx.engine.slow.len() as i64);
+    cx.out.int(cx.engine.slow.len(Logged::Slow) as i64);
     Ok(())
 }
 
@@ -100,7 +110,7 @@ pub(super) const SLOWLOG_RESET: Spec = Spec {
     ..ADMIN
 };
 fn slowlog_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.engine.slow.reset();
+    cx.engine.slow.reset(Logged::Slow);
     cx.out.ok();
     Ok(())
 }
@@ -121,6 +131,86 @@ const SLOWLOG_LINES: &[&str] = &[
     "    Return the length of the slowlog.",
     "RESET",
     "    Reset the slowlog.",
+];
+
+/// `COMMANDLOG <subcommand>`: Valkey 8.1's. Its log of slow requests is SLOWLOG's.
+pub(super) const COMMANDLOG: Spec = Spec {
+    name: "COMMANDLOG",
+    since: "8.1.0",
+    summary: "Requests that were slow or large, or whose replies were.",
+    ..SLOWLOG
+};
+
+/// `COMMANDLOG GET count slow | large-request | large-reply`
+pub(super) const COMMANDLOG_GET: Spec = Spec {
+    name: "COMMANDLOG|GET",
+    since: "8.1.0",
+    arity: Arity::Exactly(4),
+    summary: "The newest entries of one log.",
+    reply: "array of arrays: number, unix seconds, microseconds or bytes, request, address, client name",
+    run: commandlog_get,
+    ..SLOWLOG_GET
+};
+fn commandlog_get(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let count = count(args.get(2))?;
+    show(cx, logged(args.get(3))?, count);
+    Ok(())
+}
+
+fn logged(text: &[u8]) -> Result<Logged, CommandError> {
+    let wrong = CommandError::Text("ERR type should be one of the following: slow, large-request, large-reply");
+    Logged::ALL.into_iter().find(|(name, _)| is(text, name)).map(|(_, what)| what).ok_or(wrong)
+}
+
+/// `COMMANDLOG LEN slow | large-request | large-reply`
+pub(super) const COMMANDLOG_LEN: Spec = Spec {
+    name: "COMMANDLOG|LEN",
+    since: "8.1.0",
+    arity: Arity::Exactly(3),
+    summary: "How many entries a log has.",
+    run: commandlog_len,
+    ..SLOWLOG_LEN
+};
+fn commandlog_len(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    cx.out.int(cx.engine.slow.len(logged(args.get(2))?) as i64);
+    Ok(())
+}
+
+/// `COMMANDLOG RESET slow | large-request | large-reply`
+pub(super) const COMMANDLOG_RESET: Spec = Spec {
+    name: "COMMANDLOG|RESET",
+    since: "8.1.0",
+    arity: Arity::Exactly(3),
+    summary: "Forgets all entries of a log.",
+    run: commandlog_reset,
+    ..SLOWLOG_RESET
+};
+fn commandlog_reset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    cx.engine.slow.reset(logged(args.get(2))?);
+    cx.out.ok();
+    Ok(())
+}
+
+/// `COMMANDLOG HELP`
+pub(super) const COMMANDLOG_HELP: Spec = Spec { name: "COMMANDLOG|HELP", since: "8.1.0", run: commandlog_help, ..HELP };
+fn commandlog_help(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    help(cx, &COMMANDLOG, COMMANDLOG_LINES);
+    Ok(())
+}
+const COMMANDLOG_LINES: &[&str] = &[
+    "GET <count> <type>",
+    "    Return top <count> entries of the specified <type> from the commandlog (-1 mean all).",
+    "    Entries are made of:",
+    "    id, timestamp,",
+    "    time in microseconds for type of slow,",
+    "    or size in bytes for type of large-request,",
+    "    or size in bytes for type of large-reply",
+    "    arguments array, client IP and port,",
+    "    client name",
+    "LEN <type>",
+    "    Return the length of the specified type of commandlog.",
+    "RESET <type>",
+    "    Reset the specified type of commandlog.",
 ];
 
 const LATENCIES: Spec = Spec { since: "2.8.13", flags: ADMIN.flags.or(Flags::NOSCRIPT), ..ADMIN };

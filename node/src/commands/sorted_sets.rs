@@ -312,32 +312,49 @@ fn zmscore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `ZRANK key member`
+/// `ZRANK key member [WITHSCORE]`: WITHSCORE is redis 7.2's.
 pub(super) const ZRANK: Spec = Spec {
     name: "ZRANK",
     since: "2.0.0",
+    arity: Arity::AtLeast(3),
     summary: "How many members come before one.",
-    reply: "integer; null when it is absent",
+    reply: "integer; WITHSCORE: array of it and the score; null when it is absent",
     run: zrank,
     ..ZSCORE
 };
 fn zrank(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    show_rank(cx, args, |_, rank| rank)
+    show_rank(cx, args, false)
 }
 
-/// `ZREVRANK key member`
+/// `ZREVRANK key member [WITHSCORE]`
 pub(super) const ZREVRANK: Spec =
     Spec { name: "ZREVRANK", summary: "How many members come after one.", run: zrevrank, ..ZRANK };
 fn zrevrank(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    show_rank(cx, args, |len, rank| len - 1 - rank)
+    show_rank(cx, args, true)
 }
 
-fn show_rank(cx: &mut Cx<'_>, args: Args<'_>, count: fn(usize, usize) -> usize) -> Result<(), CommandError> {
+fn show_rank(cx: &mut Cx<'_>, args: Args<'_>, backwards: bool) -> Result<(), CommandError> {
+    let with_score = match args.try_get(3) {
+        _ if args.len() > 4 => return Err(CommandError::Arity(if backwards { "zrevrank" } else { "zrank" }.into())),
+        None => false,
+        Some(option) if is(option, "WITHSCORE") => true,
+        Some(_) => return Err(CommandError::Syntax),
+    };
     let key = cx.key(args.get(1));
     let set = cx.keys.collection::<SortedSet>(key)?;
-    match set.and_then(|set| set.rank(args.get(2)).map(|rank| count(set.len(), rank))) {
-        Some(rank) => cx.out.int(rank as i64),
+    let found = set.and_then(|set| Some((set.rank(args.get(2))?, set)));
+    match found.map(|(rank, set)| (if backwards { set.len() - 1 - rank } else { rank }, set)) {
+        None if with_score => cx.out.null_array(),
         None => cx.out.null(),
+        Some((rank, set)) => {
+            if with_score {
+                cx.out.array(2);
+            }
+            cx.out.int(rank as i64);
+            if let Some(score) = set.score(args.get(2)).filter(|_| with_score) {
+                cx.out.double(score);
+            }
+        }
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub struct Spec {
     pub run: Run,
     pub(super) bit: u16,
     pub(super) shape: Shape,
-    pub(super) has_underscore: bool,
+    pub(super) has_marks: bool,
 }
 
 /// How a client is served that waits in a blocking command: by whoever made a key ready, which it holds.
@@ -146,7 +146,7 @@ impl Spec {
         run: not_runnable,
         bit: 0,
         shape: Shape::Alone,
-        has_underscore: false,
+        has_marks: false,
     };
 
     /// The row's place in the table: its bit in an access string's command set.
@@ -225,16 +225,16 @@ pub(super) const fn numbered<const N: usize>(mut specs: [Spec; N]) -> [Spec; N] 
     while at < N {
         specs[at].bit = at as u16;
         specs[at].shape = shape(&specs[at]);
-        specs[at].has_underscore = has_underscore(specs[at].name.as_bytes());
+        specs[at].has_marks = has_marks(specs[at].name.as_bytes());
         at += 1;
     }
     specs
 }
 
-const fn has_underscore(name: &[u8]) -> bool {
+const fn has_marks(name: &[u8]) -> bool {
     let mut at = 0;
     while at < name.len() {
-        if name[at] == b'_' {
+        if matches!(name[at], b'_' | b'.') {
             return true;
         }
         at += 1;
@@ -298,6 +298,8 @@ pub enum Family {
     Hash,
     /// Counts of different elements.
     HyperLogLog,
+    /// JSON documents.
+    Json,
     /// Lists.
     List,
     /// Publish and subscribe.
@@ -328,6 +330,8 @@ impl Family {
             Self::Geo => "geo",
             Self::Hash => "hash",
             Self::HyperLogLog => "hyperloglog",
+            // As redis says of every module's commands.
+            Self::Json => "module",
             Self::List => "list",
             Self::Pubsub => "pubsub",
             Self::Scripting => "scripting",

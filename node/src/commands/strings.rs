@@ -2,12 +2,13 @@
 
 use super::events::{Class, Event};
 use super::parse::{StringOptions, int, is};
+use super::substrings::{edit_in_place, is_edited_in_place};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
 use crate::db::entry::{Entry, Value};
 use crate::db::{Change, Key};
 use crate::engine::Cx;
 use crate::error::CommandError;
-use crate::resp::{Args, Out};
+use crate::resp::{Args, Out, SHARED_BYTES_MIN};
 
 const READ: Acl = Acl::READ.or(Acl::STRING).or(Acl::FAST);
 const WRITE: Acl = Acl::WRITE.or(Acl::STRING);
@@ -20,8 +21,20 @@ pub(super) fn bulk(out: &mut Out, value: Value<'_>) {
     match value {
         Value::Bytes(bytes) => out.bulk(bytes),
         Value::Int(value) => out.bulk_int(value),
+        // Of those that are copied anyway, no reference is taken.
+        Value::Shared(bytes) if bytes.len() < SHARED_BYTES_MIN => out.bulk(bytes),
         Value::Shared(bytes) => out.bulk_shared(bytes.clone()),
         Value::Object(_) => out.null(),
+    }
+}
+
+/// Whether a string is these bytes.
+fn equals(value: Value<'_>, bytes: &[u8]) -> bool {
+    match value {
+        Value::Bytes(held) => held == bytes,
+        Value::Int(held) => itoa::Buffer::new().format(held).as_bytes() == bytes,
+        Value::Shared(held) => held == bytes,
+        Value::Object(_) => false,
     }
 }
 
@@ -30,7 +43,7 @@ fn third(args: Args<'_>) -> Option<u64> {
     args.try_get(2).map(|value| value.len() as u64)
 }
 
-/// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+/// `SET key value [NX | XX | IFEQ value] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`: IFEQ is Valkey 8.1's.
 pub(super) const SET: Spec = Spec {
     name: "SET",
     family: Family::String,
@@ -46,7 +59,7 @@ pub(super) const SET: Spec = Spec {
     event: Event::Set,
     misses: true,
     summary: "Makes the key a string with this value.",
-    reply: "OK; null when NX or XX forbade it; with GET the old value or null",
+    reply: "OK; null when NX, XX or IFEQ forbade it; with GET the old value or null",
     run: set,
     ..Spec::ROW
 };
@@ -82,6 +95,10 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
         Some(expiry) => Some(expiry.at_ms(cx.now.wall_ms, "set")?),
         None => None,
     };
+    let equal = match options.only_equal {
+        Some(wanted) => cx.keys.string(key)?.is_some_and(|held| equals(held, wanted)),
+        None => true,
+    };
     let found = if options.get {
         match cx.keys.string(key)? {
             Some(old) => {
@@ -96,7 +113,7 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
     } else {
         cx.keys.find(key).is_some()
     };
-    if (options.only_new && found) || (options.only_old && !found) {
+    if (options.only_new && found) || (options.only_old && !found) || !equal {
         if !options.get {
             cx.out.null();
         }
@@ -114,7 +131,8 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
     Ok(())
 }
 fn set_flags(args: Args<'_>) -> KeyFlags {
-    match args.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"GET")) {
+    // IFEQ tells what the key holds, so it asks for the right to read it.
+    match args.iter().skip(3).any(|option| is(option, "GET") || is(option, "IFEQ")) {
         true => COUNTS,
         false => KeyFlags::OW.or(KeyFlags::UPDATE),
     }
@@ -386,21 +404,26 @@ pub(super) const APPEND: Spec = Spec {
 fn append(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, more) = (cx.key(args.get(1)), args.get(2));
     let bulk_bytes_max = cx.engine.config.limits.resp.bulk_bytes_max;
-    let (mut whole, expire_at_ms) = match cx.keys.find(key) {
-        None => (Vec::new(), None),
-        Some(entry) => {
-            let mut whole = Vec::new();
-            match entry.value() {
-                Value::Object(_) => return Err(CommandError::WrongType),
-                value if length(value) + more.len() > bulk_bytes_max => return Err(CommandError::StringTooLong),
-                value => {
-                    whole.reserve_exact(length(value) + more.len());
-                    copy(value, &mut whole);
-                }
-            }
-            (whole, entry.expire_at_ms())
+    let found = cx.keys.find(key);
+    let expire_at_ms = found.and_then(|entry| entry.expire_at_ms());
+    let mut whole = Vec::new();
+    match found.map(|entry| entry.value()) {
+        None => {}
+        Some(Value::Object(_)) => return Err(CommandError::WrongType),
+        Some(value) if length(value) + more.len() > bulk_bytes_max => return Err(CommandError::StringTooLong),
+        Some(value) if is_edited_in_place(found, length(value) + more.len()) => {
+            let length = edit_in_place(cx, key, |text| {
+                text.append(more);
+                true
+            });
+            cx.out.int(length as i64);
+            return Ok(());
         }
-    };
+        Some(value) => {
+            whole.reserve_exact(length(value) + more.len());
+            copy(value, &mut whole);
+        }
+    }
     whole.extend_from_slice(more);
     cx.keys.set_string(key, &whole, expire_at_ms);
     cx.out.int(whole.len() as i64);

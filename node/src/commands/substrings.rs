@@ -4,7 +4,8 @@ use super::events::Event;
 use super::parse::{Expiry, int};
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
-use crate::db::Key;
+use crate::db::entry::{Collection, EDITED_BYTES_MIN, EntryRef, Text, Value};
+use crate::db::{Change, Key};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -187,8 +188,8 @@ fn getrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let mut digits = Vec::new();
     let bytes: &[u8] = match value {
-        crate::db::entry::Value::Bytes(bytes) => bytes,
-        crate::db::entry::Value::Shared(bytes) => bytes,
+        Value::Bytes(bytes) => bytes,
+        Value::Shared(bytes) => bytes,
         value => {
             copy(value, &mut digits);
             &digits
@@ -271,10 +272,33 @@ pub(super) fn edit(
     least: usize,
     change: impl FnOnce(&mut [u8]) -> bool,
 ) -> Result<usize, CommandError> {
+    cx.keys.string(key)?;
+    edit_again(cx, key, least, change)
+}
+
+/// As [`edit`], of a key that was counted already.
+pub(super) fn edit_again(
+    cx: &mut Cx<'_>,
+    key: Key<'_>,
+    least: usize,
+    change: impl FnOnce(&mut [u8]) -> bool,
+) -> Result<usize, CommandError> {
+    let found = cx.keys.find(key);
+    let expire_at_ms = found.and_then(|entry| entry.expire_at_ms());
     let mut whole = Vec::new();
-    if let Some(value) = cx.keys.string(key)? {
-        whole.reserve_exact(length(value).max(least));
-        copy(value, &mut whole);
+    match found.map(|entry| entry.value()) {
+        None => {}
+        Some(Value::Object(_)) => return Err(CommandError::WrongType),
+        Some(value) if is_edited_in_place(found, length(value).max(least)) => {
+            return Ok(edit_in_place(cx, key, |text| {
+                let grows = text.len() < least;
+                text.edit(least, change) || grows
+            }));
+        }
+        Some(value) => {
+            whole.reserve_exact(length(value).max(least));
+            copy(value, &mut whole);
+        }
     }
     let grows = whole.len() < least;
     if grows {
@@ -283,7 +307,26 @@ pub(super) fn edit(
     if !change(&mut whole) && !grows {
         return Ok(whole.len());
     }
-    let expire_at_ms = cx.keys.find(key).and_then(|entry| entry.expire_at_ms());
     cx.keys.set_string(key, &whole, expire_at_ms);
     Ok(whole.len())
+}
+
+/// Whether a string is changed in its place when it is so long, or becomes so long by it.
+pub(super) fn is_edited_in_place(entry: Option<EntryRef<'_>>, len: usize) -> bool {
+    let is_one = |entry: EntryRef<'_>| matches!(entry.value(), Value::Bytes(_) | Value::Shared(_));
+    len >= EDITED_BYTES_MIN && entry.is_some_and(|entry| is_one(entry) && entry.attribute().is_none())
+}
+
+/// Changes a string that is there in its place; its length. `change` answers whether it did.
+pub(super) fn edit_in_place(cx: &mut Cx<'_>, key: Key<'_>, change: impl FnOnce(&mut Text) -> bool) -> usize {
+    let (len, changed) = cx.keys.edit(key, |entry| {
+        let Some(mut entry) = entry else { return (0, false) };
+        let Some(mut text) = entry.text_mut() else { return (0, false) };
+        let changed = change(&mut text);
+        (text.len(), changed)
+    });
+    if changed {
+        cx.keys.changed(key, Change::Value);
+    }
+    len
 }

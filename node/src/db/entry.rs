@@ -7,12 +7,12 @@
 //! ```
 //!
 //! `shape` is the kind (3 bits) and the encoding of the value. `value` is the string's bytes, an 8-byte integer when the
-//! text is a canonical decimal `i64`, a pointer to a reference counted block (strings over [`SHARED_BYTES_MIN`]), or a
-//! pointer to an [`Object`]. The block is as long as the allocator's size class, so a value of another length may take
+//! text is a canonical decimal `i64`, or a pointer to an [`Object`]: a collection, or a string in a block of its own
+//! (those over [`SHARED_BYTES_MIN`], and those that are changed in their place). The block is as long as the allocator's size class, so a value of another length may take
 //! its place without a new block. Little is gained by naming what is in a header of 8 bytes; what is lost is memory:
 //! facts B5 measures 31 bytes per key with this layout against 94 for Redis.
 //!
-//! `unsafe` lives here and in `table.rs` only. The invariant all of it rests on: an `Entry` owns a block made by
+//! `unsafe` lives here, in `shape.rs` and `view.rs` below, and in `table.rs` only. The invariant all of it rests on: an `Entry` owns a block made by
 //! `Entry::build`, whose first 8 bytes describe it truly, and whose pointers (if the encoding says so) it owns.
 #![allow(unsafe_code)]
 
@@ -23,12 +23,15 @@ mod object;
 mod packed;
 mod ranked;
 mod set;
+mod shape;
 mod size;
 mod sorted_set;
 pub mod stream;
+mod text;
+mod view;
 
 pub use hash::Hash;
-pub use list::List;
+pub use list::{Fill, List};
 pub use members::{Bounds, Growth};
 pub use object::{Collection, Object};
 pub use packed::Packed;
@@ -36,10 +39,14 @@ pub use set::{Member, Set};
 pub use size::size_class;
 pub use sorted_set::SortedSet;
 pub use stream::Stream;
+pub use text::{EDITED_BYTES_MIN, Text};
+
+pub use crate::json::Document as Json;
+use shape::{Encoding, HAS_ATTRIBUTE, HAS_EXPIRY, HEADER, LONG_KEY, Shape, put};
 
 use crate::resp::parse_i64;
 use bytes::Bytes;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -51,12 +58,6 @@ pub const EXPIRE_AT_MS_MAX: u64 = (1 << 48) - 1;
 
 /// The longest attribute (a content type): bytes.
 pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
-
-const HEADER: usize = 8;
-const ALIGN: usize = 8;
-const LONG_KEY: u16 = u16::MAX;
-const HAS_EXPIRY: u8 = 1;
-const HAS_ATTRIBUTE: u8 = 2;
 
 /// What type of value a key holds. At most 8 kinds: a slot of the table has 3 bits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +75,8 @@ pub enum Kind {
     SortedSet = 4,
     /// Entries in the order of their ids, and groups that read them.
     Stream = 5,
+    /// A JSON document.
+    Json = 6,
 }
 
 impl Kind {
@@ -86,6 +89,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::SortedSet => "zset",
             Kind::Stream => "stream",
+            Kind::Json => "ReJSON-RL",
         }
     }
 }
@@ -103,16 +107,6 @@ pub enum Value<'a> {
     Object(&'a Object),
 }
 
-/// How the value's bytes are to be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Encoding {
-    Raw = 0,
-    Int = 1,
-    Shared = 2,
-    Object = 3,
-}
-
 /// A key with its value, expiry and attribute. Owns one heap block; as large as a pointer.
 pub struct Entry(NonNull<u8>);
 
@@ -120,8 +114,8 @@ pub struct Entry(NonNull<u8>);
 #[derive(Clone, Copy)]
 pub struct EntryRef<'a>(NonNull<u8>, PhantomData<&'a Entry>);
 
-// SAFETY: an Entry owns its block and all it points to (Box<Bytes>, Box<Object>), which are Send and Sync, and gives
-// out &mut only through &mut Entry.
+// SAFETY: an Entry owns its block and the Box<Object> it points to, which is Send and Sync, and gives out &mut only
+// through &mut Entry.
 unsafe impl Send for Entry {}
 // SAFETY: as above; through &Entry or EntryRef nothing can be changed.
 unsafe impl Sync for Entry {}
@@ -130,52 +124,10 @@ unsafe impl Send for EntryRef<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for EntryRef<'_> {}
 
-/// What a block's header and lengths say: enough to compute all places in it.
-#[derive(Clone, Copy)]
-struct Shape {
-    kind: Kind,
-    encoding: Encoding,
-    flags: u8,
-    key_len: usize,
-    attribute_len: usize,
-    value_len: usize,
-}
-
-impl Shape {
-    fn long_key_at(self) -> usize {
-        HEADER + if self.flags & HAS_EXPIRY != 0 { 6 } else { 0 }
-    }
-
-    fn attribute_at(self) -> usize {
-        self.long_key_at() + if self.key_len >= usize::from(LONG_KEY) { 4 } else { 0 }
-    }
-
-    fn key_at(self) -> usize {
-        self.attribute_at() + if self.flags & HAS_ATTRIBUTE != 0 { 2 + self.attribute_len } else { 0 }
-    }
-
-    fn value_at(self) -> usize {
-        self.key_at() + self.key_len
-    }
-
-    fn bytes(self) -> usize {
-        self.value_at() + self.value_len
-    }
-
-    fn layout(self) -> Layout {
-        layout(self.bytes())
-    }
-}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(size_class(bytes), ALIGN).expect("keys and values are below 4 GiB, far from isize::MAX")
-}
-
 /// A string value, encoded: what goes into the block.
 enum Encoded<'a> {
     Raw(&'a [u8]),
     Int(i64),
-    Shared(Bytes),
 }
 
 impl Entry {
@@ -198,13 +150,13 @@ impl Entry {
     /// A string entry that takes over `value` without a copy when it is long.
     pub fn shared(key: &[u8], value: Bytes, expire_at_ms: Option<u64>) -> Entry {
         if value.len() > SHARED_BYTES_MIN {
-            Entry::encoded(key, Encoded::Shared(value), expire_at_ms)
+            Entry::collection(key, Text::of(value), expire_at_ms)
         } else {
             Entry::string(key, &value, expire_at_ms)
         }
     }
 
-    /// An entry that holds a collection.
+    /// An entry that holds a collection, or a string in a block of its own.
     pub fn collection<C: Collection>(key: &[u8], collection: C, expire_at_ms: Option<u64>) -> Entry {
         let object = Box::into_raw(Box::new(collection.into_object()));
         let value = (object as usize).to_ne_bytes();
@@ -216,10 +168,6 @@ impl Entry {
         match value {
             Encoded::Raw(value) => build(Encoding::Raw, value),
             Encoded::Int(value) => build(Encoding::Int, &value.to_ne_bytes()),
-            Encoded::Shared(value) => {
-                let block = Box::into_raw(Box::new(value));
-                build(Encoding::Shared, &(block as usize).to_ne_bytes())
-            }
         }
     }
 
@@ -443,7 +391,6 @@ impl Drop for Entry {
         unsafe {
             match shape.encoding {
                 Encoding::Raw | Encoding::Int => {}
-                Encoding::Shared => drop(Box::from_raw(view.pointer(shape) as *mut Bytes)),
                 Encoding::Object => drop(Box::from_raw(view.pointer(shape) as *mut Object)),
             }
             dealloc(self.0.as_ptr(), shape.layout());
@@ -451,203 +398,10 @@ impl Drop for Entry {
     }
 }
 
-impl<'a> Value<'a> {
-    /// The collection, if it is one of this type.
-    pub fn collection<C: Collection>(self) -> Option<&'a C> {
-        match self {
-            Value::Object(object) => C::of(object),
-            _ => None,
-        }
-    }
-}
-
-impl<'a> EntryRef<'a> {
-    /// # Safety
-    /// `block` came from [`Entry::into_raw`], and the Entry lives, unchanged, for `'a`.
-    #[inline]
-    pub(super) unsafe fn from_raw(block: NonNull<u8>) -> EntryRef<'a> {
-        EntryRef(block, PhantomData)
-    }
-
-    /// The key.
-    #[inline]
-    pub fn key(self) -> &'a [u8] {
-        // SAFETY: the header is valid; without optional parts the key begins right behind it.
-        unsafe {
-            let short = u16::from_ne_bytes(get(self.0, 4));
-            let [flags] = get(self.0, 7);
-            if flags == 0 && short != LONG_KEY {
-                return slice(self.0, HEADER, usize::from(short));
-            }
-        }
-        let shape = self.shape();
-        // SAFETY: a block holds `key_len` bytes at `key_at`.
-        unsafe { slice(self.0, shape.key_at(), shape.key_len) }
-    }
-
-    /// The type of the value.
-    #[inline]
-    pub fn kind(self) -> Kind {
-        // SAFETY: the header is valid.
-        let [shape] = unsafe { get(self.0, 6) };
-        kind(shape)
-    }
-
-    /// The value.
-    pub fn value(self) -> Value<'a> {
-        let shape = self.shape();
-        match shape.encoding {
-            Encoding::Raw => Value::Bytes(self.stored(shape)),
-            // SAFETY: an integer has 8 bytes at `value_at`.
-            Encoding::Int => Value::Int(i64::from_ne_bytes(unsafe { get(self.0, shape.value_at()) })),
-            // SAFETY: the encoding says that the value is a pointer from Box<Bytes>, alive as long as the entry.
-            Encoding::Shared => Value::Shared(unsafe { &*(self.pointer(shape) as *const Bytes) }),
-            // SAFETY: the encoding says that the value is a pointer from Box<Object>, alive as long as the entry.
-            Encoding::Object => Value::Object(unsafe { &*(self.pointer(shape) as *const Object) }),
-        }
-    }
-
-    /// When the entry dies: unix milliseconds.
-    #[inline]
-    pub fn expire_at_ms(self) -> Option<u64> {
-        // SAFETY: the header is valid; with the flag, 6 bytes of expiry follow it.
-        unsafe {
-            let [flags] = get(self.0, 7);
-            (flags & HAS_EXPIRY != 0).then(|| {
-                let [a, b, c, d, e, f] = get(self.0, HEADER);
-                u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-            })
-        }
-    }
-
-    /// True when the entry is dead at `now_ms`. Redis's rule: at the expiry's own millisecond it still lives.
-    #[inline]
-    pub fn is_due(self, now_ms: u64) -> bool {
-        self.expire_at_ms().is_some_and(|at| now_ms > at)
-    }
-
-    /// When the first field of a hash expires, if one does.
-    pub fn fields_due_at_ms(self) -> Option<u64> {
-        match self.value() {
-            Value::Object(Object::Hash(hash)) => hash.fields_due_at_ms(),
-            _ => None,
-        }
-    }
-
-    /// The attribute (the content type of the HTTP resource dialect), if one was given.
-    pub fn attribute(self) -> Option<&'a [u8]> {
-        let shape = self.shape();
-        // SAFETY: with the flag, a length and so many bytes are at `attribute_at`.
-        (shape.flags & HAS_ATTRIBUTE != 0)
-            .then(|| unsafe { slice(self.0, shape.attribute_at() + 2, shape.attribute_len) })
-    }
-
-    /// Heap bytes of the entry and its value, as size classes of the allocator.
-    pub fn heap_bytes(self) -> usize {
-        let shape = self.shape();
-        let own = shape.layout().size();
-        match self.value() {
-            Value::Int(_) | Value::Bytes(_) => own,
-            Value::Shared(value) => own + size_class(size_of::<Bytes>()) + size_class(value.len()),
-            Value::Object(object) => own + size_class(size_of::<Object>()) + object.heap_bytes(),
-        }
-    }
-
-    #[inline]
-    fn shape(self) -> Shape {
-        // SAFETY: the header is valid, and says which optional parts follow; each is read at the place `Shape` computes
-        // from the parts before it.
-        unsafe {
-            let [kind_encoding, flags] = get(self.0, 6);
-            let mut shape = Shape {
-                kind: kind(kind_encoding),
-                encoding: encoding(kind_encoding),
-                flags,
-                key_len: usize::from(u16::from_ne_bytes(get(self.0, 4))),
-                attribute_len: 0,
-                value_len: u32::from_ne_bytes(get(self.0, 0)) as usize,
-            };
-            if shape.key_len == usize::from(LONG_KEY) {
-                shape.key_len = u32::from_ne_bytes(get(self.0, shape.long_key_at())) as usize;
-            }
-            if flags & HAS_ATTRIBUTE != 0 {
-                shape.attribute_len = usize::from(u16::from_ne_bytes(get(self.0, shape.attribute_at())));
-            }
-            shape
-        }
-    }
-
-    /// The value's bytes as stored, whatever they mean.
-    #[inline]
-    fn stored(self, shape: Shape) -> &'a [u8] {
-        // SAFETY: a block holds `value_len` bytes at `value_at`.
-        unsafe { slice(self.0, shape.value_at(), shape.value_len) }
-    }
-
-    /// The pointer that is the value, for encodings that hold one. Exposed provenance: it was stored as an address.
-    fn pointer(self, shape: Shape) -> *mut u8 {
-        // SAFETY: such a value has the 8 bytes of a pointer.
-        std::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(unsafe { get(self.0, shape.value_at()) }))
-    }
-}
-
-impl std::fmt::Debug for EntryRef<'_> {
-    /// Sizes only: keys and values are the user's.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Entry({}, key of {} bytes, {} heap bytes)", self.kind().name(), self.key().len(), self.heap_bytes())
-    }
-}
-
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.view().fmt(f)
     }
-}
-
-fn kind(shape: u8) -> Kind {
-    match shape & 7 {
-        0 => Kind::String,
-        1 => Kind::List,
-        2 => Kind::Hash,
-        3 => Kind::Set,
-        4 => Kind::SortedSet,
-        5 => Kind::Stream,
-        _ => unreachable!("no block is built with another kind"),
-    }
-}
-
-fn encoding(shape: u8) -> Encoding {
-    match shape >> 3 {
-        0 => Encoding::Raw,
-        1 => Encoding::Int,
-        2 => Encoding::Shared,
-        3 => Encoding::Object,
-        _ => unreachable!("no block is built with another encoding"),
-    }
-}
-
-/// # Safety
-/// `block` is valid for reads of `N` bytes at `at`.
-#[inline]
-unsafe fn get<const N: usize>(block: NonNull<u8>, at: usize) -> [u8; N] {
-    // SAFETY: the caller's promise; an array of bytes has alignment 1.
-    unsafe { block.add(at).cast::<[u8; N]>().read() }
-}
-
-/// # Safety
-/// `block` is valid for writes of `bytes.len()` bytes at `at`, and does not overlap `bytes`.
-#[inline]
-unsafe fn put(block: NonNull<u8>, at: usize, bytes: &[u8]) {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.add(at).as_ptr(), bytes.len()) };
-}
-
-/// # Safety
-/// `block` is valid for reads of `len` bytes at `at`, initialised, and unchanged for `'a`.
-#[inline]
-unsafe fn slice<'a>(block: NonNull<u8>, at: usize, len: usize) -> &'a [u8] {
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(block.add(at).as_ptr(), len) }
 }
 
 #[cfg(test)]

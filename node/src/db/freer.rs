@@ -12,6 +12,9 @@ use super::table::Cleared;
 
 /// Blocks and collections from this many bytes on are freed elsewhere.
 const LARGE_BYTES_MIN: usize = 64 << 10;
+/// What is small is dropped at once up to so many bytes for one hold of partitions: many collections that expire together
+/// are as long to drop as a big one.
+const DROPPED_BYTES_MAX: usize = 256 << 10;
 
 /// What one engine has given to the freeing thread.
 #[derive(Debug, Default)]
@@ -59,14 +62,24 @@ impl Load {
 pub(crate) struct Garbage {
     entries: Vec<Entry>,
     tables: Vec<Cleared>,
+    /// Bytes dropped in this hold.
+    dropped_bytes: usize,
 }
 
 impl Garbage {
     /// Drops an entry, now if it is small.
     pub(crate) fn entry(&mut self, entry: Entry) {
-        if entry.heap_bytes() >= LARGE_BYTES_MIN {
+        let bytes = entry.heap_bytes();
+        self.dropped_bytes += bytes;
+        if bytes >= LARGE_BYTES_MIN || self.dropped_bytes > DROPPED_BYTES_MAX {
             self.entries.push(entry);
         }
+    }
+
+    /// The partitions are given back.
+    #[inline]
+    pub(crate) fn hold_ended(&mut self) {
+        self.dropped_bytes = 0;
     }
 
     pub(crate) fn table(&mut self, table: Cleared) {

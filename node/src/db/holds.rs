@@ -37,8 +37,12 @@ impl Default for Holds {
 pub(crate) struct Since(Option<u64>);
 
 impl Holds {
+    /// One hold in so many is timed.
+    pub(crate) fn every(&self) -> u32 {
+        self.every.load(Ordering::Relaxed)
+    }
+
     /// Times one hold in so many from here on.
-    #[cfg(test)]
     pub(crate) fn time_one_in(&self, every: u32) {
         self.every.store(every.max(1), Ordering::Relaxed);
     }

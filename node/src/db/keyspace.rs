@@ -103,6 +103,11 @@ impl<'e> Keyspace<'e> {
         }
     }
 
+    /// Lets keys that are used from here on stay as warm as they are, or not.
+    pub(crate) fn touch_not(&mut self, touches_not: bool) {
+        self.warmth = if touches_not { self.warmth.still() } else { self.warmth.awake() };
+    }
+
     /// Touches keys as if it were this unix ms, whatever else the time is said to be.
     pub(crate) fn warm_as_at(&mut self, now_ms: u64) {
         self.warmth = self.db.eviction.warmth(now_ms);
@@ -126,6 +131,7 @@ impl<'e> Keyspace<'e> {
         }
         self.held = Held::None;
         self.db.holds.end(std::mem::take(&mut self.since));
+        self.garbage.hold_ended();
         if !self.garbage.is_empty() {
             self.garbage.free(&self.db.freeing);
         }

@@ -29,6 +29,10 @@ pub(crate) enum Warmth {
     Lru { now_s: u64 },
     /// `lfu-decay-time` in minutes, its present period, and `lfu-log-factor`.
     Lfu { decay_minutes: u32, period: u64, factor: u32 },
+    /// As the first, by who touches nothing: CLIENT NO-TOUCH.
+    StillLru { now_s: u64 },
+    /// As the second.
+    StillLfu { decay_minutes: u32, period: u64, factor: u32 },
 }
 
 /// What a heat means: a time, or a counter with the period of so many minutes.
@@ -46,22 +50,40 @@ impl Warmth {
         Self::Lfu { decay_minutes, period, factor }
     }
 
+    /// The same for who touches nothing.
+    pub(crate) fn still(self) -> Self {
+        match self {
+            Self::Lru { now_s } => Self::StillLru { now_s },
+            Self::Lfu { decay_minutes, period, factor } => Self::StillLfu { decay_minutes, period, factor },
+            still => still,
+        }
+    }
+
+    /// The same for who touches what it uses.
+    pub(crate) fn awake(self) -> Self {
+        match self {
+            Self::StillLru { now_s } => Self::Lru { now_s },
+            Self::StillLfu { decay_minutes, period, factor } => Self::Lfu { decay_minutes, period, factor },
+            awake => awake,
+        }
+    }
+
     pub(crate) fn is_lfu(self) -> bool {
-        matches!(self, Self::Lfu { .. })
+        matches!(self, Self::Lfu { .. } | Self::StillLfu { .. })
     }
 
     /// What heats mean: those of another kind have to be translated by [`Warmth::adopted`] once.
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Lru { .. } => Kind(None),
-            Self::Lfu { decay_minutes, .. } => Kind(Some(decay_minutes)),
+            Self::Lru { .. } | Self::StillLru { .. } => Kind(None),
+            Self::Lfu { decay_minutes, .. } | Self::StillLfu { decay_minutes, .. } => Kind(Some(decay_minutes)),
         }
     }
 
     /// The heat of a key whose heat is of another kind: a counter stays, a time and a counter say nothing of each other.
     pub(crate) fn adopted(self, heat: u16, from: Kind) -> u16 {
         match self {
-            Self::Lfu { period, .. } if from.0.is_some() => counted(heat >> 4, period),
+            Self::Lfu { period, .. } | Self::StillLfu { period, .. } if from.0.is_some() => counted(heat >> 4, period),
             _ => self.fresh(),
         }
     }
@@ -70,8 +92,8 @@ impl Warmth {
     #[inline]
     pub(crate) fn fresh(self) -> u16 {
         match self {
-            Self::Lru { now_s } => (now_s & CLOCK) as u16,
-            Self::Lfu { period, .. } => counted(LFU_FRESH, period),
+            Self::Lru { now_s } | Self::StillLru { now_s } => (now_s & CLOCK) as u16,
+            Self::Lfu { period, .. } | Self::StillLfu { period, .. } => counted(LFU_FRESH, period),
         }
     }
 
@@ -81,14 +103,15 @@ impl Warmth {
         match self {
             Self::Lru { .. } => self.fresh(),
             Self::Lfu { period, factor, .. } => counted(risen(self.counter(heat), factor), period),
+            Self::StillLru { .. } | Self::StillLfu { .. } => heat,
         }
     }
 
     /// The same warmth, told so that it can be read for a while longer.
     pub(crate) fn settled(self, heat: u16) -> u16 {
         match self {
-            Self::Lfu { period, .. } => counted(self.counter(heat), period),
-            Self::Lru { now_s } => {
+            Self::Lfu { period, .. } | Self::StillLfu { period, .. } => counted(self.counter(heat), period),
+            Self::Lru { now_s } | Self::StillLru { now_s } => {
                 let idle_s = self.idle_s(heat);
                 if idle_s < FINE_S_MAX {
                     return heat;
@@ -101,7 +124,7 @@ impl Warmth {
 
     /// Seconds since the last use: exact below [`FINE_S_MAX`], then in steps of [`COARSE_S`] up to 27 hours.
     pub(crate) fn idle_s(self, heat: u16) -> u64 {
-        let Self::Lru { now_s } = self else { return 0 };
+        let (Self::Lru { now_s } | Self::StillLru { now_s }) = self else { return 0 };
         if heat & COARSE == 0 {
             now_s.wrapping_sub(heat.into()) & CLOCK
         } else {
@@ -111,7 +134,7 @@ impl Warmth {
 
     /// How often it was used lately, on redis's logarithmic scale.
     pub(crate) fn counter(self, heat: u16) -> u16 {
-        let Self::Lfu { period, .. } = self else { return 0 };
+        let (Self::Lfu { period, .. } | Self::StillLfu { period, .. }) = self else { return 0 };
         let passed = (period as u16).wrapping_sub(heat) & 15;
         (heat >> 4).saturating_sub(passed)
     }

@@ -26,6 +26,7 @@ impl Engine {
         let (commands, rejected) = (self.metrics.commands(), self.doors.rejected());
         let stats = commands::table().iter().map(|spec| self.metrics.stats(spec.bit())).collect();
         self.errors.lock().clear();
+        self.buffers.reset();
         *self.baseline.0.lock() = Counts { counts, commands, rejected, stats };
     }
 

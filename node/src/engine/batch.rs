@@ -77,6 +77,10 @@ impl Engine {
         session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);
         let mut batch = SCRATCH.take().unwrap_or_default();
         let after = self.frame(session, &mut batch, input);
+        if self.monitors.any() {
+            // By the long road, where they are shown.
+            batch.items.iter_mut().for_each(|item| (item.spec, item.hash) = (None, 0));
+        }
         let progress = self.run_batch(session, &batch, input, after, now, out);
         session.note(None);
         session.alone = batch.items.len() == 1 && progress.consumed > 0;

@@ -11,6 +11,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::buffers::Class;
 use crate::pubsub::Inbox;
 use crate::session::{Address, Library};
 use crate::time::Now;
@@ -61,8 +62,12 @@ pub(crate) struct State {
     /// Commands queued in MULTI; -1 outside.
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
-    /// Bytes of requests and replies that its connection holds between two turns.
-    pub(crate) buffer_bytes: AtomicU64,
+    /// Bytes of requests that its connection holds between two turns, and the room it has for more. Unread replies are its
+    /// inbox's.
+    pub(crate) query_bytes: AtomicU64,
+    pub(crate) query_room: AtomicU64,
+    /// Since when, in ms since 1970, it is over its soft limit of unread replies; 0 when it is not.
+    pub(crate) slow_since_ms: AtomicU64,
     pub(crate) protocol: AtomicU8,
     pub(crate) database: AtomicU8,
     /// [`State::BLOCKED`] and the like.
@@ -82,8 +87,15 @@ impl State {
     /// CLIENT TRACKING ON, and in its BCAST mode.
     pub(crate) const TRACKING: u8 = 8;
     pub(crate) const BROADCAST: u8 = 16;
+    /// CLIENT NO-TOUCH ON.
+    pub(crate) const TOUCHES_NOT: u8 = 32;
+    /// MONITOR.
+    pub(crate) const MONITORS: u8 = 64;
+    /// CLIENT CAPA redirect.
+    pub(crate) const REDIRECTS: u8 = 128;
     /// What no batch changes.
-    pub(crate) const LASTING: u8 = Self::KEPT | Self::TRACKING | Self::BROADCAST;
+    pub(crate) const LASTING: u8 =
+        Self::KEPT | Self::TRACKING | Self::BROADCAST | Self::TOUCHES_NOT | Self::MONITORS | Self::REDIRECTS;
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
@@ -106,7 +118,9 @@ impl Record {
                 shard_channels: AtomicU32::new(0),
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
-                buffer_bytes: AtomicU64::new(0),
+                query_bytes: AtomicU64::new(0),
+                query_room: AtomicU64::new(0),
+                slow_since_ms: AtomicU64::new(0),
                 protocol: AtomicU8::new(2),
                 database: AtomicU8::new(0),
                 flags: AtomicU8::new(0),
@@ -115,6 +129,16 @@ impl Record {
             inbox: OnceLock::new(),
             hears: AtomicBool::new(false),
         }
+    }
+
+    /// Its inbox, while it is there.
+    pub(crate) fn inbox(&self) -> Option<Arc<Inbox>> {
+        self.inbox.get().and_then(Weak::upgrade)
+    }
+
+    /// By which limits its unread replies are bounded.
+    pub(crate) fn class(&self) -> Class {
+        if self.is_subscribed() { Class::Pubsub } else { Class::Normal }
     }
 
     /// Whether it listens to channels.

@@ -50,7 +50,7 @@ const ERROR_NAMES_MAX: usize = 128;
 impl Engine {
     /// Counts an error reply by its first word.
     #[cold]
-    fn note_error(&self, text: &[u8]) {
+    pub(super) fn note_error(&self, text: &[u8]) {
         let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
         let word = String::from_utf8_lossy(word.get(..64).unwrap_or(word));
         let mut errors = self.errors.lock();
@@ -66,7 +66,10 @@ impl Engine {
 impl<'a> Cx<'a> {
     pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, now: Now, out: &'a mut Out) -> Self {
         let cells = engine.metrics.of(session.worker);
-        let keys = Keyspace::new(&engine.db, &engine.log, cells, session.database, now.wall_ms);
+        let mut keys = Keyspace::new(&engine.db, &engine.log, cells, session.database, now.wall_ms);
+        if session.touches_not {
+            keys.touch_not(true);
+        }
         Self {
             engine,
             session,

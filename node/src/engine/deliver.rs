@@ -2,11 +2,13 @@
 
 use super::blocking::{forget_waiter, serve_own};
 use super::events::key_of;
+use super::monitors::{deliver_seen, stop_monitoring};
 use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
+use crate::buffers::Cut;
 use crate::commands::{self, Call};
 use crate::metrics::{Count, Gauge};
-use crate::pubsub::Heard;
+use crate::pubsub::{Heard, Waiting};
 use crate::resp::{Out, OwnedArgs};
 use crate::session::{Replies, Session};
 use crate::time::Now;
@@ -22,7 +24,11 @@ impl Engine {
         if session.record.calls.any() && called(session) {
             return Next::Close;
         }
-        if session.inbox.overflowed() || !self.refresh(session, now) || !deliver_messages(session, now, out) {
+        if session.inbox.overflowed() {
+            self.cut(&session.record, Cut::Output);
+            return Next::Close;
+        }
+        if !self.refresh(session, now) || !deliver_messages(session, now, out) {
             return Next::Close;
         }
         if let Some(stalled) = session.stalled {
@@ -60,6 +66,7 @@ impl Engine {
         commands::unwatch(session);
         unsubscribe_all(session);
         stop_tracking(session);
+        stop_monitoring(session);
     }
 }
 
@@ -116,8 +123,11 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     if !session.inbox.is_full() {
         return true;
     }
-    let (invalidations, messages) = session.inbox.take();
+    let Waiting { invalidations, seen, messages, .. } = session.inbox.take();
     deliver_invalidations(session, invalidations, now, out);
+    if !deliver_seen(session, &seen, now, out) {
+        return false;
+    }
     let cells = session.engine.metrics.of(session.worker);
     for message in messages {
         let listens = match &message.heard {

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::Engine;
 use super::cx::Cx;
 use super::memory::Usage;
+use crate::buffers::Cut;
 use crate::commands::{self, Spec};
 use crate::metrics::{Count, Gauge, Stats};
 
@@ -108,7 +109,9 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
     put(text, "connected_clients", metrics.gauge(Gauge::Clients));
     put(text, "cluster_connections", 0);
     put(text, "maxclients", cx.engine.doors.connections_max());
-    put_all(text, &["client_recent_max_input_buffer", "client_recent_max_output_buffer"], "0");
+    let (input, output) = cx.engine.clients.largest_buffers();
+    put(text, "client_recent_max_input_buffer", input);
+    put(text, "client_recent_max_output_buffer", output);
     put(text, "blocked_clients", metrics.gauge(Gauge::Blocked));
     put(text, "tracking_clients", cx.engine.tracking.clients());
     put(text, "clients_in_timeout_table", 0);
@@ -207,8 +210,9 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     put(text, "expired_stale_perc", "0.00");
     put_all(text, &["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"], "0");
     count(text, Count::Evicted);
-    let evictions = ["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"];
-    put_all(text, &evictions, "0");
+    let buffers = &cx.engine.buffers;
+    put(text, "evicted_clients", buffers.cuts(Cut::Evicted));
+    put_all(text, &["total_eviction_exceeded_time", "current_eviction_exceeded_time"], "0");
     count(text, Count::Hits);
     count(text, Count::Misses);
     put(text, "pubsub_channels", cx.engine.pubsub.channels.len());
@@ -228,6 +232,9 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
     count(text, Count::Reads);
     count(text, Count::Writes);
     put_all(text, &["io_threaded_reads_processed", "io_threaded_writes_processed"], "0");
+    // Valkey 8's.
+    put(text, "client_query_buffer_limit_disconnections", buffers.cuts(Cut::Query));
+    put(text, "client_output_buffer_limit_disconnections", buffers.cuts(Cut::Output));
     put_all(text, &["reply_buffer_shrinks", "reply_buffer_expands"], "0");
     put(text, "lock_hold_usec", holds(cx.engine));
     put(text, "lock_hold_usec_max", cx.engine.db.holds.longest_us());

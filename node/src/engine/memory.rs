@@ -127,13 +127,15 @@ impl Engine {
     }
 }
 
-fn client_bytes(record: &Record) -> u64 {
+/// What one client takes, about.
+pub(crate) fn client_bytes(record: &Record) -> u64 {
     let fixed = [size_of::<Session>(), size_of::<Record>(), size_of::<Inbox>(), CONNECTION_BYTES];
-    let waiting = record.inbox.get().and_then(std::sync::Weak::upgrade).map_or(0, |inbox| inbox.bytes() as u64);
+    let waiting = record.inbox().map_or(0, |inbox| (inbox.bytes() + inbox.unsent()) as u64);
     let state = &record.state;
     let commands = state.queued.load(Ordering::Relaxed).max(0).unsigned_abs();
     let held = commands * QUEUED_BYTES
         + state.queued_bytes.load(Ordering::Relaxed)
-        + state.buffer_bytes.load(Ordering::Relaxed);
+        + state.query_bytes.load(Ordering::Relaxed)
+        + state.query_room.load(Ordering::Relaxed);
     fixed.into_iter().map(size_class).sum::<usize>() as u64 + waiting + held
 }

@@ -12,6 +12,7 @@ use super::clients::Pause;
 use super::cx::{Cx, Outcome};
 use super::deliver::may_listen_on;
 use super::events::tell;
+use super::monitors;
 use super::tracking;
 use super::transaction::queued;
 use crate::commands::{self, Call, Flags, Locks, Observed, Shape, Spec, keys};
@@ -110,7 +111,7 @@ pub(super) fn resolved(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> 
     }
     let paid = permit.and_then(|permit| Ok(cx.engine.meters.charge(permit, cx.now)?));
     match paid {
-        Ok(paid) if !queueing => locked(cx, paid),
+        Ok(paid) if !queueing => shown(cx, paid),
         outcome => {
             let_go(cx);
             match outcome {
@@ -131,6 +132,9 @@ fn unauthenticated(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) -> Outc
         return enqueue(cx, spec, args);
     }
     act(cx, spec, args);
+    if cx.engine.monitors.any() {
+        monitors::show(cx, spec, args);
+    }
     cx.take_outcome()
 }
 
@@ -249,6 +253,23 @@ fn room_for(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
     let asks = grows || is_exec || matches!(spec.locks, Locks::Script);
     cx.out_of_memory = asks && !cx.engine.make_room(cx.cells, cx.now);
     if grows && cx.out_of_memory { Err(CommandError::OutOfMemory) } else { Ok(()) }
+}
+
+/// As [`locked`], and shown to whoever monitors.
+pub(super) fn shown(cx: &mut Cx<'_>, paid: Paid<Call<'_>>) -> Outcome {
+    if !cx.engine.monitors.any() {
+        return locked(cx, paid);
+    }
+    let (spec, args) = (paid.call().spec(), paid.call().args());
+    if monitors::comes_first(spec) {
+        monitors::show(cx, spec, args);
+        return locked(cx, paid);
+    }
+    let outcome = locked(cx, paid);
+    if outcome != Outcome::Busy {
+        monitors::show(cx, spec, args);
+    }
+    outcome
 }
 
 /// Locks what a paid call needs, unless it is locked already, runs it, and lets go.

@@ -44,7 +44,8 @@ pub(super) struct Rates {
 }
 
 impl Engine {
-    /// Looks at the totals, for the rates that INFO shows: to be called about every 100 ms, by whoever sweeps.
+    /// Looks at the totals, for the rates that INFO shows, and at what clients hold: to be called about every 100 ms, by
+    /// whoever sweeps.
     pub fn sample(&self, now: Now) {
         let metrics = &self.metrics;
         let totals = Totals {
@@ -55,7 +56,9 @@ impl Engine {
         self.samples.look(now.mono_us, totals);
         if let Some(used) = self.sum_rest(now) {
             self.samples.peak_bytes(used);
+            self.cut_slow_readers(now);
         }
+        self.evict_clients();
     }
 }
 

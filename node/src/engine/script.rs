@@ -209,13 +209,14 @@ pub(crate) fn run(
     }
     cx.keys.log_nothing();
     match answered {
+        // An error that a script answers is counted as one that it raises.
+        Ok(Reply::Error(mut text)) | Err(mut text) => {
+            text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+            Err(CommandError::Quoted(text))
+        }
         Ok(reply) => {
             convert::write(&reply, cx.out);
             Ok(())
-        }
-        Err(mut text) => {
-            text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
-            Err(CommandError::Quoted(text))
         }
     }
 }
@@ -243,6 +244,7 @@ impl Script<'_, '_> {
         let done = self.run_call(args);
         std::mem::swap(self.cx.out, &mut out);
         if let Err(error) = done {
+            self.engine().note_error(&error.bytes());
             return Reply::Error(error.text().into_owned().into_bytes());
         }
         let bytes = out.take();
@@ -291,7 +293,7 @@ impl Script<'_, '_> {
         let call = Call::of(spec, args, cx.now);
         let permit = match judge(cx, call, Context::Lua) {
             Ok(permit) => permit,
-            Err(Unjudged::Denied(error)) => return Err(error),
+            Err(Unjudged::Denied(error)) => return Err(commands::not_permitted_in_script(error)),
             Err(Unjudged::Busy) => return Err(CommandError::Text("ERR a partition was not held")),
         };
         // What has begun to write may come to its end.
@@ -305,6 +307,9 @@ impl Script<'_, '_> {
             cx.engine.scripts.live.wrote();
         }
         act(cx, spec, args);
+        if cx.engine.monitors.any() {
+            super::monitors::show(cx, spec, args);
+        }
         Ok(())
     }
 }

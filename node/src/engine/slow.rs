@@ -5,6 +5,9 @@
 //! so its time is its own. Requests sent without waiting run in batches of up to 32: of a slow one each request is
 //! entered, with the time of the whole. Where the slow log's threshold is below 1 ms every request runs as a batch of
 //! its own, so that each has its own time. HTTP calls are in neither: `/metrics` has them.
+//!
+//! Valkey's command log is the slow log and two more of the same kind: of requests, and of replies, that were large. A
+//! turn that read or wrote little costs a load and a compare; of any other each request is looked at.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::commands::{self, Flags, Spec};
 use crate::db::entry::size_class;
-use crate::resp::{self, Args, Parsed, Resume};
+use crate::resp::{self, Args, Limits, Out, Parsed, Resume, read_reply};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -27,17 +30,39 @@ const FINE_US: i64 = 1000;
 /// Redis's defaults.
 const SLOWER_THAN_US: i64 = 10_000;
 const ENTRIES_MAX: u64 = 128;
+/// Valkey's, of requests and replies.
+const LARGER_THAN: i64 = 1 << 20;
 
 /// The slow log and the latency monitor of one engine.
 #[derive(Debug)]
 pub(crate) struct Slow {
     /// The lesser of both thresholds; `u64::MAX` when both are off.
     limit_us: AtomicU64,
-    slower_than_us: AtomicI64,
-    entries_max: AtomicU64,
+    /// From how many bytes on a driver tells of a turn; `u64::MAX` for never.
+    large_bytes: AtomicU64,
+    /// By [`What`]: from which measure on a request is entered, below 0 for never; how many entries are kept; they.
+    least: [AtomicI64; 3],
+    entries_max: [AtomicU64; 3],
+    logs: [Mutex<Log>; 3],
     latency_ms: AtomicU64,
-    log: Mutex<Log>,
     events: Mutex<BTreeMap<&'static str, Event>>,
+}
+
+/// What a log's entries have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// They took long: microseconds.
+    Slow,
+    /// The request was large: bytes.
+    LargeRequest,
+    /// The reply was: bytes.
+    LargeReply,
+}
+
+impl What {
+    /// As COMMANDLOG calls them.
+    pub(crate) const ALL: [(&'static str, Self); 3] =
+        [("slow", Self::Slow), ("large-request", Self::LargeRequest), ("large-reply", Self::LargeReply)];
 }
 
 #[derive(Debug, Default)]
@@ -46,12 +71,13 @@ struct Log {
     next: u64,
 }
 
-/// One slow request.
+/// One request that was slow or large.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) at_s: u64,
-    pub(crate) took_us: u64,
+    /// Microseconds, or bytes.
+    pub(crate) measure: u64,
     pub(crate) words: Vec<Vec<u8>>,
     pub(crate) address: String,
     pub(crate) name: Vec<u8>,
@@ -69,10 +95,11 @@ impl Default for Slow {
     fn default() -> Self {
         Self {
             limit_us: AtomicU64::new(SLOWER_THAN_US as u64),
-            slower_than_us: AtomicI64::new(SLOWER_THAN_US),
-            entries_max: AtomicU64::new(ENTRIES_MAX),
+            large_bytes: AtomicU64::new(LARGER_THAN as u64),
+            least: [SLOWER_THAN_US, LARGER_THAN, LARGER_THAN].map(AtomicI64::new),
+            entries_max: [ENTRIES_MAX; 3].map(AtomicU64::new),
+            logs: Default::default(),
             latency_ms: AtomicU64::new(0),
-            log: Mutex::default(),
             events: Mutex::default(),
         }
     }
@@ -91,23 +118,33 @@ impl Slow {
         self.limit_us() < FINE_US as u64
     }
 
-    /// `slowlog-log-slower-than`: microseconds, below 0 for never.
-    pub(crate) fn slower_than_us(&self) -> i64 {
-        self.slower_than_us.load(Ordering::Relaxed)
+    /// From how many bytes of requests or replies on a driver tells of a turn.
+    #[inline]
+    pub(crate) fn large_bytes(&self) -> u64 {
+        self.large_bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_slower_than_us(&self, us: i64) {
-        self.slower_than_us.store(us, Ordering::Relaxed);
+    /// `slowlog-log-slower-than` and its like: microseconds or bytes, below 0 for never.
+    pub(crate) fn least(&self, what: What) -> i64 {
+        self.least[what as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_least(&self, what: What, least: i64) {
+        self.least[what as usize].store(least, Ordering::Relaxed);
         self.settle();
     }
 
-    /// `slowlog-max-len`.
-    pub(crate) fn entries_max(&self) -> u64 {
-        self.entries_max.load(Ordering::Relaxed)
+    /// `slowlog-max-len` and its like.
+    pub(crate) fn entries_max(&self, what: What) -> u64 {
+        self.entries_max[what as usize].load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_entries_max(&self, entries: u64) {
-        self.entries_max.store(entries, Ordering::Relaxed);
+    pub(crate) fn set_entries_max(&self, what: What, entries: u64) {
+        self.entries_max[what as usize].store(entries, Ordering::Relaxed);
+    }
+
+    fn is_entered(&self, what: What, measure: u64) -> bool {
+        u64::try_from(self.least(what)).is_ok_and(|least| measure >= least)
     }
 
     /// `latency-monitor-threshold`: milliseconds, 0 for never.
@@ -121,29 +158,52 @@ impl Slow {
     }
 
     fn settle(&self) {
-        let slow = u64::try_from(self.slower_than_us()).unwrap_or(u64::MAX);
+        let least = |what| u64::try_from(self.least(what)).unwrap_or(u64::MAX);
+        let slow = least(What::Slow);
         let latency = Some(self.latency_ms()).filter(|ms| *ms > 0).map_or(u64::MAX, |ms| ms.saturating_mul(1000));
         self.limit_us.store(slow.min(latency), Ordering::Relaxed);
+        let large = least(What::LargeRequest).min(least(What::LargeReply));
+        self.large_bytes.store(large, Ordering::Relaxed);
     }
 
     /// Takes note of the requests in `run`, which took so long together.
     #[cold]
     pub(crate) fn took(&self, session: &Session, run: &[u8], took_us: u64, now: Now) {
-        let limits = &session.engine.config.limits.resp;
-        let (mut from, mut ranges, mut resume) = (0, Vec::new(), Resume::default());
-        loop {
-            ranges.clear();
-            match resp::parse(run, from, &mut ranges, limits, &mut resume) {
-                Ok(Parsed::Complete { end, .. }) => {
-                    self.enter(session, Args::new(run, &ranges), took_us, now);
-                    from = end;
-                }
-                Ok(Parsed::Quoted { end, args }) => {
-                    self.enter(session, args.as_args(), took_us, now);
-                    from = end;
-                }
-                _ => return,
+        each(session, run, |args, _| self.enter(session, args, took_us, now));
+    }
+
+    /// Takes note of what was large: the requests in `run`, and what `out` holds behind its first `before` bytes, their
+    /// replies.
+    #[cold]
+    pub(crate) fn was_large(&self, session: &Session, run: &[u8], out: &Out, before: usize, now: Now) {
+        let mut sizes = Vec::new();
+        each(session, run, |args, bytes| {
+            sizes.push(args.to_owned());
+            if self.is_entered(What::LargeRequest, bytes as u64) {
+                self.enter_large(session, What::LargeRequest, args, bytes, now);
             }
+        });
+        let written = out.len() - before;
+        if !self.is_entered(What::LargeReply, written as u64) {
+            return;
+        }
+        let replies = match sizes.len() {
+            1 => vec![written],
+            _ => reply_sizes(&out.to_vec()[before..]),
+        };
+        // Where a request had no reply, or several, they cannot be told apart.
+        if replies.len() == sizes.len() {
+            for (request, bytes) in sizes.iter().zip(replies) {
+                if self.is_entered(What::LargeReply, bytes as u64) {
+                    self.enter_large(session, What::LargeReply, request.as_args(), bytes, now);
+                }
+            }
+        }
+    }
+
+    fn enter_large(&self, session: &Session, what: What, args: Args<'_>, bytes: usize, now: Now) {
+        if let Ok(spec) = commands::resolve(args) {
+            self.log(session, what, spec, args, bytes as u64, now);
         }
     }
 
@@ -158,42 +218,42 @@ impl Slow {
         if latency_ms > 0 && took_us / 1000 >= latency_ms {
             self.sample(if spec.flags.has(Flags::FAST) { "fast-command" } else { "command" }, took_us / 1000, now);
         }
-        if u64::try_from(self.slower_than_us()).is_ok_and(|least| took_us >= least) {
-            self.log(session, spec, args, took_us, now);
+        if self.is_entered(What::Slow, took_us) {
+            self.log(session, What::Slow, spec, args, took_us, now);
         }
     }
 
-    fn log(&self, session: &Session, spec: &Spec, args: Args<'_>, took_us: u64, now: Now) {
+    fn log(&self, session: &Session, what: What, spec: &Spec, args: Args<'_>, measure: u64, now: Now) {
         let address =
             session.record.addresses.as_ref().map_or_else(|| "?:0".to_owned(), |(address, _)| address.to_string());
         let name = session.record.who.lock().name.clone();
         let words = words(spec, args);
-        let mut log = self.log.lock();
+        let mut log = self.logs[what as usize].lock();
         let id = log.next;
         log.next += 1;
-        log.entries.push_front(Entry { id, at_s: now.wall_ms / 1000, took_us, words, address, name });
-        log.entries.truncate(usize::try_from(self.entries_max()).unwrap_or(usize::MAX));
+        log.entries.push_front(Entry { id, at_s: now.wall_ms / 1000, measure, words, address, name });
+        log.entries.truncate(usize::try_from(self.entries_max(what)).unwrap_or(usize::MAX));
     }
 
     /// The newest entries, at most so many.
-    pub(crate) fn entries(&self, count: usize) -> Vec<Entry> {
-        self.log.lock().entries.iter().take(count).cloned().collect()
+    pub(crate) fn entries(&self, what: What, count: usize) -> Vec<Entry> {
+        self.logs[what as usize].lock().entries.iter().take(count).cloned().collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.log.lock().entries.len()
+    pub(crate) fn len(&self, what: What) -> usize {
+        self.logs[what as usize].lock().entries.len()
     }
 
     /// Heap bytes of the entries, about.
     pub(crate) fn heap_bytes(&self) -> u64 {
         let word = |word: &Vec<u8>| size_of::<Vec<u8>>() + size_class(word.capacity());
         let entry = |entry: &Entry| size_of::<Entry>() + 64 + entry.words.iter().map(word).sum::<usize>();
-        self.log.lock().entries.iter().map(entry).sum::<usize>() as u64
+        self.logs.iter().map(|log| log.lock().entries.iter().map(entry).sum::<usize>()).sum::<usize>() as u64
     }
 
     /// Forgets all entries; numbers go on.
-    pub(crate) fn reset(&self) {
-        self.log.lock().entries.clear();
+    pub(crate) fn reset(&self, what: What) {
+        self.logs[what as usize].lock().entries.clear();
     }
 
     fn sample(&self, event: &'static str, ms: u64, now: Now) {
@@ -222,6 +282,37 @@ impl Slow {
         events.retain(|name, _| names.is_some_and(|names| !names.contains(&name.as_bytes())));
         before - events.len()
     }
+}
+
+/// Each request of `run`, and its length in bytes.
+fn each(session: &Session, run: &[u8], mut visit: impl FnMut(Args<'_>, usize)) {
+    let limits = &session.engine.config.limits.resp;
+    let (mut from, mut ranges, mut resume) = (0, Vec::new(), Resume::default());
+    loop {
+        ranges.clear();
+        match resp::parse(run, from, &mut ranges, limits, &mut resume) {
+            Ok(Parsed::Complete { end, .. }) => {
+                visit(Args::new(run, &ranges), end - from);
+                from = end;
+            }
+            Ok(Parsed::Quoted { end, args }) => {
+                visit(args.as_args(), end - from);
+                from = end;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// The lengths of the replies that `bytes` are.
+fn reply_sizes(bytes: &[u8]) -> Vec<usize> {
+    let limits = Limits { frame_bytes_max: usize::MAX, ..Limits::DEFAULT };
+    let (mut sizes, mut rest) = (Vec::new(), bytes);
+    while let Ok(Some((_, length))) = read_reply(rest, &limits) {
+        sizes.push(length);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    sizes
 }
 
 /// A request as an entry keeps it: trimmed as redis does, secrets left out.
@@ -282,11 +373,17 @@ mod tests {
         assert!(slow.limit_us() == 10_000 && !slow.is_fine());
         slow.set_latency_ms(5);
         assert_eq!(slow.limit_us(), 5000);
-        slow.set_slower_than_us(0);
+        slow.set_least(What::Slow, 0);
         assert!(slow.limit_us() == 0 && slow.is_fine());
-        slow.set_slower_than_us(-1);
+        slow.set_least(What::Slow, -1);
         slow.set_latency_ms(0);
         assert_eq!(slow.limit_us(), u64::MAX);
+        assert_eq!(slow.large_bytes(), 1 << 20);
+        slow.set_least(What::LargeReply, 10);
+        assert_eq!(slow.large_bytes(), 10);
+        slow.set_least(What::LargeReply, -1);
+        slow.set_least(What::LargeRequest, -1);
+        assert_eq!(slow.large_bytes(), u64::MAX);
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 mod access;
 mod blocking;
+mod burden;
 mod databases;
 mod events;
 mod eviction;
 mod linear;
 mod model;
+mod monitors;
+mod newer;
 mod pauses;
 mod soak;
 mod streams;
@@ -195,7 +198,8 @@ fn blocked_clients_are_served_in_turn_and_time_out() {
 #[test]
 fn an_inbox_that_overflows_ends_its_connection() {
     let clock = Clock::new();
-    let engine = engine_with(&clock, |config| config.limits.inbox_bytes_max = 1000);
+    let engine = engine(&clock);
+    Client::new(&engine, &clock, 0).words(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1000 0 0"]);
     let mut listener = Client::new(&engine, &clock, 0);
     listener.say("SUBSCRIBE c");
     let mut publisher = Client::new(&engine, &clock, 1);

@@ -4,6 +4,7 @@ use super::Engine;
 use super::acl_log::Context;
 use super::blocking::{let_go, serve_and_release};
 use super::cx::Cx;
+use super::monitors;
 use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Http};
 use crate::db::Busy;
@@ -69,6 +70,9 @@ impl Engine {
         for paid in calls {
             let call = paid.into_call();
             act(&mut cx, call.spec(), call.args());
+            if cx.engine.monitors.any() {
+                monitors::show(&cx, call.spec(), call.args());
+            }
         }
         cx.keys.end_record(begun);
         serve_and_release(&mut cx);
@@ -111,6 +115,9 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
                 let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
                 debug_assert!(paid.is_some() || spec.flags.has(commands::Flags::NO_AUTH));
                 act(cx, spec, args);
+                if cx.engine.monitors.any() {
+                    monitors::show(cx, spec, args);
+                }
             }
             Err(Unjudged::Denied(error)) => cx.fail(&commands::no_longer_permitted(&error)),
             Err(Unjudged::Busy) => cx.fail(&CommandError::Text("ERR a partition was not held")),

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use super::read::{Reader, Text};
 use super::streams::{self, Version};
-use super::{Bad, Limits, intset, listpack, ziplist};
+use super::{Bad, Limits, documents, intset, listpack, ziplist};
 use crate::db::entry::stream::Id;
 use crate::db::entry::{Member, Stream};
+use crate::json::Document;
 
 /// One element of a value, in the order they are written.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) enum Piece<'a> {
     Scored(Member<'a>, f64),
     /// All of a stream.
     Stream(Stream),
+    /// All of a JSON document.
+    Document(Document),
 }
 
 impl Piece<'_> {
@@ -32,6 +35,8 @@ impl Piece<'_> {
         match self {
             Self::String(it) | Self::Item(it) | Self::Member(it) | Self::Scored(it, _) => bytes(it),
             Self::Field(field, value, _) => bytes(field).max(bytes(value)),
+            // As a document's text is never longer than the payload.
+            Self::Document(_) => 0,
             Self::Stream(stream) => {
                 let pairs = stream.entries().range(Id::MIN, Id::MAX).flat_map(|item| item.pairs());
                 pairs.map(|(name, value)| name.len().max(value.len())).max().unwrap_or(0)
@@ -78,8 +83,9 @@ pub(super) fn value(bytes: &[u8], limits: Limits, each: Each<'_>) -> Result<(), 
             let _first_ms: [u8; 8] = reader.array()?;
             timed_pairs(reader, each)
         }
-        // Modules.
-        6 | 7 => Err(Bad::Type),
+        7 => each(Piece::Document(documents::read(reader, limits)?)),
+        // A module's, as redis 4.0 had them before it was out.
+        6 => Err(Bad::Type),
         _ => Err(Bad::Format),
     }
 }

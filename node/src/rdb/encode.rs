@@ -1,6 +1,6 @@
 //! Values to RDB bytes, in the forms redis 7.0 gives them. Nothing is compressed.
 
-use super::{intset, listpack, streams};
+use super::{documents, intset, listpack, streams};
 use crate::db::entry::{Hash, List, Member, Object, Set, SortedSet, Value};
 use crate::resp::{parse_i64, write_double};
 
@@ -26,6 +26,10 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
             out.push(0);
             string(bytes, out);
         }
+        Value::Object(Object::Text(text)) => {
+            out.push(0);
+            string(text.bytes(), out);
+        }
         Value::Object(Object::List(it)) => list(it, out),
         Value::Object(Object::Hash(it)) => match it.fields_due_at_ms() {
             None => hash(it, out),
@@ -34,6 +38,7 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
         Value::Object(Object::Set(it)) => set(it, out),
         Value::Object(Object::SortedSet(it)) => sorted_set(it, out),
         Value::Object(Object::Stream(it)) => streams::write(it, out),
+        Value::Object(Object::Json(it)) => documents::write(it, out),
     }
 }
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 use super::fuzz::elements;
 use super::*;
+use crate::db::entry::stream::{Id, Pending, Wanted};
 use crate::db::table::KeyHash;
+use crate::resp::OwnedArgs;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { unpacked_bytes_max: 1 << 20 };
@@ -70,15 +72,57 @@ fn value() -> impl Strategy<Value = Entry> {
     ]
 }
 
+/// Streams with deleted entries and groups, and hashes some of whose fields expire.
+fn timed_or_stream() -> impl Strategy<Value = Entry> {
+    let fields = proptest::collection::vec((bytes(), bytes(), proptest::option::of(0u64..1 << 40)), 1..200);
+    let entries = proptest::collection::vec((1u64..400, 0u64..3, proptest::collection::vec(bytes(), 1..4)), 0..300);
+    let (gone, groups) = (proptest::collection::vec(any::<usize>(), 0..60), 0usize..4);
+    prop_oneof![
+        fields.prop_map(|fields| {
+            let (growth, mut hash) = (growth(), Hash::new());
+            for (field, value, at_ms) in fields {
+                hash.set(&field, &value, &growth);
+                hash.set_expiry(&field, at_ms, &growth);
+            }
+            Entry::collection(b"key", hash, None)
+        }),
+        (entries, gone, groups).prop_map(|(entries, gone, groups)| {
+            let mut stream = Stream::default();
+            let (mut id, mut ids) = (Id { ms: 1_700_000_000_000, seq: 0 }, Vec::new());
+            for (ms, seq, strings) in &entries {
+                id = Id { ms: id.ms + ms, seq: seq * (u64::MAX / 2) };
+                let pairs: Vec<&[u8]> = strings.iter().flat_map(|string| [&b"name"[..], string]).collect();
+                stream.entries_mut().add(Wanted::This(id), OwnedArgs::from_slices(pairs).as_args()).unwrap();
+                ids.push(id);
+            }
+            for number in 0..groups as u64 {
+                let name = format!("group {number}");
+                stream.create_group(name.as_bytes(), id, (number > 0).then_some(number));
+                stream.with_group(name.as_bytes(), |group, _| {
+                    for (at, id) in ids.iter().enumerate().filter(|(at, _)| at % (groups + 1) == 0) {
+                        let (consumer, _) = group.see(format!("{}", at % 5).as_bytes(), 5 + number);
+                        group.set_pending(*id, Pending { consumer, delivered_ms: at as u64, deliveries: number });
+                    }
+                });
+            }
+            for at in gone.iter().filter(|_| !ids.is_empty()) {
+                stream.entries_mut().delete(ids[at % ids.len()]);
+            }
+            Entry::collection(b"key", stream, None)
+        }),
+    ]
+}
+
 proptest! {
     #[test]
-    fn what_is_dumped_is_restored(entry in value()) {
+    fn what_is_dumped_is_restored(entry in prop_oneof![value(), timed_or_stream()]) {
         let payload = dump(entry.value());
         let copy = restore(&payload, b"other", Some(5000), &growth(), LIMITS).unwrap();
         prop_assert_eq!((copy.key(), copy.expire_at_ms(), copy.kind()), (&b"other"[..], Some(5000), entry.kind()));
         prop_assert_eq!(elements(copy.value()), elements(entry.value()));
         let longest = longest(&payload, LIMITS).unwrap();
         prop_assert!(longest <= payload.len().max(20) as u64);
+        prop_assert_eq!(dump(copy.value()).len(), payload.len());
     }
 
     #[test]
@@ -90,10 +134,14 @@ proptest! {
     }
 
     #[test]
-    fn spoilt_bodies_are_no_harm(entry in value(), at: usize, byte: u8, cut: usize) {
+    fn spoilt_bodies_are_no_harm(
+        entry in prop_oneof![value(), timed_or_stream()],
+        (at, all) in any::<(usize, bool)>(),
+        (byte, cut) in any::<(u8, usize)>(),
+    ) {
         let payload = dump(entry.value());
         let mut body = opened(&payload).unwrap().to_vec();
-        let at = at % body.len().min(64);
+        let at = at % if all { body.len() } else { body.len().min(64) };
         body[at] = byte;
         fuzz_restore(&body);
         body.truncate(cut % (body.len() + 1));
@@ -181,7 +229,8 @@ fn what_is_empty_or_cut_is_refused() {
     ] {
         assert_eq!(read(body).err(), Some(Bad::Format), "{}", body.escape_ascii());
     }
-    assert_eq!(read(b"\x07").err(), Some(Bad::Type));
+    assert_eq!(read(b"\x06\x01").err(), Some(Bad::Type));
+    assert_eq!(read(b"\x07\x01").err(), Some(Bad::Type)); // a module of another name
     for payload in [&b""[..], b"123456789", &sealed(vec![])[1..]] {
         assert_eq!(opened(payload), Err(Bad::Footer));
     }
@@ -199,6 +248,85 @@ fn older_and_newer_forms_are_read() {
     assert_eq!(shown(&[&b"\x0e\x02"[..], ziplist, ziplist].concat()), ["2", "5", "2", "5"]);
     assert_eq!(shown(&[&b"\x0c"[..], ziplist].concat()), ["2 5.0"]);
     assert_eq!(shown(&[&b"\x0d"[..], ziplist].concat()), ["2 Bytes([53])"]);
+}
+
+/// A hash as redis 7.4 gives it, in each of the forms it has had.
+#[test]
+fn fields_that_expire_are_read() {
+    let shown = |body: &[u8]| elements(read(body).unwrap().value());
+    let want = ["a Int(1) until 1000", "b Int(2)", "c Int(3) until 1005"];
+    let first = b"\xe8\x03\0\0\0\0\0\0";
+    assert_eq!(shown(&[&b"\x18"[..], first, b"\x03\x01\x01a\xc0\x01\0\x01b\xc0\x02\x06\x01c\xc0\x03"].concat()), want);
+    assert_eq!(shown(b"\x16\x03\x43\xe8\x01a\xc0\x01\0\x01b\xc0\x02\x43\xed\x01c\xc0\x03"), want);
+    let mut fields = listpack::Writer::new();
+    for (field, value, at_ms) in [("a", "1", 1000), ("c", "3", 1005), ("b", "2", 0)] {
+        fields.push(field.as_bytes());
+        fields.push(value.as_bytes());
+        fields.push_int(at_ms);
+    }
+    let fields = fields.finish();
+    let fields = [&[fields.len() as u8][..], &fields].concat();
+    assert_eq!(shown(&[&b"\x19"[..], first, &fields].concat()), want);
+    assert_eq!(shown(&[&b"\x17"[..], &fields].concat()), want);
+    for bad in [
+        // Later than any expiry, no time, a field twice, one without its expiry.
+        &b"\x16\x01\x81\0\x01\0\0\0\0\0\0\x01a\x01b"[..],
+        b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02\x01a\x01b",
+        b"\x16\x01",
+        b"\x18\0\0\0\0\0\0\0\0\0",
+        b"\x16\x02\x05\x01a\x01x\0\x01a\x01x",
+        b"\x17\x0a\x0a\0\0\0\x01\0\x81a\x02\xff",
+    ] {
+        assert_eq!(read(bad).err(), Some(Bad::Format), "{}", bad.escape_ascii());
+    }
+}
+
+#[test]
+fn what_a_stream_says_twice_it_says_alike() {
+    let entry = |id: u8, flags: u8| [flags, 1, id - 1, 1, 0, 1, 0x81, b'v', 2, 4, 1];
+    let mut listpack = vec![0, 0, 0, 0, 15, 0, 1, 1, 1, 1, 1, 1, 0x81, b'f', 2, 0, 1];
+    listpack.extend(entry(1, 2).iter().chain(&entry(2, 3)));
+    listpack.push(0xff);
+    listpack[0] = listpack.len() as u8;
+    let key = |id: u8| [&[0; 7][..], &[id], &[0; 8]].concat();
+    let group = [&b"\x01g\x02\x00\x02\x01"[..], &key(1), &[9; 8], b"\x03\x01\x01c", &[8; 8], b"\x01", &key(1)].concat();
+    let good = [
+        &b"\x13\x01\x10"[..],
+        &key(1),
+        &[listpack.len() as u8],
+        &listpack,
+        b"\x01\x02\x00\x01\x00\x02\x00\x02\x01",
+        &group,
+    ]
+    .concat();
+    let want = elements(read(&good).unwrap().value());
+    assert_eq!(want.len(), 7, "{want:?}");
+    let (node, behind) = (3 + 16 + 1, 3 + 16 + 1 + listpack.len());
+    for (at, byte, what) in [
+        (node + 6, 2, "more entries than there are"),
+        (node + 8, 0, "fewer deleted than there are"),
+        (node + 10, 0, "no field"),
+        (node + 10, 2, "more fields than names"),
+        (node + 15, 1, "no end of the names"),
+        (node + 17, 3, "a flag, and the count is of others"),
+        (node + 17, 4, "a flag that is none"),
+        (node + 26, 5, "an entry of other elements"),
+        (node + 30, 0, "an id twice"),
+        (behind, 2, "another length"),
+        (behind + 1, 1, "a last id before the last entry's"),
+        (behind + 17, 9, "a consumer's that nobody has pending: the id of the group's"),
+        (behind + 26, 9, "the same"),
+        (good.len() - 17, 0, "what is pending is nobody's"),
+        (good.len() - 1, 1, "a consumer's that nobody has pending"),
+    ] {
+        let mut bad = good.clone();
+        bad[at] = byte;
+        assert_eq!(read(&bad).err(), Some(Bad::Format), "{what}");
+    }
+    // Cut anywhere, it is none.
+    for len in 0..good.len() {
+        assert_eq!(read(&good[..len]).err(), Some(Bad::Format), "{len}");
+    }
 }
 
 #[test]

@@ -51,13 +51,6 @@ pub(super) struct Held<S> {
     pub(super) session: Option<Session>,
 }
 
-/// Waits until a worker responds, for a connection whose first bytes are no request.
-pub(super) async fn wait(workers: &Workers) {
-    while workers.choose().is_none() {
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 impl<S> Held<S> {
     /// The same, with the stream in another form.
     pub(super) fn with<T>(self, change: impl FnOnce(S) -> T) -> Held<T> {
@@ -109,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
         }
         self.input.drain(..at);
         self.stream.write_all(&out.take()).await?;
+        self.stream.flush().await?;
         if open { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
     }
 }

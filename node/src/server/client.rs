@@ -39,14 +39,31 @@ pub(crate) trait Client {
     /// Takes note of a slow batch: the requests it ran and how long they took.
     fn took(&self, run: &[u8], us: u64, now: Now);
 
+    /// From how many bytes of requests or replies on a turn is to be told of; `u64::MAX` for never.
+    fn large_bytes(&self) -> u64;
+
+    /// Takes note of a large turn: the requests it ran, and what it wrote behind the first `before` bytes of `out`.
+    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now);
+
     /// Takes note of how long the last batch took.
     fn timed(&self, us: u64);
 
     /// Counts bytes read and written.
     fn count(&self, read: usize, written: usize);
 
-    /// Takes note of how many bytes its connection holds for it now.
-    fn holds(&self, bytes: usize);
+    /// Takes note of what its connection holds for it now.
+    fn holds(&self, held: Holdings);
+}
+
+/// Bytes that a connection holds for its client between two turns.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// Requests that are not whole, or wait for their turn.
+    pub(crate) query: usize,
+    /// Room for the rest of them.
+    pub(crate) query_room: usize,
+    /// Replies that the socket has not taken.
+    pub(crate) replies: usize,
 }
 
 /// A session and its engine.
@@ -72,7 +89,7 @@ impl Client for SessionClient {
     }
 
     fn is_listening(&self) -> bool {
-        self.session.is_subscribed() || self.session.is_blocked()
+        self.session.is_subscribed() || self.session.is_blocked() || self.session.monitors
     }
 
     #[inline]
@@ -104,6 +121,15 @@ impl Client for SessionClient {
         }
     }
 
+    #[inline]
+    fn large_bytes(&self) -> u64 {
+        self.engine.slow.large_bytes()
+    }
+
+    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now) {
+        self.engine.slow.was_large(&self.session, run, out, before, now);
+    }
+
     fn took(&self, run: &[u8], us: u64, now: Now) {
         self.engine.slow.took(&self.session, run, us, now);
     }
@@ -121,7 +147,11 @@ impl Client for SessionClient {
         }
     }
 
-    fn holds(&self, bytes: usize) {
-        self.session.record.state.buffer_bytes.store(bytes as u64, Ordering::Relaxed);
+    fn holds(&self, held: Holdings) {
+        let (record, inbox) = (&self.session.record, self.session.inbox());
+        record.state.query_bytes.store(held.query as u64, Ordering::Relaxed);
+        record.state.query_room.store(held.query_room as u64, Ordering::Relaxed);
+        inbox.set_unsent(held.replies);
+        self.engine.weigh(record, held.replies + inbox.bytes());
     }
 }

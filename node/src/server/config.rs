@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::entry::{AddressSource, TlsDoor};
 use super::unix::UnixPlace;
+use crate::buffers::{BufferLimits, read_clients, read_output, show_clients, show_output};
 
 /// `[node]`: how connections of every RESP listener are treated.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,11 +18,23 @@ pub struct RawNode {
     pub idle_timeout_ms: u64,
     /// Bytes of replies one connection may leave unread before its requests wait, 64 KiB to 1 GiB.
     pub output_bytes_max: u64,
+    /// How many bytes of replies may wait for a client of each class before it is cut. Redis: `client-output-buffer-limit`.
+    pub client_output_buffer_limit: String,
+    /// How much all clients of a cache may hold before the largest are cut: bytes, or percent of its `maxmemory`, 0 for no
+    /// limit. Redis: `maxmemory-clients`.
+    pub maxmemory_clients: String,
 }
 
 impl Default for RawNode {
     fn default() -> Self {
-        Self { connections_max: 10_000, idle_timeout_ms: 0, output_bytes_max: 32 << 20 }
+        let limits = BufferLimits::default();
+        Self {
+            connections_max: 10_000,
+            idle_timeout_ms: 0,
+            output_bytes_max: 32 << 20,
+            client_output_buffer_limit: show_output(&limits.output),
+            maxmemory_clients: show_clients(limits.clients),
+        }
     }
 }
 
@@ -34,6 +47,8 @@ pub struct ConnectionLimits {
     pub idle_timeout_ms: u64,
     /// Bytes of unread replies above which a connection is not read and runs nothing.
     pub output_bytes_max: usize,
+    /// What a cache's clients may make it hold, unless CONFIG SET says otherwise.
+    pub buffers: BufferLimits,
 }
 
 /// One RESP listener, checked.
@@ -72,10 +87,16 @@ impl RawNode {
         bound("connections_max", self.connections_max, 1, 1_000_000);
         bound("idle_timeout_ms", self.idle_timeout_ms, 0, 24 * 3_600_000);
         bound("output_bytes_max", self.output_bytes_max, 64 << 10, 1 << 30);
+        let output = read_output(&self.client_output_buffer_limit, BufferLimits::default().output);
+        let output = output.map_err(|why| mistakes.push((format!("{path}.client_output_buffer_limit"), why.into())));
+        let clients = read_clients(&self.maxmemory_clients);
+        let clients = clients.map_err(|why| mistakes.push((format!("{path}.maxmemory_clients"), why.into())));
+        let buffers = BufferLimits { output: output.ok()?, clients: clients.ok()? };
         (mistakes.len() == before).then_some(ConnectionLimits {
             connections_max: self.connections_max as usize,
             idle_timeout_ms: self.idle_timeout_ms,
             output_bytes_max: self.output_bytes_max as usize,
+            buffers,
         })
     }
 }
@@ -87,6 +108,7 @@ impl Default for ConnectionLimits {
             connections_max: raw.connections_max as usize,
             idle_timeout_ms: raw.idle_timeout_ms,
             output_bytes_max: raw.output_bytes_max as usize,
+            buffers: BufferLimits::default(),
         }
     }
 }
@@ -113,7 +135,7 @@ mod tests {
             assert_eq!(checked(&RawNode { idle_timeout_ms, ..raw.clone() }).0, good);
         }
         assert_eq!(
-            checked(&RawNode { connections_max: 0, output_bytes_max: 0, idle_timeout_ms: u64::MAX }),
+            checked(&RawNode { connections_max: 0, output_bytes_max: 0, idle_timeout_ms: u64::MAX, ..raw.clone() }),
             (false, 3)
         );
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, ReadBuf};
 
-use super::client::Client;
+use super::client::{Client, Holdings};
 use super::config::ConnectionLimits;
 use super::unsent::Unsent;
 use super::wire::Wire;
@@ -70,7 +70,7 @@ pub(super) struct Connection<C, W> {
     at: usize,
     unsent: Unsent,
     /// Bytes of both, as the client was told last.
-    weight: usize,
+    held: Holdings,
     /// The inbox rang, and what it holds has not been delivered.
     rung: bool,
     /// The client's calls know this task.
@@ -114,7 +114,7 @@ impl<C: Client, W: Wire> Connection<C, W> {
             input,
             at: 0,
             unsent: Unsent::default(),
-            weight: 0,
+            held: Holdings::default(),
             rung: false,
             is_registered: false,
         }
@@ -136,7 +136,8 @@ impl<C: Client, W: Wire> Connection<C, W> {
         let mut refused = 0;
         loop {
             next = match next {
-                Next::Close => return Ok(true),
+                // Who was cut is owed nothing more.
+                Next::Close => return Ok(!self.client.calls().is_some_and(|calls| calls.has(Calls::CLOSE))),
                 Next::Again if !self.is_over_limit() => {
                     tokio::task::yield_now().await;
                     self.turn(0)?
@@ -192,6 +193,10 @@ impl<C: Client, W: Wire> Connection<C, W> {
             let before = out.len();
             let (consumed, next) = run(&mut self.client, &self.seat, input, out);
             let written = out.len().saturating_sub(before);
+            if consumed.max(written) as u64 >= self.client.large_bytes() {
+                let run = input.get(..consumed).unwrap_or_default();
+                self.client.was_large(run, out, before, self.seat.now());
+            }
             self.keep(own, &scratch.input[..fresh], consumed);
             self.client.count(fresh, written);
             self.write(&mut scratch.out)?;
@@ -222,10 +227,12 @@ impl<C: Client, W: Wire> Connection<C, W> {
     /// Tells the client what it makes us hold, where that changed.
     #[inline]
     fn weigh(&mut self) {
-        let bytes = self.input.capacity() + self.unsent.bytes();
-        if bytes != self.weight {
-            self.weight = bytes;
-            self.client.holds(bytes);
+        let query = self.input.len() - self.at;
+        let query_room = self.input.capacity() - query;
+        let held = Holdings { query, query_room, replies: self.unsent.bytes() };
+        if held != self.held {
+            self.held = held;
+            self.client.holds(held);
         }
     }
 

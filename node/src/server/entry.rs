@@ -1,6 +1,7 @@
 //! What a connection goes through before its first request: where it says it comes from, and whether it speaks TLS.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
@@ -65,8 +66,49 @@ pub struct TlsDoor {
 /// A connection that may speak now.
 pub(super) enum Entered {
     Plain(TcpStream),
+    /// TLS, and the settings that it began with.
     #[cfg(feature = "tls")]
-    Tls(Box<TlsStream>),
+    Tls(Box<TlsStream>, Arc<rustls::ServerConfig>),
+}
+
+/// The same, in no runtime's care.
+pub(super) enum ParcelIn {
+    Plain(std::net::TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(std::net::TcpStream, Box<rustls::ServerConnection>, Arc<rustls::ServerConfig>),
+}
+
+impl Entered {
+    pub(super) fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    pub(super) fn pack(self) -> io::Result<ParcelIn> {
+        Ok(match self {
+            Self::Plain(stream) => ParcelIn::Plain(stream.into_std()?),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream, settings) => {
+                let (stream, session) = stream.into_inner();
+                ParcelIn::Tls(stream.into_std()?, Box::new(session), settings)
+            }
+        })
+    }
+}
+
+impl ParcelIn {
+    pub(super) async fn unpack(self) -> io::Result<Entered> {
+        Ok(match self {
+            Self::Plain(stream) => Entered::Plain(TcpStream::from_std(stream)?),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream, session, settings) => {
+                let stream = TcpStream::from_std(stream)?;
+                let acceptor = tokio_rustls::TlsAcceptor::from(settings.clone());
+                // The handshake is behind it: what was agreed on goes on.
+                let stream = acceptor.accept_with(stream, move |fresh| *fresh = *session).await?;
+                Entered::Tls(Box::new(stream), settings)
+            }
+        })
+    }
 }
 
 /// Reads who a connection says it is from; itself, where its listener asks no proxy. `None`: it is to be dropped.
@@ -108,9 +150,10 @@ pub(super) async fn secure(stream: TcpStream, tls: Option<&TlsDoor>, idle_ms: u6
             return Some(Entered::Plain(stream));
         }
     }
-    let handshake = tokio_rustls::TlsAcceptor::from((tls.settings)()).accept(stream);
+    let settings = (tls.settings)();
+    let handshake = tokio_rustls::TlsAcceptor::from(settings.clone()).accept(stream);
     match tokio::time::timeout(HANDSHAKE, handshake).await.ok()? {
-        Ok(stream) => Some(Entered::Tls(Box::new(stream))),
+        Ok(stream) => Some(Entered::Tls(Box::new(stream), settings)),
         Err(error) => {
             tracing::debug!(%error, "no TLS handshake");
             None

@@ -1,10 +1,12 @@
 //! The command line of `larder-load`.
 
 use super::http::Http;
-use super::resp::{Resp, Verb};
+use super::open::Open;
+use super::resp::Resp;
 use super::sign::Signing;
-use super::{Measured, Until};
+use super::{Door, Measured, Until};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -13,11 +15,17 @@ use std::time::{Duration, SystemTime};
 pub const HELP: &str = "\
 Load for benches; prints one JSON object.
 
-larder-load resp --address IP:PORT --verb get|set|fill [--value-bytes 64] [--connections 50] [--pipeline 1]
-                 [--keys 1000000] [--seconds 2 | --operations N] [--seed 1]
+larder-load resp --address IP:PORT --command TEXT [--connections 50] [--user NAME --password WORD] [--pipeline 1]
+                 [--keys 1000000] [--seconds 2] [--operations N] [--seed 1] [--server PID]
+larder-load open --address IP:PORT --command TEXT --rate N [--connections 50] [--user NAME --password WORD]
+                 [--keys 1000000] [--seconds 2] [--seed 1] [--server PID]
 larder-load sign --host HOST:PORT --file FILE [--cache default] [--method get|put] [--keys 100000] [--value-bytes 64]
                  [--key-id test] [--secret test] [--region us-east-1]
-larder-load http --address IP:PORT --file FILE [--connections 50] [--seconds 2 | --operations N]
+larder-load http --address IP:PORT --file FILE [--connections 50] [--seconds 2] [--operations N] [--server PID]
+
+In a command, {key} is a number drawn below --keys, {n} the number of the operation, {key%100} and {n%100} the same below
+100, each as 12 digits; {x64} is 64 bytes. With --operations, --seconds only counts if it is given. With --server, the
+load begins when that process rests, and its processor time is told.
 ";
 
 /// Does what `args` ask; gives the line to print.
@@ -29,6 +37,7 @@ pub fn run(args: &[String]) -> Result<String, String> {
     let mut flags = Flags::parse(rest)?;
     match word.as_str() {
         "resp" => print(resp(&mut flags)?.run()),
+        "open" => print(open(&mut flags)?.run()),
         "http" => print(http(&mut flags)?.run()),
         "sign" => sign(&mut flags),
         _ => Err(HELP.to_owned()),
@@ -41,17 +50,9 @@ fn print(measured: std::io::Result<Measured>) -> Result<String, String> {
 }
 
 fn resp(flags: &mut Flags) -> Result<Resp, String> {
-    let verb = match flags.text("verb", None)?.as_str() {
-        "get" => Verb::Get,
-        "set" => Verb::Set,
-        "fill" => Verb::Fill,
-        other => return Err(format!("--verb {other}: can be get, set, fill")),
-    };
     let run = Resp {
-        address: flags.value("address", None)?,
-        verb,
-        value_bytes: flags.value("value-bytes", Some("64"))?,
-        connections: flags.value("connections", Some("50"))?,
+        door: flags.door()?,
+        command: flags.value("command", None)?,
         pipeline: flags.value("pipeline", Some("1"))?,
         keys: flags.value("keys", Some("1000000"))?,
         until: flags.until()?,
@@ -60,12 +61,23 @@ fn resp(flags: &mut Flags) -> Result<Resp, String> {
     flags.end().map(|()| run)
 }
 
+fn open(flags: &mut Flags) -> Result<Open, String> {
+    let run = Open {
+        door: flags.door()?,
+        command: flags.value("command", None)?,
+        keys: flags.value("keys", Some("1000000"))?,
+        rate: flags.value("rate", None)?,
+        time: flags.seconds()?,
+        seed: flags.value("seed", Some("1"))?,
+    };
+    flags.end().map(|()| run)
+}
+
 fn http(flags: &mut Flags) -> Result<Http, String> {
     let path = flags.text("file", None)?;
     let run = Http {
-        address: flags.value("address", None)?,
+        door: flags.door()?,
         file: fs::read(&path).map_err(|error| format!("{path}: {error}"))?,
-        connections: flags.value("connections", Some("50"))?,
         until: flags.until()?,
     };
     flags.end().map(|()| run)
@@ -115,18 +127,32 @@ impl Flags {
         given.ok_or_else(|| format!("--{name} is needed\n\n{HELP}"))
     }
 
-    fn value<T: FromStr>(&mut self, name: &str, default: Option<&str>) -> Result<T, String> {
+    fn value<T: FromStr<Err: Display>>(&mut self, name: &str, default: Option<&str>) -> Result<T, String> {
         let text = self.text(name, default)?;
-        text.parse().map_err(|_| format!("--{name} {text}: not understood"))
+        text.parse().map_err(|why| format!("--{name} {text}: not understood: {why}"))
     }
 
     fn until(&mut self) -> Result<Until, String> {
-        if self.0.contains_key("operations") {
-            return self.value("operations", None).map(Until::Operations);
+        if !self.0.contains_key("operations") {
+            return self.seconds().map(Until::elapsed);
         }
+        let time = if self.0.contains_key("seconds") { Some(self.seconds()?) } else { None };
+        Ok(Until { time, operations: Some(self.value("operations", None)?) })
+    }
+
+    fn seconds(&mut self) -> Result<Duration, String> {
         let seconds: f64 = self.value("seconds", Some("2"))?;
-        let time = Duration::try_from_secs_f64(seconds).map_err(|_| format!("--seconds {seconds}: not a time"))?;
-        Ok(Until::Elapsed(time))
+        Duration::try_from_secs_f64(seconds).map_err(|_| format!("--seconds {seconds}: not a time"))
+    }
+
+    fn door(&mut self) -> Result<Door, String> {
+        let login = match self.0.remove("user") {
+            Some(user) => Some((user, self.text("password", None)?)),
+            None => None,
+        };
+        let connections = self.value("connections", Some("50"))?;
+        let server = if self.0.contains_key("server") { Some(self.value("server", None)?) } else { None };
+        Ok(Door { address: self.value("address", None)?, connections, login, server })
     }
 
     fn end(&self) -> Result<(), String> {
@@ -148,11 +174,11 @@ mod tests {
             run(&words).unwrap_err()
         };
         assert!(said("").contains("larder-load resp"));
-        assert!(said("resp --verb").contains("--name value"));
-        assert!(said("resp --verb get").contains("--address"));
-        assert!(said("resp --verb push --address 127.0.0.1:1").contains("push"));
-        assert!(said("resp --verb get --address 127.0.0.1:1 --conections 3").contains("--conections"));
+        assert!(said("resp --command").contains("--name value"));
+        assert!(said("resp --command PING").contains("--address"));
+        assert!(said("resp --command {push} --address 127.0.0.1:1").contains("push"));
+        assert!(said("resp --command PING --address 127.0.0.1:1 --conections 3").contains("--conections"));
         assert!(said("http --file /nowhere/at-all --address 127.0.0.1:1").contains("/nowhere/at-all"));
-        assert!(said("resp --verb get --address 127.0.0.1:1 --seconds -1").contains("--seconds"));
+        assert!(said("resp --command PING --address 127.0.0.1:1 --seconds -1").contains("--seconds"));
     }
 }

@@ -1,9 +1,8 @@
 //! HTTP/1.1 load: pre-rendered requests over kept connections, one at a time on each.
 
-use super::{Limits, Measured, Pace, Seen, Until, drive, hung_up};
+use super::{Door, Limits, Measured, Pace, Seen, Until, drive, hung_up};
 use crate::load::sign;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,12 +15,10 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// One run of HTTP load.
 #[derive(Debug)]
 pub struct Http {
-    /// The server.
-    pub address: SocketAddr,
+    /// Where it connects; each connection is a closed loop.
+    pub door: Door,
     /// A file of requests, in memory.
     pub file: Vec<u8>,
-    /// Connections, each a closed loop.
-    pub connections: u64,
     /// When it ends. Requests are taken in the file's order, over and over.
     pub until: Until,
 }
@@ -32,14 +29,10 @@ impl Http {
     /// # Errors
     /// A file that is not one of requests, a connection that fails, or an answer that is not HTTP/1.1 with a length.
     pub fn run(self) -> io::Result<Measured> {
-        if self.connections == 0 || self.connections > Limits::CONNECTIONS_MAX {
-            return Err(io::Error::other(format!("connections: not from 1 to {}", Limits::CONNECTIONS_MAX)));
-        }
+        Limits::check(&[("connections", self.door.connections, Limits::CONNECTIONS_MAX)])?;
         let ranges = Rc::new(sign::requests(&self.file)?);
         let file = Rc::new(self.file);
-        drive(self.address, self.connections, self.until, |stream, pace| {
-            connection(stream, pace, file.clone(), ranges.clone())
-        })
+        drive(&self.door, self.until, |stream, pace| connection(stream, pace, file.clone(), ranges.clone()))
     }
 }
 

@@ -4,6 +4,7 @@ use rand::{Rng, RngExt};
 
 use super::grammar::{Form, Part};
 use super::report::Report;
+use super::wire;
 use super::words::{self, World};
 use crate::transcript::play::Request;
 
@@ -29,8 +30,14 @@ const JUNK: &[&[u8]] = &[
 
 /// The forms, ready to be drawn from.
 pub struct Forms {
-    forms: Vec<Form>,
+    forms: Vec<Named>,
     total: u32,
+}
+
+/// A form with the names of the commands of its requests.
+struct Named {
+    form: Form,
+    names: Vec<String>,
 }
 
 impl Forms {
@@ -42,23 +49,36 @@ impl Forms {
     pub fn new(forms: Vec<Form>) -> Self {
         let total = forms.iter().map(|form| form.weight).sum();
         assert!(total > 0, "no forms");
-        Self { forms, total }
+        let named = |form: Form| Named { names: form.requests.iter().map(|parts| name(parts)).collect(), form };
+        Self { forms: forms.into_iter().map(named).collect(), total }
+    }
+
+    /// Tells a report which options there are.
+    pub fn register(&self, report: &mut Report) {
+        let all = self.forms.iter().flat_map(|Named { form, names }| names.iter().zip(&form.requests));
+        all.for_each(|(name, parts)| register(name, parts, report));
+    }
+
+    /// The commands that forms are of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.forms.iter().flat_map(|named| &named.names).map(String::as_str)
     }
 
     /// The requests of one form; several belong together and stay in order.
     pub fn draw(&self, in_multi: bool, world: &mut World, report: &mut Report, random: &mut impl Rng) -> Vec<Request> {
-        let form = loop {
-            let form = self.pick(random);
-            if in_multi || !form.multi_only {
-                break form;
+        let Named { form, names } = loop {
+            let named = self.pick(random);
+            if in_multi || !named.form.multi_only {
+                break named;
             }
         };
         let mut requests: Vec<Request> = form
             .requests
             .iter()
-            .map(|parts| {
+            .zip(names)
+            .map(|(parts, name)| {
                 let mut words = Vec::new();
-                write(parts, &mut words, world, report, random);
+                write(name, parts, &mut words, world, report, random);
                 words
             })
             .collect();
@@ -71,11 +91,11 @@ impl Forms {
         requests
     }
 
-    fn pick(&self, random: &mut impl Rng) -> &Form {
+    fn pick(&self, random: &mut impl Rng) -> &Named {
         let mut at = random.random_range(0..self.total);
-        for form in &self.forms {
-            match at.checked_sub(form.weight) {
-                None => return form,
+        for named in &self.forms {
+            match at.checked_sub(named.form.weight) {
+                None => return named,
                 Some(rest) => at = rest,
             }
         }
@@ -83,7 +103,48 @@ impl Forms {
     }
 }
 
-fn write(parts: &[Part], words: &mut Request, world: &mut World, report: &mut Report, random: &mut impl Rng) {
+/// The command that a form is of.
+fn name(parts: &[Part]) -> String {
+    let leading = |part: &Part| match part {
+        Part::Word(word) => Some(word.as_bytes().to_vec()),
+        _ => None,
+    };
+    wire::command_name(&parts.iter().map_while(leading).take(2).collect())
+}
+
+/// What a choice is called: its own words, or else its places.
+fn label(choice: &[Part]) -> String {
+    let shown = |part: &Part, is_word: bool| match part {
+        Part::Word(word) if is_word => Some(word.clone()),
+        Part::Place(place) if !is_word => Some(format!("{{{place}}}")),
+        _ => None,
+    };
+    let all = |is_word| choice.iter().filter_map(|part| shown(part, is_word)).collect::<Vec<_>>().join(" ");
+    let words = all(true);
+    if words.is_empty() { all(false) } else { words }
+}
+
+fn register(name: &str, parts: &[Part], report: &mut Report) {
+    for part in parts {
+        match part {
+            Part::Word(_) | Part::Place(_) => {}
+            Part::Repeat(inner) => register(name, inner, report),
+            Part::Maybe(choices) | Part::OneOf(choices) => choices.iter().for_each(|choice| {
+                report.option(name, &label(choice), 0);
+                register(name, choice, report);
+            }),
+        }
+    }
+}
+
+fn write(
+    name: &str,
+    parts: &[Part],
+    words: &mut Request,
+    world: &mut World,
+    report: &mut Report,
+    random: &mut impl Rng,
+) {
     // Where the number of the next repeated part goes.
     let mut number_at = None;
     for part in parts {
@@ -97,14 +158,12 @@ fn write(parts: &[Part], words: &mut Request, world: &mut World, report: &mut Re
             Part::Maybe(_) if random.random_bool(0.5) => {}
             Part::Maybe(choices) | Part::OneOf(choices) => {
                 let choice = &choices[random.random_range(0..choices.len())];
-                if let (Some(Part::Word(option)), Some(command)) = (choice.first(), words.first()) {
-                    report.option(command, option);
-                }
-                write(choice, words, world, report, random);
+                report.option(name, &label(choice), 1);
+                write(name, choice, words, world, report, random);
             }
             Part::Repeat(inner) => {
                 let times = repeats(random);
-                (0..times).for_each(|_| write(inner, words, world, report, random));
+                (0..times).for_each(|_| write(name, inner, words, world, report, random));
                 if let Some(number) = number_at.take().and_then(|at: usize| words.get_mut(at)) {
                     *number = times.to_string().into_bytes();
                 }

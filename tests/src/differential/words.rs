@@ -2,11 +2,12 @@
 //! numbers at their limits.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::{Rng, RngExt};
 
 /// Keys of each type.
-const KEYS: usize = 10;
+pub const KEYS: usize = 10;
 /// The types by the letter of their keys, with what OBJECT ENCODING may call them.
 const TYPES: &[(&str, &[&str])] = &[
     ("s", &["int", "embstr", "raw"]),
@@ -34,14 +35,55 @@ const INTS: &[i64] = &[0, 1, -1, 2, 10, 255, 65_535, -129, 1 << 40, i64::MAX, i6
 /// What is known of the keys, and the wall clock that absolute times are made from.
 #[derive(Debug, Default)]
 pub struct World {
-    /// The encoding of each key that existed when it was last looked at.
-    pub encodings: BTreeMap<Vec<u8>, String>,
+    /// By database, what is known of each key.
+    pub databases: [BTreeMap<Vec<u8>, Known>; 2],
+    /// The database of the connection.
+    pub database: usize,
     /// Unix ms.
     pub now_ms: u64,
     /// Names already given in the form being filled, for `{same}`.
     pub same: Vec<u8>,
     /// Entries of streams added so far, for `{id-new}`.
     pub ids: u64,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What redis and the node called its encoding when it was last there.
+    pub encodings: [String; 2],
+    /// Whether it was there when it was last looked at.
+    pub is_there: bool,
+}
+
+impl World {
+    /// Takes the time that absolute times are made from.
+    ///
+    /// # Panics
+    /// The clock is before 1970.
+    pub fn set_clock(&mut self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        self.now_ms = since_epoch.as_millis() as u64;
+    }
+
+    /// Keys of this database that were there when they were last looked at.
+    pub fn there(&self) -> impl Iterator<Item = (&Vec<u8>, &Known)> {
+        self.databases[self.database].iter().filter(|(_, known)| known.is_there)
+    }
+}
+
+/// The type that keys of such a name mostly have, when these are two encodings of it.
+#[must_use]
+pub fn kind(key: &[u8], from: &str, to: &str) -> Option<&'static str> {
+    let (letter, encodings) = TYPES.iter().find(|(letter, _)| key.starts_with(letter.as_bytes()))?;
+    let kind = match *letter {
+        "l" | "c" => "list",
+        "h" => "hash",
+        "t" | "d" => "set",
+        "z" | "g" | "y" => "sorted set",
+        _ => "string",
+    };
+    (encodings.contains(&from) && encodings.contains(&to)).then_some(kind)
 }
 
 /// Every key there may be.
@@ -63,6 +105,8 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
     }
     match place {
         "same" => world.same.clone(),
+        "db" => world.database.to_string().into_bytes(),
+        "other-db" => (1 - world.database).to_string().into_bytes(),
         "k" => {
             let (letter, encodings) = TYPES[random.random_range(0..MIXED)];
             let key = key(letter, encodings, true, world, random);
@@ -113,6 +157,7 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
         }
         "place" => format!("place{}", random.random_range(0..8u8)).into_bytes(),
         "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
+        "group-new" => format!("group{}", random.random_range(2..1000u16)).into_bytes(),
         "group" => format!("group{}", random.random_range(0..2u8)).into_bytes(),
         "consumer" => format!("consumer{}", random.random_range(0..3u8)).into_bytes(),
         other => panic!("no such place: {{{other}}}"),
@@ -126,7 +171,9 @@ fn key(letter: &str, encodings: &[&str], is_strict: bool, world: &World, random:
         return format!("{letter}{}", random.random_range(0..KEYS)).into_bytes();
     }
     let named = || (0..KEYS).map(|number| format!("{letter}{number}").into_bytes());
-    let good = |key: &Vec<u8>| world.encodings.get(key).is_some_and(|found| encodings.contains(&found.as_str()));
+    let known = &world.databases[world.database];
+    let is_good = |found: &Known| found.is_there && encodings.contains(&found.encodings[0].as_str());
+    let good = |key: &Vec<u8>| known.get(key).is_some_and(is_good);
     let there: Vec<_> = named().filter(good).collect();
     if !there.is_empty() && random.random_bool(0.85) {
         return there[random.random_range(0..there.len())].clone();

@@ -55,7 +55,7 @@ pub const LOOSE: &[(&str, &str, Rule)] = &[
     ),
     ("ACL CAT", "redis has more commands: of its commands those that we have", acl::category),
     ("ACL GENPASS", "passwords differ: as long", acl::password),
-    ("ACL LIST", "single commands have no order: the same words", acl::users),
+    ("ACL LIST", "categories are chosen by their size, single commands have no order: the same rights", acl::users),
     ("ACL GETUSER", "as ACL LIST", acl::users),
     ("ACL LOG", "ages and clients differ: the same refusals", acl::log),
     ("COMMAND", "redis has more commands: the same entry for each that we have", command_entries),
@@ -135,7 +135,7 @@ fn exec(queued: &[Request], oracle: &[u8], ours: &[u8]) -> Verdict {
 }
 
 /// The bytes of an array's elements.
-fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     let end = array.strip_prefix(b"*")?.windows(2).position(|two| two == b"\r\n")?;
     let mut rest = &array[end + 3..];
     let mut elements = Vec::new();

@@ -176,3 +176,48 @@ fn strings_grow_to_the_longest_bulk_and_no_further() {
     assert_eq!(client.reply(), "-ERR Protocol error: invalid bulk length|");
     until(&mut node.connect(), "STRLEN k", ":1000|");
 }
+
+#[test]
+fn maxclients_and_timeout_change_while_the_node_runs() {
+    let node = Node::start(Setup::default());
+    let (mut admin, mut second) = (node.connect(), node.connect());
+    assert_eq!((admin.say("CONFIG SET maxclients 2"), second.say("PING")), ("+OK|".into(), "+PONG|".into()));
+    assert_eq!(node.connect().reply(), "-ERR max number of clients reached|");
+    assert_eq!(admin.say("CONFIG SET maxclients 3"), "+OK|");
+    let mut third = node.connect();
+    assert_eq!(third.say("PING"), "+PONG|");
+    assert_eq!(admin.say("CONFIG SET timeout 1"), "+OK|");
+    // Both were silent before the setting came, and are closed for it all the same.
+    assert!(second.next().is_none() && third.next().is_none());
+}
+
+/// The keep-alive timer of the node's end of a connection, in hundredths of a second; none when it has none.
+#[cfg(target_os = "linux")]
+fn keepalive_timer(client: &Client) -> Option<u64> {
+    let port = |address: std::io::Result<std::net::SocketAddr>| format!(":{:04X}", address.unwrap().port());
+    let (local, remote) = (port(client.stream.peer_addr()), port(client.stream.local_addr()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let mut timers = lines.filter(|fields| fields[1].ends_with(&local) && fields[2].ends_with(&remote));
+    let timer =
+        timers.next().and_then(|fields| fields[5].split_once(':').map(|(kind, left)| (kind == "02", left.to_owned())));
+    let (is_keepalive, left) = timer.unwrap_or_else(|| panic!("no connection to {local} from {remote} in {table}"));
+    is_keepalive.then(|| u64::from_str_radix(&left, 16).unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn peers_that_are_silent_are_asked_whether_they_are_there() {
+    let node = Node::start(Setup::default());
+    let mut admin = node.connect();
+    for (setting, want) in [("300", 20_000..=30_000), ("1000", 90_000..=100_000)] {
+        assert_eq!(admin.say(&format!("CONFIG SET tcp-keepalive {setting}")), "+OK|");
+        let mut client = node.connect();
+        assert_eq!(client.say("PING"), "+PONG|");
+        let timer = keepalive_timer(&client);
+        assert!(timer.is_some_and(|left| want.contains(&left)), "{setting}: {timer:?}");
+    }
+    assert_eq!(admin.say("CONFIG SET tcp-keepalive 0"), "+OK|");
+    let mut client = node.connect();
+    assert_eq!((client.say("PING"), keepalive_timer(&client)), ("+PONG|".into(), None));
+}

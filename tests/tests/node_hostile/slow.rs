@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use larder_node::Limits;
 use larder_node::server::ConnectionLimits;
+use larder_node::{Class, OutputLimit};
 use larder_tests::node::{Client, Node, Setup};
 
-use super::{one_worker, until};
+use super::{info, one_worker, until, until_info};
 
 #[test]
 fn a_request_may_come_byte_by_byte() {
@@ -95,7 +95,7 @@ fn who_stops_sending_still_gets_every_reply() {
 fn a_subscriber_that_does_not_read_is_cut_off() {
     let mut setup = Setup { workers: 1, ..Setup::default() };
     setup.limits.output_bytes_max = 64 << 10;
-    setup.config.limits = Limits { inbox_bytes_max: 1 << 20, ..Limits::DEFAULT };
+    setup.limits.buffers.output[Class::Pubsub as usize] = OutputLimit { hard_bytes: 1 << 20, ..OutputLimit::default() };
     let node = Node::start(setup);
     let (mut deaf, mut good, mut publisher) = (node.connect(), node.connect(), node.connect());
     deaf.say("SUBSCRIBE c");
@@ -124,7 +124,7 @@ fn a_subscriber_that_does_not_read_is_cut_off() {
 fn a_burst_that_fits_the_inbox_reaches_a_slow_subscriber() {
     let mut setup = Setup { workers: 1, ..Setup::default() };
     setup.limits.output_bytes_max = 64 << 10;
-    setup.config.limits = Limits { inbox_bytes_max: 8 << 20, ..Limits::DEFAULT };
+    setup.limits.buffers.output[Class::Pubsub as usize] = OutputLimit { hard_bytes: 8 << 20, ..OutputLimit::default() };
     let node = Node::start(setup);
     let (mut slow, mut publisher) = (node.connect(), node.connect());
     slow.say("SUBSCRIBE c");
@@ -172,4 +172,56 @@ fn while_workers_are_held_ping_is_answered_and_the_rest_waits() {
     }
     // The half request is finished on the worker.
     assert_eq!(client.say(" k"), "$1|v|");
+}
+
+#[test]
+fn who_does_not_read_its_replies_is_cut_at_the_limit_of_its_class() {
+    let (node, mut honest) = with_value(32 << 20);
+    honest.send("CONFIG SET client-output-buffer-limit \"normal 1mb 0 0\"\r\n");
+    assert_eq!(honest.reply(), "+OK|");
+    let mut deaf = node.connect();
+    // More than sockets hold, and then more than may wait.
+    deaf.send("GET k\r\n".repeat(100));
+    until_info(&mut honest, "client_output_buffer_limit_disconnections", "1");
+    // Whole replies at most, and then the end.
+    let mut heard = 0;
+    while deaf.next().is_some() {
+        heard += 1;
+    }
+    assert!(heard < 100, "{heard}");
+    assert_eq!(info(&mut honest, "connected_clients"), "1");
+    assert_eq!(honest.say("PING"), "+PONG|");
+}
+
+#[test]
+fn a_request_without_end_is_cut_at_its_limit() {
+    let node = one_worker();
+    let mut honest = node.connect();
+    assert_eq!(honest.say("CONFIG SET client-query-buffer-limit 1mb"), "+OK|");
+    let mut endless = node.connect();
+    endless.send(format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 4 << 20));
+    // The server may be gone while the last of it is sent.
+    let value = vec![b'v'; 64 << 10];
+    while endless.stream.write_all(&value).is_ok() {}
+    assert!(endless.next().is_none());
+    assert_eq!(info(&mut honest, "client_query_buffer_limit_disconnections"), "1");
+}
+
+#[test]
+fn clients_that_hold_too_much_together_lose_the_largest() {
+    let node = one_worker();
+    let (mut honest, mut large, mut kept) = (node.connect(), node.connect(), node.connect());
+    let queue = |client: &mut Client, bytes: usize| {
+        assert_eq!(client.say("MULTI"), "+OK|");
+        client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${bytes}\r\n{}\r\n", "v".repeat(bytes)));
+        assert_eq!(client.reply(), "+QUEUED|");
+    };
+    assert_eq!(kept.say("CLIENT NO-EVICT ON"), "+OK|");
+    queue(&mut kept, 200_000);
+    assert_eq!(honest.say("CONFIG SET maxmemory-clients 300kb"), "+OK|");
+    queue(&mut large, 120_000);
+    until_info(&mut honest, "evicted_clients", "1");
+    assert!(large.next().is_none());
+    assert_eq!(kept.say("EXEC"), "*1|+OK|");
+    assert_eq!(honest.say("PING"), "+PONG|");
 }

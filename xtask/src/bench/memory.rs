@@ -1,24 +1,103 @@
-//! Bytes per key: what the process grows by, less key and value.
+//! Bytes per key: what the process grows by.
 
 use super::server::Server;
-use super::table::{Aim, Section};
+use super::table::{Aim, Bound, Section};
 use super::{Bench, load};
 use anyhow::Result;
 
-const KEY_BYTES: f64 = 16.0;
-const VALUE_BYTES: f64 = 64.0;
+/// What the node may take of redis-server's total.
+const TOTAL_MOST: f64 = 0.66;
+/// How far the numbers of keys from one power of two to the next may lie from their middle, in bytes per key.
+const SWING_MOST: f64 = 3.0;
+/// Of strings of 64 bytes without a TTL, over key and value.
+const OVER_MOST: f64 = 36.0;
+
+/// Keys of one kind.
+struct Shape {
+    what: String,
+    command: String,
+    keys: u64,
+    /// Bytes of the key, fields and values themselves.
+    payload: u64,
+    /// The most that the node may hold over the payload.
+    over_most: Option<f64>,
+}
+
+impl Shape {
+    fn new(what: &str, keys: u64, payload: u64, command: String) -> Self {
+        Self { what: format!("{what}, {keys} keys"), command, keys, payload, over_most: None }
+    }
+}
+
+fn shapes(power: u64) -> Vec<Shape> {
+    let string = |keys| {
+        let shape = Shape::new("strings of 64 B", keys, 80, "SET key:{n} {x64}".to_owned());
+        Shape { over_most: Some(OVER_MOST), ..shape }
+    };
+    let ten = |part: &str| (0..10).map(|n| part.replace('#', &n.to_string())).collect::<Vec<_>>().join(" ");
+    vec![
+        string(power),
+        string(power * 3 / 2),
+        string(power * 2),
+        Shape::new("strings of 64 B with a TTL", power, 80, "SET key:{n} {x64} EX 100000".to_owned()),
+        Shape::new("strings of 16 B", power, 32, "SET key:{n} {x16}".to_owned()),
+        Shape::new(
+            "hashes of 10 fields of 8 B",
+            power / 4,
+            16 + 10 * 14,
+            format!("HSET key:{{n}} {}", ten("field# {x8}")),
+        ),
+        Shape::new(
+            "sorted sets of 10 fields",
+            power / 4,
+            16 + 10 * 15,
+            format!("ZADD key:{{n}} {}", ten("#.5 member#")),
+        ),
+    ]
+}
+
+/// All of them, but for how many keys they have.
+pub(super) fn rows() -> Vec<String> {
+    shapes(1 << 20).into_iter().map(|shape| shape.what).collect()
+}
 
 pub(super) fn measure(bench: &Bench) -> Result<Section> {
-    let keys = bench.plan.memory_keys;
+    let power = bench.plan.memory_keys;
     let mut aims = Vec::new();
-    for (server, most) in [(Server::redis(bench)?, None), (Server::node(bench, false)?, Some(36.0))] {
-        let before = server.rss_bytes()?;
-        load::fill(bench, server.address, keys)?;
-        let grown = server.rss_bytes()?.saturating_sub(before);
-        let measured = grown as f64 / keys as f64 - KEY_BYTES - VALUE_BYTES;
-        aims.push(Aim { what: format!("bytes per key over key and value, {}", server.name), measured, most });
+    let mut at_powers = Vec::new();
+    for (n, shape) in shapes(power).iter().enumerate() {
+        if !bench.plan.wants("memory", &shape.what) {
+            continue;
+        }
+        let node = bytes_per_key(bench, Server::node(bench, false)?, shape)?;
+        let mut totals = Vec::new();
+        for peer in Server::peers(bench)? {
+            let name = peer.name;
+            totals.push((name, bytes_per_key(bench, peer, shape)?));
+        }
+        let over = |total: f64| total - shape.payload as f64;
+        let what = |who: &str| format!("{}: bytes per key over key and value, {who}", shape.what);
+        aims.extend(totals.iter().map(|(name, total)| Aim { what: what(name), measured: over(*total), bound: None }));
+        aims.push(Aim { what: what("node"), measured: over(node), bound: shape.over_most.map(Bound::Most) });
+        for (name, total) in totals {
+            let bound = (name == "redis-server").then_some(Bound::Most(TOTAL_MOST));
+            aims.push(Aim { what: format!("{}: all bytes, node / {name}", shape.what), measured: node / total, bound });
+        }
+        if n < 3 {
+            at_powers.push(node);
+        }
     }
-    let about =
-        format!("{keys} keys of 16 bytes with values of 64 bytes, no TTL, in a fresh process; resident memory.");
+    if let [one, middle, two] = at_powers[..] {
+        let (least, most) = (one.min(middle).min(two), one.max(middle).max(two));
+        let what = "node: bytes per key at 1, 1.5 and 2 times a power of two, distance from their middle".to_owned();
+        aims.push(Aim { what, measured: (most - least) / 2.0, bound: Some(Bound::Most(SWING_MOST)) });
+    }
+    let about = "Keys of 16 bytes, each kind in a fresh process; resident memory.".to_owned();
     Ok(Section { title: "Memory", about, rows: Vec::new(), aims })
+}
+
+fn bytes_per_key(bench: &Bench, server: Server, shape: &Shape) -> Result<f64> {
+    let before = server.rss_bytes()?;
+    load::fill(bench, &server, None, &shape.command, shape.keys)?;
+    Ok(server.rss_bytes()?.saturating_sub(before) as f64 / shape.keys as f64)
 }

@@ -1,4 +1,4 @@
-//! A server under measurement: a process, its processor time and its memory.
+//! A server under measurement: a process, and its memory.
 
 use super::Bench;
 use anyhow::{Context, Result, bail};
@@ -15,29 +15,25 @@ pub(super) struct Server {
     pub(super) name: &'static str,
     /// Where the load goes.
     pub(super) address: SocketAddr,
-    /// What it wrote when it was ready; null for redis-server.
+    /// What it wrote when it was ready; null for a peer.
     pub(super) ready: serde_json::Value,
     child: Child,
 }
 
 impl Server {
-    /// A redis-server without persistence.
-    pub(super) fn redis(bench: &Bench) -> Result<Self> {
+    /// The servers to compare with, each without persistence: redis-server, and valkey-server where there is one.
+    pub(super) fn peers(bench: &Bench) -> Result<Vec<Self>> {
+        bench.peers.iter().map(|(name, program)| Self::peer(bench, name, program)).collect()
+    }
+
+    fn peer(bench: &Bench, name: &'static str, program: &Path) -> Result<Self> {
         let address = free_address()?;
-        let mut command = Command::new(&bench.redis);
-        command.args([
-            "--port",
-            &address.port().to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
+        let port = address.port().to_string();
+        let mut command = Command::new(program);
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(bench.folder.join("files"));
         let child = spawn(&mut command)?;
-        let mut server = Self { name: "redis-server", address, ready: serde_json::Value::Null, child };
+        let mut server = Self { name, address, ready: serde_json::Value::Null, child };
         server.wait(|| Ok(TcpStream::connect(address).ok().map(drop)))?;
         Ok(server)
     }
@@ -47,6 +43,14 @@ impl Server {
         let name = if echo { "node --echo" } else { "node" };
         let words = ["node", "--listen", "127.0.0.1:0", if echo { "--echo" } else { "--anonymous" }];
         Self::larder(bench, name, &words, |ready| address(&ready["caches"][0]["resp"]))
+    }
+
+    /// A `larder node` with a configuration of its own.
+    pub(super) fn node_with(bench: &Bench, config: &str) -> Result<Self> {
+        let file = bench.folder.join("files").join("node.toml");
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        let file = file.to_str().context("the target folder's name is not UTF-8")?;
+        Self::larder(bench, "node", &["node", "--config", file], |ready| address(&ready["caches"][0]["resp"]))
     }
 
     /// A `larder up`.
@@ -84,15 +88,9 @@ impl Server {
         default.and_then(|cache| address(&cache["resp"])).context("cache `default` has no RESP listener")
     }
 
-    /// Processor time of all its threads so far, in nanoseconds. No thread of these servers ends while measured.
-    pub(super) fn cpu_ns(&self) -> Result<u64> {
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id())).context("the server is gone")? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
-            sum += first.context("schedstat without a number; the kernel lacks CONFIG_SCHED_INFO")?;
-        }
-        Ok(sum)
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Resident memory in bytes.

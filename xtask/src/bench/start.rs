@@ -1,7 +1,7 @@
 //! From the start of the process to its first answered signed request.
 
 use super::server::{free_address, spawn};
-use super::table::{Aim, Section, median};
+use super::table::{Aim, Bound, Section, median};
 use super::{Bench, load};
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
@@ -20,7 +20,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
          the port opens, and must be answered with 404 for a key that is not there.",
         bench.plan.rounds
     );
-    let aims = vec![Aim { what: "start to first answered signed request, ms".to_owned(), measured, most: Some(100.0) }];
+    let aims = vec![Aim {
+        what: "start to first answered signed request, ms".to_owned(),
+        measured,
+        bound: Some(Bound::Most(100.0)),
+    }];
     Ok(Section { title: "Start", about, rows: Vec::new(), aims })
 }
 

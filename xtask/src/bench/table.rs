@@ -12,7 +12,7 @@ pub(super) struct Head {
     machine: String,
     commit: String,
     command: String,
-    peer: String,
+    peers: String,
 }
 
 impl Head {
@@ -29,15 +29,18 @@ impl Head {
         let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_ok_and(|text| !text.is_empty());
         let commit = format!("{}{}", hash.trim(), if changed { " with changes" } else { "" });
         let command = format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned();
-        let version = run::output(Command::new(&bench.redis).arg("--version"))?;
-        let version = version.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?");
-        Ok(Self { machine, commit, command, peer: format!("redis-server {version}") })
+        let peers = bench.peers.iter().map(|(name, program)| {
+            let said = run::output(Command::new(program).arg("--version"))?;
+            let version = said.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?");
+            Ok(format!("{name} {version}"))
+        });
+        Ok(Self { machine, commit, command, peers: peers.collect::<Result<Vec<_>>>()?.join(", ") })
     }
 
     pub(super) fn markdown(&self) -> String {
         format!(
-            "Machine: {}. Commit: {}. Command: `{}`. Peer: {}. Medians of rounds, least to most behind them.\n",
-            self.machine, self.commit, self.command, self.peer
+            "Machine: {}. Commit: {}. Command: `{}`. Peers: {}. Medians of rounds, least to most behind them.\n",
+            self.machine, self.commit, self.command, self.peers
         )
     }
 }
@@ -76,11 +79,36 @@ impl Row {
     }
 }
 
-/// A number with what it should be at most, if that is settled.
+/// A number with what it should be, if that is settled.
 pub(super) struct Aim {
     pub(super) what: String,
     pub(super) measured: f64,
-    pub(super) most: Option<f64>,
+    pub(super) bound: Option<Bound>,
+}
+
+/// What a number should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bound {
+    Most(f64),
+    Least(f64),
+}
+
+impl Bound {
+    fn is_met(self, measured: f64) -> bool {
+        match self {
+            Self::Most(most) => measured <= most,
+            Self::Least(least) => measured >= least,
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Most(most) => write!(f, "<= {most}"),
+            Self::Least(least) => write!(f, ">= {least}"),
+        }
+    }
 }
 
 /// One part of the bench.
@@ -105,12 +133,9 @@ impl Section {
         }
         out.push_str("\n| measured | is | aim | |\n| --- | --- | --- | --- |\n");
         for aim in &self.aims {
-            let (most, word) = match aim.most {
-                Some(most) if aim.measured <= most => (format!("<= {most}"), "met"),
-                Some(most) => (format!("<= {most}"), "missed"),
-                None => (String::new(), ""),
-            };
-            let _ = writeln!(out, "| {} | {:.2} | {most} | {word} |", aim.what, aim.measured);
+            let bound = aim.bound.map_or_else(String::new, |bound| bound.to_string());
+            let word = aim.bound.map_or("", |bound| if bound.is_met(aim.measured) { "met" } else { "missed" });
+            let _ = writeln!(out, "| {} | {:.2} | {bound} | {word} |", aim.what, aim.measured);
         }
         out
     }
@@ -127,17 +152,26 @@ impl Section {
         let aims: Vec<Value> = self
             .aims
             .iter()
-            .map(|aim| json!({ "what": aim.what, "measured": aim.measured, "most": aim.most }))
+            .map(|aim| json!({ "what": aim.what, "measured": aim.measured, "aim": aim.bound.map(|b| b.to_string()) }))
             .collect();
         json!({ "title": self.title, "about": self.about, "machine": head.machine, "commit": head.commit,
-                "command": head.command, "peer": head.peer, "rows": rows, "aims": aims })
+                "command": head.command, "peers": head.peers, "rows": rows, "aims": aims })
     }
 }
 
-/// Median processor time per operation of a load on a server.
+/// Median processor time per operation of a load on a server, in microseconds.
 pub(super) fn cpu_of(rows: &[Row], what: &str, server: &str) -> Result<f64> {
+    find(rows, what, server).map(|row| median(&mut row.cpu_us.clone()))
+}
+
+/// Median over the rounds of a load's p99 on a server, in microseconds.
+pub(super) fn p99_of(rows: &[Row], what: &str, server: &str) -> Result<f64> {
+    find(rows, what, server).map(|row| median(&mut row.p99_us.clone()))
+}
+
+fn find<'a>(rows: &'a [Row], what: &str, server: &str) -> Result<&'a Row> {
     let row = rows.iter().find(|row| row.what == what && row.server == server);
-    row.map(|row| median(&mut row.cpu_us.clone())).with_context(|| format!("no row for {what} on {server}"))
+    row.with_context(|| format!("no row for {what} on {server}"))
 }
 
 /// Sorts, and gives the middle; of an even number, the mean of the two in the middle; of none, 0.
@@ -175,14 +209,16 @@ mod tests {
     fn a_section_says_what_was_met() {
         let mut row = Row::new("GET, pipeline 1", "node");
         row.add(Samples { cpu_us: 1.5, per_s: 1000.0, p50_us: 3.0, p99_us: 4.0 });
-        let aim = |measured, most| Aim { what: "ratio".to_owned(), measured, most };
-        let aims = vec![aim(1.0, Some(1.05)), aim(1.06, Some(1.05)), aim(9.0, None)];
+        let aim = |measured, bound| Aim { what: "ratio".to_owned(), measured, bound };
+        let most = Some(Bound::Most(1.05));
+        let aims = vec![aim(1.0, most), aim(1.06, most), aim(9.0, None), aim(1.9, Some(Bound::Least(1.8)))];
         let section = Section { title: "T", about: "A.".to_owned(), rows: vec![row], aims };
         let text = section.markdown();
         assert!(text.contains("| GET, pipeline 1 | node | 1.500 (1.500 to 1.500) | 1000 (1000 to 1000) |"), "{text}");
         assert!(text.contains("| ratio | 1.00 | <= 1.05 | met |"), "{text}");
         assert!(text.contains("| ratio | 1.06 | <= 1.05 | missed |"), "{text}");
         assert!(text.contains("| ratio | 9.00 |  |  |"), "{text}");
+        assert!(text.contains("| ratio | 1.90 | >= 1.8 | met |"), "{text}");
         assert_eq!(cpu_of(&section.rows, "GET, pipeline 1", "node").unwrap(), 1.5);
         assert!(cpu_of(&section.rows, "GET, pipeline 2", "node").is_err());
     }

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::buffers::{read_clients, read_output, show_clients, show_output};
 use crate::commands::Classes;
 use crate::db::Policy;
-use crate::engine::{Calls, Engine};
+use crate::engine::{Calls, Engine, Logged};
 
 /// One parameter.
 pub(super) struct Parameter {
@@ -24,8 +25,8 @@ pub(super) enum Kind {
         refuses: fn(&Engine, i64) -> Option<String>,
         set: fn(&Engine, i64),
     },
-    /// Bytes, with redis's units.
-    Size(fn(&Engine, i64)),
+    /// At least so many bytes, with redis's units.
+    Size(i64, fn(&Engine, i64)),
     /// One of these words, set by its place among them.
     Word(&'static [&'static str], fn(&Engine, i64)),
     /// Letters that mean a number.
@@ -35,11 +36,16 @@ pub(super) enum Kind {
         wrong: &'static str,
         set: fn(&Engine, i64),
     },
+    /// Text that is made out as a whole: what setting it does, or what is wrong with it.
+    Parsed(fn(&Engine, &str) -> Result<Change, &'static str>),
     /// What it is, for the life of the process.
     Immutable,
     /// What it is, as nothing else is built; the type tells what is no value at all.
     Fixed(Type),
 }
+
+/// What a new value does, once nothing can go wrong any more.
+pub(super) type Change = Box<dyn FnOnce(&Engine)>;
 
 /// How the values of a fixed parameter look.
 pub(super) enum Type {
@@ -60,7 +66,7 @@ const fn number(
 }
 
 const fn size(name: &'static str, read: fn(&Engine) -> String, set: fn(&Engine, i64)) -> Parameter {
-    Parameter { name, kind: Kind::Size(set), read }
+    Parameter { name, kind: Kind::Size(0, set), read }
 }
 
 const fn fixed(name: &'static str, is: Type, read: fn(&Engine) -> String) -> Parameter {
@@ -120,6 +126,14 @@ fn set_hash_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.hash.value_bytes_max, value);
 }
 
+fn list_fill(engine: &Engine) -> String {
+    engine.db.growth.list.load(Ordering::Relaxed).to_string()
+}
+
+fn set_list_fill(engine: &Engine, value: i64) {
+    engine.db.growth.list.store(value.clamp(i32::MIN.into(), i32::MAX.into()) as i32, Ordering::Relaxed);
+}
+
 fn busy_ms(engine: &Engine) -> String {
     engine.scripts.live.slow_ms().to_string()
 }
@@ -144,23 +158,52 @@ fn set_zset_value(engine: &Engine, value: i64) {
     store(&engine.db.growth.sorted_set.value_bytes_max, value);
 }
 
+fn slow_us(engine: &Engine) -> String {
+    engine.slow.least(Logged::Slow).to_string()
+}
+
+fn set_slow_us(engine: &Engine, us: i64) {
+    engine.slow.set_least(Logged::Slow, us);
+}
+
+fn slow_entries(engine: &Engine) -> String {
+    engine.slow.entries_max(Logged::Slow).to_string()
+}
+
+fn set_slow_entries(engine: &Engine, entries: i64) {
+    engine.slow.set_entries_max(Logged::Slow, entries.unsigned_abs());
+}
+
 /// All parameters; a second name of one is a row of its own.
 pub(super) static PARAMETERS: &[Parameter] = &[
+    number("slowlog-log-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("slowlog-max-len", ANY, slow_entries, set_slow_entries),
+    // Valkey 8.1's.
+    number("commandlog-execution-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
+    number("commandlog-slow-execution-max-len", ANY, slow_entries, set_slow_entries),
     number(
-        "slowlog-log-slower-than",
+        "commandlog-request-larger-than",
         (-1, i64::MAX),
-        |engine| engine.slow.slower_than_us().to_string(),
-        |engine, us| {
-            engine.slow.set_slower_than_us(us);
-        },
+        |engine| engine.slow.least(Logged::LargeRequest).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeRequest, least),
     ),
     number(
-        "slowlog-max-len",
+        "commandlog-large-request-max-len",
         ANY,
-        |engine| engine.slow.entries_max().to_string(),
-        |engine, entries| {
-            engine.slow.set_entries_max(entries.unsigned_abs());
-        },
+        |engine| engine.slow.entries_max(Logged::LargeRequest).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeRequest, entries.unsigned_abs()),
+    ),
+    number(
+        "commandlog-reply-larger-than",
+        (-1, i64::MAX),
+        |engine| engine.slow.least(Logged::LargeReply).to_string(),
+        |engine, least| engine.slow.set_least(Logged::LargeReply, least),
+    ),
+    number(
+        "commandlog-large-reply-max-len",
+        ANY,
+        |engine| engine.slow.entries_max(Logged::LargeReply).to_string(),
+        |engine, entries| engine.slow.set_entries_max(Logged::LargeReply, entries.unsigned_abs()),
     ),
     number(
         "latency-monitor-threshold",
@@ -200,6 +243,8 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| shown(&engine.db.growth.set_ints_max),
         |engine, value| store(&engine.db.growth.set_ints_max, value),
     ),
+    number("list-max-listpack-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
+    number("list-max-ziplist-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
     // Redis 7.2's.
     number(
         "set-max-listpack-entries",
@@ -290,7 +335,37 @@ pub(super) static PARAMETERS: &[Parameter] = &[
         |engine| engine.scripts.instructions_max.load(Ordering::Relaxed).to_string(),
         |engine, value| engine.scripts.instructions_max.store(value.unsigned_abs(), Ordering::Relaxed),
     ),
-    fixed("maxmemory-clients", Type::Memory(0), |_| "0".to_owned()),
+    Parameter {
+        name: "client-output-buffer-limit",
+        kind: Kind::Parsed(|engine, text| {
+            let limits = read_output(text, engine.buffers.output())?;
+            Ok(Box::new(move |engine| engine.buffers.set_output(&limits)))
+        }),
+        read: |engine| show_output(&engine.buffers.output()),
+    },
+    Parameter {
+        name: "maxmemory-clients",
+        kind: Kind::Parsed(|_, text| {
+            let limit = read_clients(text)?;
+            Ok(Box::new(move |engine| {
+                engine.buffers.set_clients(limit);
+                engine.evict_clients();
+            }))
+        }),
+        read: |engine| show_clients(engine.buffers.clients()),
+    },
+    Parameter {
+        name: "client-query-buffer-limit",
+        kind: Kind::Size(1 << 20, |engine, bytes| engine.buffers.set_query_bytes_max(bytes.unsigned_abs())),
+        read: |engine| engine.buffers.query_bytes_max().to_string(),
+    },
+    // Our own: one in so many holds of partitions is timed.
+    number(
+        "lock-hold-sampling",
+        (1, u32::MAX as i64),
+        |engine| engine.db.holds.every().to_string(),
+        |engine, every| engine.db.holds.time_one_in(u32::try_from(every).unwrap_or(u32::MAX)),
+    ),
     fixed("proto-max-bulk-len", Type::Memory(1 << 20), |engine| engine.config.limits.resp.bulk_bytes_max.to_string()),
     fixed("appendonly", Type::Flag, no),
     fixed("save", Type::Text, empty),
@@ -318,6 +393,16 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     }),
     immutable("unixsocketperm", |engine| format!("{:o}", engine.doors.unix().map_or(0, |unix| unix.mode))),
     immutable("cluster-enabled", no),
+    // Passwords are users', by ACL; there is no master, and no other rhythm.
+    fixed("requirepass", Type::Text, empty),
+    fixed("masterauth", Type::Text, empty),
+    fixed("masteruser", Type::Text, empty),
+    fixed("hz", Type::Number(0, i32::MAX as i64), |_| "10".to_owned()),
+    immutable("replicaof", empty),
+    immutable("slaveof", empty),
+    immutable("daemonize", no),
+    immutable("supervised", no),
+    immutable("logfile", empty),
     immutable("enable-debug-command", yes),
     immutable("io-threads", |engine| engine.config.workers.to_string()),
 ];

@@ -62,8 +62,8 @@ fn lset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::NoSuchKey);
     }
     let index = int(args.get(2))?;
-    let set = cx.keys.change(key, |list: &mut List, _| {
-        let set = place(list, index).is_some_and(|at| list.set(at, args.get(3)));
+    let set = cx.keys.change(key, |list: &mut List, growth| {
+        let set = place(list, index).is_some_and(|at| list.set(at, args.get(3), growth.fill()));
         (set, set)
     })?;
     if set != Some(true) {
@@ -92,9 +92,9 @@ fn linsert(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         _ => return Err(CommandError::Syntax),
     };
     let key = cx.key(args.get(1));
-    let length = cx.keys.change(key, |list: &mut List, _| {
+    let length = cx.keys.change(key, |list: &mut List, growth| {
         let Some(at) = list.iter().position(|each| each == args.get(3)) else { return (-1, false) };
-        list.insert(at + behind, args.get(4));
+        list.insert(at + behind, args.get(4), growth.fill());
         (list.len() as i64, true)
     })?;
     cx.out.int(length.unwrap_or(0));

@@ -64,18 +64,18 @@ fn move_element(cx: &mut Cx<'_>, args: Args<'_>, from: End, to: End) -> Result<(
     if source.bytes == destination.bytes {
         // In one change: a list of one element must not be gone in between.
         let out = &mut *cx.out;
-        cx.keys.change(source, |list: &mut List, _| {
-            let element = from.pop(list).unwrap_or_default();
+        cx.keys.change(source, |list: &mut List, growth| {
+            let element = from.pop(list, <[u8]>::to_vec).unwrap_or_default();
             out.bulk(&element);
-            to.push(list, &element);
+            to.push(list, &element, growth);
             ((), true)
         })?;
         return Ok(());
     }
-    let element = cx.keys.change(source, |list: &mut List, _| (from.pop(list), true))?;
+    let element = cx.keys.change(source, |list: &mut List, _| (from.pop(list, <[u8]>::to_vec), true))?;
     let element = element.flatten().unwrap_or_default();
-    cx.keys.change_or_new(destination, |list: &mut List, _| {
-        to.push(list, &element);
+    cx.keys.change_or_new(destination, |list: &mut List, growth| {
+        to.push(list, &element, growth);
         ((), true)
     })?;
     cx.out.bulk(element);

@@ -48,6 +48,7 @@ bits! {
         WRITE = 0 "write";
         READONLY = 1 "readonly";
         DENYOOM = 2 "denyoom";
+        MODULE = 21 "module";
         ADMIN = 3 "admin";
         PUBSUB = 4 "pubsub";
         NOSCRIPT = 5 "noscript";

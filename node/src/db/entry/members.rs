@@ -3,8 +3,9 @@
 //! The table is the keyspace's: linear hashing grows it one bucket at a time, its scan keeps redis's promise, and an entry
 //! is one block, so a field costs what a key costs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
+use super::list::Fill;
 use super::packed::Packed;
 use super::{Entry, EntryRef, Value, size_class};
 use crate::db::table::{KeyHash, Table};
@@ -62,6 +63,8 @@ pub struct Growth {
     pub set_ints_max: AtomicUsize,
     /// `zset-max-listpack-entries`, `zset-max-listpack-value`.
     pub sorted_set: LiveBounds,
+    /// `list-max-listpack-size`, as [`Fill::of`] reads it.
+    pub list: AtomicI32,
 }
 
 impl Growth {
@@ -69,7 +72,14 @@ impl Growth {
     pub fn new(key_hash: KeyHash) -> Self {
         let bounds = |entries_max| LiveBounds::new(Bounds { entries_max, value_bytes_max: 64 });
         let set_ints_max = AtomicUsize::new(512);
-        Self { key_hash, hash: bounds(512), set: bounds(128), set_ints_max, sorted_set: bounds(128) }
+        let list = AtomicI32::new(Fill::DEFAULT);
+        Self { key_hash, hash: bounds(512), set: bounds(128), set_ints_max, sorted_set: bounds(128), list }
+    }
+
+    /// How much the runs of lists hold.
+    #[inline]
+    pub fn fill(&self) -> Fill {
+        Fill::of(self.list.load(Ordering::Relaxed))
     }
 }
 
@@ -133,10 +143,8 @@ impl Members {
         let table = match self {
             Self::Packed(packed) => {
                 let fits = name.len().max(value.len()) <= bounds.value_bytes_max;
-                if fits && packed.len() < bounds.entries_max {
-                    return packed.set(name, value);
-                }
-                if fits && packed.get(name).is_some() {
+                let fits = fits && packed.has_room(name.len() + value.len());
+                if fits && (packed.len() < bounds.entries_max || packed.get(name).is_some()) {
                     return packed.set(name, value);
                 }
                 self.unpack(key_hash)

@@ -1,8 +1,8 @@
-//! What an entry points to when its value is a collection.
+//! What an entry points to when its value is not in its own block.
 
-use super::{Hash, Kind, List, Set, SortedSet, Stream};
+use super::{Hash, Json, Kind, List, Set, SortedSet, Stream, Text};
 
-/// A collection, boxed; an entry holds one pointer to it.
+/// A collection or a long string, boxed; an entry holds one pointer to it.
 #[derive(Debug)]
 pub enum Object {
     /// See [`List`].
@@ -15,7 +15,14 @@ pub enum Object {
     SortedSet(SortedSet),
     /// See [`Stream`].
     Stream(Stream),
+    /// See [`Json`].
+    Json(Json),
+    /// See [`Text`]. Who reads an entry's value is shown its bytes instead.
+    Text(Text),
 }
+
+// A small collection is this, its buffer and its key: what it takes counts as often as there are keys.
+const _: () = assert!(size_of::<Object>() <= 32);
 
 /// A type of collection. A key holds an empty one only where [`Collection::KEEPS_EMPTY`] says so: elsewhere, whoever takes
 /// the last element removes the key.
@@ -23,7 +30,7 @@ pub trait Collection: Sized {
     /// Its kind.
     const KIND: Kind;
     /// Whether there is more to it than its elements, so that its key stays when they are gone.
-    const KEEPS_EMPTY: bool = matches!(Self::KIND, Kind::Stream);
+    const KEEPS_EMPTY: bool = matches!(Self::KIND, Kind::Stream | Kind::Json);
     /// Takes it in.
     fn into_object(self) -> Object;
     /// It, if the object is one.
@@ -86,6 +93,7 @@ macro_rules! collections {
             pub fn heap_bytes(&self) -> usize {
                 match self {
                     $(Object::$name(it) => it.heap_bytes(),)+
+                    Object::Text(it) => it.heap_bytes(),
                 }
             }
 
@@ -93,10 +101,11 @@ macro_rules! collections {
             pub fn encoding(&self) -> &'static str {
                 match self {
                     $(Object::$name(it) => it.encoding(),)+
+                    Object::Text(it) => it.encoding(),
                 }
             }
         }
     };
 }
 
-collections!(List, Hash, Set, SortedSet, Stream);
+collections!(List, Hash, Set, SortedSet, Stream, Json);

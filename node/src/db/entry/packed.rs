@@ -5,12 +5,29 @@
 
 use super::size_class;
 
-/// Pairs of byte strings, in the order they were added.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Pairs of byte strings, in the order they were added. At most 2^24 - 1 pairs in 1 GiB.
+#[derive(Debug, Clone, Default)]
 pub struct Packed {
-    bytes: Vec<u8>,
-    len: u32,
+    bytes: Box<[u8]>,
+    /// Bytes of the pairs.
+    used: u32,
+    /// How many pairs, lowest byte first.
+    len: [u8; 3],
+    _spare: Spare,
 }
+
+/// A byte with one value, so that an enum which holds a [`Packed`] tells its variants by the others and is no larger.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(u8)]
+enum Spare {
+    #[default]
+    One,
+}
+
+/// Most bytes of the pairs, as redis has it.
+const BYTES_MAX: usize = 1 << 30;
+/// Most pairs.
+const PAIRS_MAX: usize = (1 << 24) - 1;
 
 /// Where a pair stands in the buffer.
 #[derive(Debug, Clone, Copy)]
@@ -24,22 +41,39 @@ impl Packed {
     /// How many pairs.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len as usize
+        let [a, b, c] = self.len;
+        u32::from_le_bytes([a, b, c, 0]) as usize
+    }
+
+    fn set_len(&mut self, len: usize) {
+        let [a, b, c, _] = (len as u32).to_le_bytes();
+        self.len = [a, b, c];
+    }
+
+    /// Whether one more pair of so many bytes fits at all.
+    #[inline]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used as usize + bytes + 10 <= BYTES_MAX && self.len() < PAIRS_MAX
+    }
+
+    #[inline]
+    fn used(&self) -> &[u8] {
+        self.bytes.get(..self.used as usize).unwrap_or_default()
     }
 
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.used == 0
     }
 
     /// Heap bytes of the buffer.
     pub fn heap_bytes(&self) -> usize {
-        if self.bytes.capacity() == 0 { 0 } else { size_class(self.bytes.capacity()) }
+        if self.bytes.is_empty() { 0 } else { size_class(self.bytes.len()) }
     }
 
     /// The pairs in their order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { bytes: &self.bytes, at: 0 }
+        Iter { bytes: self.used(), at: 0 }
     }
 
     /// The pair at a position.
@@ -60,7 +94,7 @@ impl Packed {
                 false
             }
             None => {
-                self.insert_at(self.bytes.len(), name, value);
+                self.insert_at(self.used as usize, name, value);
                 true
             }
         }
@@ -77,11 +111,8 @@ impl Packed {
     /// Removes a name; whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let Some(place) = self.place(name) else { return false };
-        self.bytes.drain(place.start..place.end);
-        self.len -= 1;
-        if size_class(self.bytes.len()) * 2 < self.bytes.capacity() {
-            self.bytes.shrink_to(size_class(self.bytes.len()));
-        }
+        self.splice(place.start, place.end, &[]);
+        self.set_len(self.len() - 1);
         true
     }
 
@@ -100,23 +131,25 @@ impl Packed {
 
     fn insert_at(&mut self, at: usize, name: &[u8], value: &[u8]) {
         self.splice(at, at, &[name, value]);
-        self.len += 1;
+        self.set_len(self.len() + 1);
     }
 
-    /// Puts strings in the place of a part of the buffer; it grows by the allocator's steps.
+    /// Puts strings in the place of a part of the buffer, which is as long as a block of the allocator, and is given up
+    /// for a smaller one when less than half of it is needed.
     fn splice(&mut self, start: usize, end: usize, strings: &[&[u8]]) {
         let new: usize = strings.iter().map(|string| head_len(string) + string.len()).sum();
-        let len = self.bytes.len() - (end - start) + new;
-        if len > self.bytes.capacity() {
-            self.bytes.reserve_exact(size_class(len) - self.bytes.len());
+        let used = self.used as usize;
+        let (to, len) = (start + new, used - (end - start) + new);
+        let capacity = size_class(len);
+        if len > self.bytes.len() || capacity * 2 < self.bytes.len() {
+            let mut bytes = vec![0; if len == 0 { 0 } else { capacity }].into_boxed_slice();
+            bytes[..start].copy_from_slice(&self.bytes[..start]);
+            bytes[to..len].copy_from_slice(&self.bytes[end..used]);
+            self.bytes = bytes;
+        } else {
+            self.bytes.copy_within(end..used, to);
         }
-        let tail = end..self.bytes.len();
-        let to = start + new;
-        if to > end {
-            self.bytes.resize(len, 0);
-        }
-        self.bytes.copy_within(tail, to);
-        self.bytes.truncate(len);
+        self.used = len as u32;
         let mut at = start;
         for string in strings {
             at = write(&mut self.bytes, at, string);
@@ -214,7 +247,7 @@ mod tests {
                 }
                 prop_assert!(packed.iter().eq(twin.iter().map(|(name, value)| (&name[..], &value[..]))));
                 prop_assert_eq!(packed.len(), twin.len());
-                prop_assert!(packed.heap_bytes() >= packed.bytes.len());
+                prop_assert!(packed.heap_bytes() >= packed.used().len());
                 for (name, value) in &twin {
                     prop_assert_eq!(packed.get(name), Some(&value[..]));
                 }

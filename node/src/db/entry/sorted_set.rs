@@ -97,7 +97,8 @@ impl SortedSet {
         }
         if let Form::Packed(packed) = &self.0 {
             let bounds = growth.sorted_set.get();
-            if member.len() > bounds.value_bytes_max || (old.is_none() && packed.len() >= bounds.entries_max) {
+            let fits = member.len() <= bounds.value_bytes_max && packed.has_room(member.len() + 8);
+            if !fits || (old.is_none() && packed.len() >= bounds.entries_max) {
                 self.unpack(growth);
             }
         }
@@ -267,11 +268,18 @@ fn comes_before(score: f64, member: &[u8], other_score: f64, other: &[u8]) -> bo
     }
 }
 
-/// A score as few bytes: whole numbers, which most scores are, by their size.
+/// A score as few bytes, told apart by how many: whole numbers, which most scores are, by their size as 1, 2 or 4; others
+/// as their eight bytes without the zeros at the low end, where short fractions have them.
 fn pack(score: f64, give: impl FnOnce(&[u8])) {
     let whole = score as i32;
     if f64::from(whole).to_bits() != score.to_bits() {
-        return give(&score.to_le_bytes());
+        let bytes = score.to_le_bytes();
+        return give(match &bytes[..] {
+            [0, 0, 0, 0, 0, high @ ..] => high,
+            [0, 0, 0, high @ ..] => high,
+            [0, 0, high @ ..] => high,
+            _ => &bytes,
+        });
     }
     match (i8::try_from(whole), i16::try_from(whole)) {
         (Ok(whole), _) => give(&whole.to_le_bytes()),
@@ -284,7 +292,10 @@ fn unpack(bytes: &[u8]) -> f64 {
     match *bytes {
         [a] => f64::from(i8::from_le_bytes([a])),
         [a, b] => f64::from(i16::from_le_bytes([a, b])),
+        [a, b, c] => f64::from_le_bytes([0, 0, 0, 0, 0, a, b, c]),
         [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e] => f64::from_le_bytes([0, 0, 0, a, b, c, d, e]),
+        [a, b, c, d, e, f] => f64::from_le_bytes([0, 0, a, b, c, d, e, f]),
         _ => bytes.try_into().map_or(0.0, f64::from_le_bytes),
     }
 }
@@ -355,6 +366,21 @@ mod tests {
             set.remove_range(0, usize::MAX);
             assert!(set.is_empty() && set.rank(b"m1").is_none());
         }
+    }
+
+    #[test]
+    fn every_score_is_packed_and_unpacked() {
+        let mut draw = draws(9);
+        let mut lengths = std::collections::BTreeSet::new();
+        let fixed = [0.0, -0.0, 0.5, 1.5, -7.25, 1e300, f64::INFINITY, f64::MIN_POSITIVE, 1.1, 127.0, 128.0, 40_000.0];
+        let drawn = (0..20_000).map(|n| f64::from_bits(draw() << (n % 64)));
+        for score in fixed.into_iter().chain(drawn).filter(|score| !score.is_nan()) {
+            pack(score, |bytes| {
+                lengths.insert(bytes.len());
+                assert_eq!(unpack(bytes).to_bits(), score.to_bits(), "{score}");
+            });
+        }
+        assert!(lengths.into_iter().eq([1, 2, 3, 4, 5, 6, 8]));
     }
 
     #[test]

@@ -162,7 +162,7 @@ proptest! {
     fn lists_survive_rebuilding(pushed in proptest::collection::vec(bytes(20), 1..20), expiry in proptest::option::of(0u64..1000)) {
         let mut entry = Entry::collection(b"k", List::new(), None).with_expiry(expiry).with_key(b"other");
         for item in &pushed {
-            entry.collection_mut::<List>().unwrap().push_back(item);
+            entry.collection_mut::<List>().unwrap().push(false, item, Fill::of(Fill::DEFAULT));
         }
         let entry = entry.with_expiry(None).with_attribute(Some(b"x")).unwrap();
         prop_assert_eq!(items(&entry), Some(&List::from_iter(&pushed)));

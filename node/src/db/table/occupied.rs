@@ -2,7 +2,8 @@
 
 use super::bucket::{Bucket, Slot};
 use super::{Entry, EntryRef, Table};
-use crate::db::entry::Collection;
+use crate::db::entry::{Collection, Text, Value};
+use bytes::Bytes;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -103,6 +104,17 @@ impl<'a> Occupied<'a> {
     /// See [`Entry::overwrite`].
     pub fn overwrite(&mut self, value: &[u8]) -> bool {
         self.with_entry(|entry| entry.overwrite(value))
+    }
+
+    /// The string in a block of its own, to be changed in its place; it is moved to one first. `None` for integers and
+    /// collections. An attribute is dropped by the move.
+    pub fn text_mut(&mut self) -> Option<CollectionMut<'_, Text>> {
+        if let Value::Bytes(bytes) = self.entry().value() {
+            let text = Text::of(Bytes::copy_from_slice(bytes));
+            let entry = Entry::collection(self.entry().key(), text, self.entry().expire_at_ms());
+            drop(self.replace(entry));
+        }
+        self.collection_mut()
     }
 
     /// The collection, to be changed; its memory is counted when the guard goes. `None` for other kinds.

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::twin::{Content, Twin, Twins, sweep};
 use super::*;
-use crate::db::entry::{List, Value};
+use crate::db::entry::{Fill, List, Value};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -165,7 +165,7 @@ fn apply(both: &mut Both, step: Step) {
         Step::Remove(n) => both.remove(&key(n)),
         Step::Push(n, item) => both.change(&key(n), |occupied, twin| match &mut twin.content {
             Content::List(items) => {
-                occupied.collection_mut::<List>().unwrap().push_back(&item);
+                occupied.collection_mut::<List>().unwrap().push(false, &item, Fill::of(Fill::DEFAULT));
                 items.push(item);
             }
             Content::Text(_) => {

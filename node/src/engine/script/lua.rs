@@ -21,7 +21,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 /// How many instructions pass between two looks at the limits.
 const LOOK_EVERY: u32 = 10_000;
 /// What a call counts for.
-const CALL_INSTRUCTIONS: u64 = 1_000;
+const CALL_INSTRUCTIONS: u64 = 200;
 /// Memory of one worker's Lua state.
 const MEMORY_BYTES_MAX: usize = 128 << 20;
 /// Above this the state is swept after a script.

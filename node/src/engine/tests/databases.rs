@@ -327,3 +327,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn trackers_are_told_when_databases_are_exchanged() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (mut tracker, mut other) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    other.say("SET k 1");
+    tracker.say("HELLO 3");
+    tracker.say("CLIENT TRACKING ON");
+    assert_eq!(tracker.say("GET k"), "$1|1|");
+    other.say("SWAPDB 0 0");
+    assert_eq!(tracker.hear().0, "");
+    other.say("SWAPDB 0 1");
+    assert_eq!(tracker.hear().0, ">2|$10|invalidate|_|");
+    assert_eq!(tracker.say("GET k"), "_|");
+    other.say("SET k 2");
+    assert_eq!(tracker.hear().0, ">2|$10|invalidate|*1|$1|k|");
+}
+
+#[test]
+fn what_is_tracked_inside_a_transaction_is_told_after_it() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (mut tracker, mut other) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    other.say("SET k 1");
+    tracker.say("HELLO 3");
+    tracker.say("CLIENT TRACKING ON");
+    tracker.say("GET k");
+    tracker.say("MULTI");
+    other.say("SET k 2");
+    // Others' changes are told while it queues, as in redis.
+    assert_eq!(tracker.hear().0, ">2|$10|invalidate|*1|$1|k|");
+    tracker.say("SET k 3");
+    tracker.say("GET k");
+    assert_eq!(tracker.say("EXEC"), "*2|+OK|$1|3|");
+    other.say("SET k 4");
+    assert_eq!(tracker.hear().0, ">2|$10|invalidate|*1|$1|k|");
+    assert_eq!(tracker.hear().0, "");
+}

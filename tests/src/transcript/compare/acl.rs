@@ -1,9 +1,10 @@
 //! Rules for the replies of ACL.
 
-use larder_node::commands;
+use larder_iam_policies::acl::AccessString;
+use larder_node::commands::{self, Vocabulary};
 use larder_node::resp::Reply;
 
-use super::{is_newer_name, kind, pairs, same, text};
+use super::{came_later, is_newer_name, kind, pairs, same, shown, text};
 
 /// A category's commands: of redis's, exactly those that we have.
 pub(super) fn category(oracle: &Reply, ours: &Reply) -> Result<(), String> {
@@ -29,23 +30,43 @@ pub(super) fn password(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     same("length", length(oracle), length(ours))
 }
 
-/// Access strings: single commands have no order.
+/// Access strings: the same rights. Which categories say it depends on how much of each is allowed, and the tables
+/// differ; single commands have no order.
 pub(super) fn users(oracle: &Reply, ours: &Reply) -> Result<(), String> {
-    same("users", sorted(oracle), sorted(ours))
+    same("users", shown(&meant(oracle)), shown(&meant(ours)))
 }
 
-/// A reply with the words of each text in order.
-fn sorted(reply: &Reply) -> Reply {
+/// A reply with what each text means.
+fn meant(reply: &Reply) -> Reply {
     match reply {
-        Reply::Bulk(text) => {
-            let mut words: Vec<&[u8]> = text.split(|byte| *byte == b' ').collect();
-            words.sort_unstable();
-            Reply::Bulk(words.join(&b' '))
-        }
-        Reply::Array(items) => Reply::Array(items.iter().map(sorted).collect()),
-        Reply::Map(pairs) => Reply::Map(pairs.iter().map(|(name, value)| (name.clone(), sorted(value))).collect()),
+        // The rules of the user itself, and of each of its selectors.
+        Reply::Bulk(text) => Reply::Bulk(text.split(|byte| *byte == b'(').map(rights).collect::<Vec<_>>().join(&b'(')),
+        Reply::Array(items) => Reply::Array(items.iter().map(meant).collect()),
+        Reply::Map(pairs) => Reply::Map(pairs.iter().map(|(name, value)| (name.clone(), meant(value))).collect()),
         other => other.clone(),
     }
+}
+
+/// Rules without their order: the commands they allow, of those that both have, and the other words.
+fn rights(rules: &[u8]) -> Vec<u8> {
+    let words = || rules.split(|byte| b" )".contains(byte));
+    let is_known = |word: &&[u8]| {
+        let name = word.get(1..).unwrap_or_default();
+        name.starts_with(b"@") || commands::table().iter().any(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
+    };
+    let is_rule = |word: &&[u8]| word.starts_with(b"+") || word.starts_with(b"-");
+    let known: Vec<&[u8]> = words().filter(|word| is_rule(word) && is_known(word)).collect();
+    let access = AccessString::parse(&String::from_utf8_lossy(&known.join(&b' ')), &Vocabulary).unwrap_or_default();
+    let allowed = |spec: &&commands::Spec| access.root().allows_command(spec.bit()) && !came_later(spec);
+    // What all begins with also decides about commands to come.
+    let mut all: Vec<&[u8]> = known.first().copied().into_iter().collect();
+    all.extend(commands::table().iter().filter(allowed).map(|spec| spec.name.as_bytes()));
+    // First arguments are among them.
+    let is_subcommand = |word: &&[u8]| is_rule(word) && word.contains(&b'|') && !is_known(word);
+    let mut others: Vec<&[u8]> = words().filter(|word| !is_rule(word) || is_subcommand(word)).collect();
+    others.sort_unstable();
+    all.extend(others);
+    all.join(&b' ')
 }
 
 /// Entries of the log: the same refusals, with ages and clients of the same fields.

@@ -72,6 +72,7 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-eviction", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-expire", "as lazyfree-lazy-user-del"),
+    ("lock-hold-sampling", "ours: how many holds of partitions are timed for INFO's lock_hold_usec"),
     ("lua-instruction-limit", "ours: a script of one tenant may not hold a worker of all for ever"),
 ];
 
@@ -105,6 +106,8 @@ pub mod info_exceptions {
         ("larder_version", "which Larder gives redis 7.0.15's replies"),
         ("acl_access_denied_cmd", "redis 7.2's: commands refused by policy or access string"),
         ("acl_access_denied_auth", "redis 7.2's: logins refused"),
+        ("client_query_buffer_limit_disconnections", "Valkey 8's: clients cut for the length of a request"),
+        ("client_output_buffer_limit_disconnections", "Valkey 8's: clients cut for what they did not read"),
         ("throttled_requests", "requests over the cache's rate"),
         ("lock_hold_usec", "processor time per hold of partitions, of those that were timed"),
         ("lock_hold_usec_max", "the longest of them"),

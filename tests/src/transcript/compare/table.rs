@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use larder_node::commands::{self, Spec};
+use larder_node::commands::{self, Flags, Spec};
 use larder_node::resp::Reply;
 
 use super::{pairs, same, shown};
 
-/// Whether a command came after the redis that is the oracle.
+/// Whether a command came after the redis that is the oracle, or is of a module, which it has not.
 #[must_use]
 pub fn came_later(spec: &Spec) -> bool {
-    spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
+    spec.flags.has(Flags::MODULE) || spec.since.split('.').filter_map(|part| part.parse::<u32>().ok()).gt([7, 0, 15])
 }
 
 /// Whether this is the name of a command that [`came_later`].
@@ -20,6 +20,17 @@ pub(super) fn is_newer_name(name: &[u8]) -> bool {
 
 fn is_newer(name: &Reply) -> bool {
     matches!(name, Reply::Bulk(name) if is_newer_name(name))
+}
+
+/// Redis's entry with the arity that a later option gave the command: ZRANK's WITHSCORE.
+fn widened(name: &[u8], entry: &Reply) -> Reply {
+    let mut entry = entry.clone();
+    if let (b"zrank" | b"zrevrank", Reply::Array(columns)) = (name, &mut entry)
+        && let Some(arity) = columns.get_mut(1)
+    {
+        *arity = Reply::Int(-3);
+    }
+    entry
 }
 
 /// Each of ours is one of theirs, unless redis got it later.
@@ -64,6 +75,7 @@ pub(super) fn command_entries(oracle: &Reply, ours: &Reply) -> Result<(), String
             Some(name) if is_newer_name(name) => {}
             Some(name) => {
                 let theirs = by_name.get(name).ok_or(format!("redis has no {}", name.escape_ascii()))?;
+                let theirs = &widened(name, theirs);
                 same("entry", shown(&narrowed(theirs, entry)), shown(entry))?;
             }
         }

@@ -1,0 +1,62 @@
+//! The differences from redis 7.0 that random requests meet and that are meant: at most 20, each shown by requests of its
+//! own, and each a row of `docs/fidelity.md`.
+
+use crate::transcript::play::Request;
+
+/// One of them.
+pub struct Accepted {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// How its row in `docs/fidelity.md` begins.
+    pub row: &'static str,
+    /// Whether these two replies to a request, redis's and the node's, differ in this way.
+    pub is: fn(&Request, &[u8], &[u8]) -> bool,
+    /// Requests, sent in one pipeline to empty servers; the last one's replies differ in this way.
+    pub shown_by: &'static [&'static str],
+}
+
+/// All of them.
+pub const ACCEPTED: &[Accepted] = &[
+    Accepted {
+        name: "a changed string is encoded as if it had been set",
+        row: "`OBJECT ENCODING` after APPEND",
+        is: |_, redis, node| match redis {
+            b"$3\r\nraw\r\n" => [&b"$6\r\nembstr\r\n"[..], b"$3\r\nint\r\n"].contains(&node),
+            b"$6\r\nembstr\r\n" => node == b"$3\r\nint\r\n",
+            _ => false,
+        },
+        shown_by: &["APPEND s 1", "APPEND s a", "OBJECT ENCODING s"],
+    },
+    Accepted {
+        name: "small sets are packed",
+        row: "`OBJECT ENCODING` of a small set",
+        is: |_, redis, node| redis == b"$9\r\nhashtable\r\n" && node == b"$8\r\nlistpack\r\n",
+        shown_by: &["SADD t word", "OBJECT ENCODING t"],
+    },
+    Accepted {
+        name: "the least rank has no opposite",
+        row: "`LPOS … RANK -9223372036854775808`",
+        is: |request, _, node| named(request, "LPOS") && node.starts_with(b"-ERR value is out of range, v"),
+        shown_by: &["RPUSH l a", "LPOS l a RANK -9223372036854775808"],
+    },
+    Accepted {
+        name: "redis's SORT finds an old error",
+        row: "`SORT` of what looks like numbers",
+        is: |request, redis, node| {
+            (named(request, "SORT") || named(request, "SORT_RO"))
+                && redis.starts_with(b"-ERR One or more scores")
+                && !node.starts_with(b"-")
+        },
+        shown_by: &["RPUSH l 1.5 2.5", "ZADD z 1e400 m", "SORT l"],
+    },
+];
+
+/// The one that two replies differ by.
+#[must_use]
+pub fn find(request: &Request, redis: &[u8], node: &[u8]) -> Option<&'static Accepted> {
+    ACCEPTED.iter().find(|accepted| (accepted.is)(request, redis, node))
+}
+
+fn named(request: &Request, name: &str) -> bool {
+    request.first().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+}
