@@ -171,7 +171,7 @@ pub(super) const SCRIPT_SHOW: Spec = Spec {
 };
 fn show(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let owner = script::owner(cx);
-    let body = cx.engine.scripts.find(&owner, args.get(2)).map(|(_, body)| body);
+    let body = cx.engine.scripts.find(owner, args.get(2)).map(|(_, body)| body);
     cx.out.bulk(body.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?);
     Ok(())
 }

@@ -75,10 +75,13 @@ impl Default for Scripts {
     }
 }
 
+/// Whose a script is, and its text.
+type Owned = (Box<str>, Arc<[u8]>);
+
 #[derive(Default)]
 struct Kept {
     /// By their SHA-1: who loaded it, and the text.
-    bodies: HashMap<Sha, Vec<(Box<str>, Arc<[u8]>)>, foldhash::fast::RandomState>,
+    bodies: HashMap<Sha, Vec<Owned>, foldhash::fast::RandomState>,
     len: usize,
     bytes: usize,
 }

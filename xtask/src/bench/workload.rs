@@ -34,7 +34,7 @@ pub(super) fn strings() -> [Workload; 2] {
 
 /// The other commands a cache lives on, with values of 64 bytes.
 pub(super) fn others() -> Vec<Workload> {
-    let ten = |part: &str| vec![part; 10].join(" ");
+    let ten = |part: &str| [part; 10].join(" ");
     let numbered = |part: &str, count: usize| {
         (0..count).map(|n| part.replace("{i}", &format!("{n:012}"))).collect::<Vec<_>>().join(" ")
     };
