@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use larder_tests::larder::{Larder, wait_for};
 use larder_tests::wire::{HOME, Request, Resp};
 
-const ENDLESS: &[&str] = &["EVAL", "while true do end", "0"];
+const ENDLESS: &[&str] = &["EVAL", "while true do end", "1", "k"];
 const KILLED: &str = "-ERR Script killed by user with SCRIPT KILL... script: \
                       694a5fe1ddb97a4c6a1bf299d9537c7d3d0f84e7, on @user_script:1.";
 const BUSY: &str = "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";

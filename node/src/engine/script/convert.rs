@@ -122,8 +122,10 @@ fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
         return Reply::Set(members.map(|(member, _)| reply(&member, depth + 1, left)).collect());
     }
     if let Some(number) = text("big_number") {
-        // Without a digit it is no number, and no reply of RESP3.
-        return if number.is_empty() { Reply::Bulk(number) } else { Reply::BigNumber(number) };
+        // What is no number is no such reply of RESP3.
+        let digits = number.strip_prefix(b"-").unwrap_or(&number);
+        let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        return if is_number { Reply::BigNumber(number) } else { Reply::Bulk(number) };
     }
     if let Ok(Value::Table(verbatim)) = table.raw_get::<Value>("verbatim_string")
         && let (Ok(Value::String(format)), Ok(Value::String(text))) =
