@@ -42,6 +42,25 @@ fn a_million_subscriptions_end_at_the_limit() {
 }
 
 #[test]
+fn who_walks_all_keys_lets_others_have_their_turn() {
+    let node = one_worker();
+    let (mut honest, mut greedy) = (node.connect(), node.connect());
+    for from in (0..20_000).step_by(10_000) {
+        let names: Vec<String> = (from..from + 10_000).map(|n| format!("key:{n}")).collect();
+        let words: Vec<&str> =
+            std::iter::once("MSET").chain(names.iter().flat_map(|name| [name.as_str(), "v"])).collect();
+        assert_eq!(ask(&mut honest, &words), "+OK|");
+    }
+    greedy.send("KEYS *\r\nKEYS no*match*at*all\r\n".repeat(20) + "SET told yes\r\n");
+    for n in 0..3 {
+        assert_eq!(honest.say(&format!("GET key:{n}")), "$1|v|");
+        assert_eq!(honest.say("EXISTS told"), ":0|", "nobody was answered before all was done");
+    }
+    drop(greedy);
+    assert_eq!(honest.say("PING"), "+PONG|");
+}
+
+#[test]
 fn a_pattern_takes_as_long_as_it_and_the_name_are_at_most() {
     let node = one_worker();
     let (mut honest, mut greedy) = (node.connect(), node.connect());
@@ -67,6 +86,7 @@ fn scripts_that_nest_without_end_are_told_so() {
         "local function f() return 1 + f() end return f()",
         "local function f() return f() + 1 end return f()",
         "local t = {} for i = 1, 100000 do t = {t} end return cjson.encode(t)",
+        "local t = {} for i = 1, 100000 do t = {t} end return cmsgpack.pack(t)",
         "return cjson.decode(string.rep('[', 100000))",
         "return cmsgpack.unpack(string.rep('\\145', 100000))",
         "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end return t.x",
