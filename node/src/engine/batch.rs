@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::cx::{Cx, Outcome};
 use super::road;
 use super::{Calls, Engine, Next, Progress};
-use crate::commands::{self, Call, Flags, Shape, Spec};
+use crate::commands::{self, Call, Flags, Locks, Shape, Spec};
 use crate::error::CommandError;
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
 use crate::session::{Replies, Session};
@@ -171,7 +171,11 @@ impl Engine {
                     }
                     consumed = item.end;
                     at += 1;
-                    continue;
+                    if !item.spec.is_some_and(|spec| matches!(spec.locks, Locks::Walks)) || at == batch.items.len() {
+                        continue;
+                    }
+                    // A walk takes as long as there are keys: whether others come first is asked before the next.
+                    Next::Again
                 }
                 Outcome::Busy => Next::Busy,
                 Outcome::Close => Next::Close,
