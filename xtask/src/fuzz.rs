@@ -91,6 +91,7 @@ fn lib_fuzzer(tool: &std::path::Path, target: &str, seconds: u64) -> Result<()> 
     run(Command::new(tool.join("cargo-fuzz"))
         .current_dir(root())
         .env("RUSTC_BOOTSTRAP", "1")
+        .env("LSAN_OPTIONS", format!("suppressions={}", root().join("tests/fuzz/leaks.txt").display()))
         .args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--target", &host()?])
         // Neither what is built nor what is found lands beside the sources.
         .arg("--target-dir")

@@ -165,13 +165,15 @@ impl Engine {
             let outcome = if outcome == Outcome::Busy { road::held_up(&mut cx, args) } else { outcome };
             let next = match outcome {
                 Outcome::Done => {
-                    if !simple {
-                        // It may have been CLIENT PAUSE.
-                        pause = self.clients.pause(now);
-                    }
                     consumed = item.end;
                     at += 1;
-                    if !item.spec.is_some_and(|spec| matches!(spec.locks, Locks::Walks)) || at == batch.items.len() {
+                    if simple {
+                        continue;
+                    }
+                    // It may have been CLIENT PAUSE.
+                    pause = self.clients.pause(now);
+                    let walked = cx.session.last_command.is_some_and(|spec| matches!(spec.locks, Locks::Walks));
+                    if !walked || at == batch.items.len() {
                         continue;
                     }
                     // A walk takes as long as there are keys: whether others come first is asked before the next.

@@ -118,13 +118,13 @@ impl Scripts {
     /// Bytes of the scripts' texts and their places.
     pub(crate) fn kept_bytes(&self) -> u64 {
         let kept = self.kept.lock();
-        let owned = |(who, body): &(Box<str>, Arc<[u8]>)| {
+        let owned = |(who, body): &Owned| {
             // A count of references is before the text.
             size_class(who.len()) + size_class(body.len() + 16)
         };
-        let places = |all: &Vec<(Box<str>, Arc<[u8]>)>| size_class(all.capacity() * size_of::<(Box<str>, Arc<[u8]>)>());
+        let places = |all: &Vec<Owned>| size_class(all.capacity() * size_of::<Owned>());
         let texts: usize = kept.bodies.values().map(|all| places(all) + all.iter().map(owned).sum::<usize>()).sum();
-        (texts + kept.bodies.capacity() * size_of::<(Sha, Vec<(Box<str>, Arc<[u8]>)>)>()) as u64
+        (texts + kept.bodies.capacity() * size_of::<(Sha, Vec<Owned>)>()) as u64
     }
 
     /// How many are kept.
