@@ -23,14 +23,21 @@ fn set(to: SocketAddr) {
     assert_eq!(resp(to).ask(&set).unwrap(), "OK");
 }
 
-/// Waits until who comes anew (by `connect`) is told that it would have to wait: for a script, as scripts run one at a
-/// time while another worker answers what needs no key of theirs.
+/// Waits until who comes anew (by `connect`) is told that a script runs too long: if it asks for a script, as scripts run one
+/// at a time while another worker answers what needs no key of theirs.
 fn until_busy(connect: impl Fn() -> Resp) {
+    until_told("-BUSY Redis is busy running a script.", connect);
+}
+
+/// As [`until_busy`], of another cache than the script's.
+fn until_held(connect: impl Fn() -> Resp) {
+    until_told("-BUSY Larder's workers are all held by long commands;", connect);
+}
+
+fn until_told(why: &str, connect: impl Fn() -> Resp) {
     // Who came just before the script is not answered at all.
-    // That the workers are held may be told before it is known that a script does it.
-    let why = "-BUSY Redis is busy running a script.";
-    let is_busy = |reply: std::io::Result<String>| reply.is_ok_and(|reply| reply.starts_with(why));
-    wait_for(|| is_busy(connect().ask(&["EVAL", "return 1", "0"])).then_some(()));
+    let is_told = |reply: std::io::Result<String>| reply.is_ok_and(|reply| reply.starts_with(why));
+    wait_for(|| is_told(connect().ask(&["EVAL", "return 1", "0"])).then_some(()));
 }
 
 /// Ten new connections, of which each gets an answer to what it asks while the scripts run.
@@ -268,11 +275,11 @@ fn by_tls_and_through_a_proxy_clients_are_answered_while_every_worker_is_held() 
     let mut endless = Tls::connect(secure);
     assert_eq!(endless.ask("PING"), "PONG");
     endless.send("EVAL \"while true do end\" 0");
-    until_busy(|| resp(plain));
+    until_held(|| resp(plain));
     held("TLS");
     let mut waits = Tls::connect(secure);
     assert_eq!(waits.ask("CLIENT SETNAME waits"), "OK");
-    until_busy(|| proxied(proxy));
+    until_held(|| proxied(proxy));
     assert_eq!(Tls::connect(secure).ask("SCRIPT KILL"), "OK");
     let killed = endless.answer();
     assert!(killed.contains("Script killed by user with SCRIPT KILL"), "{killed}");
