@@ -11,13 +11,15 @@ mod token;
 use std::process::ExitCode;
 
 use clap::Parser;
+use larder_node::allocator::{self, Allocator};
 
 use args::{Cli, Command, PolicyCommand, TokenCommand};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
+    allocator::start();
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or(Command::Up(cli.up)) {
         Command::Up(flags) => serve::up(&flags),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant, SystemTime};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: larder_node::allocator::Allocator = larder_node::allocator::Allocator;
 
 const VALUE: [u8; 64] = [b'x'; 64];
 const BATCH: u64 = 16;
@@ -148,6 +148,7 @@ fn run(engines: &[&Arc<Engine>], keys: u64, time: Duration, clock: &Clock) -> (f
 }
 
 fn main() {
+    larder_node::allocator::start();
     let mut words = std::env::args().skip(1).map_while(|word| word.parse::<f64>().ok());
     let mut next = |default| words.next().unwrap_or(default);
     let (keys, seconds, rounds) = (next(3e6) as u64, next(1.0), next(7.0) as usize);

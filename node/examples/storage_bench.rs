@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: larder_node::allocator::Allocator = larder_node::allocator::Allocator;
 
 const TABLES: usize = 1024;
 
@@ -126,6 +126,7 @@ fn parsing() {
 }
 
 fn main() {
+    larder_node::allocator::start();
     let hash = KeyHash::new(42);
     let case: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     if let [value, ttl, keys] = case[..] {

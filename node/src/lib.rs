@@ -7,6 +7,7 @@
 //! The road inside a node: [`resp`] finds a request, [`commands`] its row, a grant makes the permit, [`meter`] takes the
 //! payment, [`Engine`] runs it under the locks of its keys ([`db`]) and writes the reply and the effect ([`log`]).
 
+pub mod allocator;
 mod buffers;
 pub mod commands;
 pub mod config;

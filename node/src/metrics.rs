@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::db::entry::size_class;
+use crate::db::entry::{aligned_class, size_class};
 
 /// One worker's counts.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Metrics {
     /// Heap bytes of the cells.
     pub(crate) fn heap_bytes(&self) -> usize {
         let calls = |cells: &Cells| size_class(size_of_val(&*cells.calls)) + size_class(size_of_val(&*cells.timings));
-        size_class(size_of_val(&*self.workers)) + self.workers.iter().map(calls).sum::<usize>()
+        aligned_class(&self.workers) + self.workers.iter().map(calls).sum::<usize>()
     }
 
     /// A count over all workers.

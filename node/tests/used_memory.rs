@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use larder_iam_policies::access::{LiveAccess, Source};
 use larder_iam_policies::config::{RawAccess, RawCacheAccess};
+use larder_node::allocator::Allocator;
 use larder_node::resp::{Out, OwnedArgs, encode_request};
 use larder_node::{Engine, EngineConfig, Next, Now, Peer, Session};
-use mimalloc::MiMalloc;
 
 /// Bytes of all blocks that live.
 static HELD: AtomicI64 = AtomicI64::new(0);
@@ -25,7 +25,7 @@ static ALLOCATOR: Counting = Counting;
 fn weigh(block: *mut u8, sign: i64) {
     if !block.is_null() {
         // SAFETY: the block is a living one of mimalloc.
-        let bytes = unsafe { MiMalloc.usable_size(block) };
+        let bytes = unsafe { libmimalloc_sys::mi_usable_size(block.cast()) };
         HELD.fetch_add(sign * bytes as i64, Ordering::SeqCst);
     }
 }
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
     // SAFETY: as the trait asks.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        let block = unsafe { MiMalloc.alloc(layout) };
+        let block = unsafe { Allocator.alloc(layout) };
         weigh(block, 1);
         block
     }
@@ -44,14 +44,14 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         weigh(block, -1);
         // SAFETY: the caller's promise.
-        unsafe { MiMalloc.dealloc(block, layout) }
+        unsafe { Allocator.dealloc(block, layout) }
     }
 
     // SAFETY: as the trait asks.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         weigh(block, -1);
         // SAFETY: the caller's promise.
-        let new = unsafe { MiMalloc.realloc(block, layout, bytes) };
+        let new = unsafe { Allocator.realloc(block, layout, bytes) };
         weigh(if new.is_null() { block } else { new }, 1);
         new
     }

@@ -36,6 +36,7 @@ pub use members::{Bounds, Growth};
 pub use object::{Collection, Object};
 pub use packed::Packed;
 pub use set::{Member, Set};
+pub(crate) use size::aligned_class;
 pub use size::size_class;
 pub use sorted_set::SortedSet;
 pub use stream::Stream;

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::due_fields::DueFields;
-use super::entry::{Growth, size_class};
+use super::entry::{Growth, aligned_class};
 use super::eviction::Settings;
 use super::freer::Freeing;
 use super::holds::Holds;
@@ -227,7 +227,7 @@ impl Db {
 
     /// Heap bytes of the partitions without what is in them.
     pub(crate) fn startup_bytes(&self) -> usize {
-        size_class(size_of_val(&*self.partitions))
+        aligned_class(&self.partitions)
     }
 
     /// One partition; the caller holds none.
