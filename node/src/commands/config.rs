@@ -193,8 +193,8 @@ pub(super) const CONFIG_RESETSTAT: Spec = Spec {
     run: config_resetstat,
     ..ADMIN
 };
-fn config_resetstat(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.engine.reset_stats();
+fn config_resetstat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    cx.engine.reset_stats(super::resolve(args)?);
     cx.out.ok();
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use mlua::{LightUserData, Lua, MultiValue, Table, Value};
 
-use super::library::{Problem, Raised, Words, function, said, wrong};
+use super::library::{Kind, Problem, Raised, Words, function, said, wrong};
 use super::watch::Watch;
 use super::{bit, cjson, cmsgpack, sha_of, strings, structs};
 
@@ -31,12 +31,12 @@ pub(super) fn host(
     host.raw_set("why", lua.create_function(move |_, ()| Ok(why.ended().unwrap_or("ERR the script was ended")))?)?;
     let seen = raised.clone();
     let raised_last = move |lua: &Lua, ()| {
-        let (text, is_table) = seen.take();
+        let (text, kind) = seen.take();
         if text.is_empty() {
-            Ok((lua.create_string("not enough memory")?, false))
-        } else {
-            Ok((lua.create_string(text)?, is_table))
+            return Ok((lua.create_string("not enough memory")?, false, None));
         }
+        // The last is a field of the table, and absent elsewhere.
+        Ok((lua.create_string(text)?, kind != Kind::Text, (kind == Kind::OfCall).then_some(true)))
     };
     host.raw_set("raised", lua.create_function(raised_last)?)?;
     host.raw_set("where", lua.create_function(|lua, ()| Ok(place(lua)))?)?;

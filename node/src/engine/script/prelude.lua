@@ -30,8 +30,8 @@ local function problem(text) return { err = text } end
 -- An error of the host on its way is userdata; whoever catches it gets what was raised.
 local function as_table(e)
     if raw_type(e) ~= "userdata" then return e end
-    local text, is_table = host.raised()
-    if is_table then return problem(text) end
+    local text, is_table, of_call = host.raised()
+    if is_table then return { err = text, ignore_error_stats_update = of_call } end
     return text
 end
 
