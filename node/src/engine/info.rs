@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::Engine;
 use super::cx::Cx;
 use super::memory::Usage;
+use super::percentiles;
 use crate::buffers::Cut;
 use crate::commands::{self, Spec};
 use crate::metrics::{Count, Gauge, Stats};
@@ -312,6 +313,10 @@ fn error_stats(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn latency_stats(cx: &Cx<'_>, text: &mut String) {
+    if !cx.engine.percentiles.are_told() {
+        return;
+    }
+    let percents = cx.engine.percentiles.all();
     for (name, stats) in called(cx.engine).filter(|(_, stats)| stats.timed() > 0) {
         let at = |share: f64| {
             let wanted = (stats.timed() as f64 * share).ceil() as u64;
@@ -322,8 +327,8 @@ fn latency_stats(cx: &Cx<'_>, text: &mut String) {
             });
             (1_u64 << place.unwrap_or(0)) as f64
         };
-        let percentiles = format_args!("p50={:.3},p99={:.3},p99.9={:.3}", at(0.5), at(0.99), at(0.999));
-        put(text, &format!("latency_percentiles_usec_{name}"), percentiles);
+        let each = percents.iter().map(|percent| format!("{}={:.3}", percentiles::name(*percent), at(percent / 100.0)));
+        put(text, &format!("latency_percentiles_usec_{name}"), each.collect::<Vec<_>>().join(","));
     }
 }
 

@@ -36,6 +36,7 @@ use crate::commands::{self, Call, Flags};
 use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
+pub(super) use convert::percent_g;
 use functions::{Declared, Functions, Library};
 use live::Live;
 
