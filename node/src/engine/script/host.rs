@@ -9,7 +9,8 @@ use super::library::{Kind, Problem, Raised, Words, function, said, wrong};
 use super::watch::Watch;
 use super::{bit, cjson, cmsgpack, sha_of, strings, structs};
 
-/// The names of the chunks that scripts and functions come from.
+/// The names of the chunks: what is around scripts, and what they and functions come from.
+pub(super) const PRELUDE: &str = "@prelude";
 pub(super) const SCRIPT: &str = "@user_script";
 pub(super) const FUNCTION: &str = "@user_function";
 
@@ -153,6 +154,9 @@ fn put_random(lua: &Lua, raised: &Rc<Raised>, host: &Table, random: &Rc<Random>)
     host.raw_set("randomseed", function(lua, raised, seed)?)
 }
 
+/// The longest text of a loaded chunk that is shown as its name.
+const SOURCE_BYTES_MAX: usize = 1024;
+
 /// The innermost line of the script itself.
 fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
     for level in 1..64 {
@@ -160,7 +164,8 @@ fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
             (debug.source().source.map(|source| source.into_owned()), debug.current_line())
         });
         match here {
-            Some((Some(source), Some(line))) if source == SCRIPT || source == FUNCTION => {
+            // What a script loads itself is called by its text.
+            Some((Some(source), Some(line))) if source != PRELUDE && source.len() <= SOURCE_BYTES_MAX => {
                 return (Some(source), i64::try_from(line).ok());
             }
             Some(_) => {}

@@ -166,7 +166,7 @@ impl State {
         random.reseed();
         let raised = Rc::new(Raised::default());
         let host = host(&lua, &watch, &raised, &cjson, &random)?;
-        let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude").set_mode(ChunkMode::Text);
+        let prelude = lua.load(include_str!("prelude.lua")).set_name(host::PRELUDE).set_mode(ChunkMode::Text);
         watch.begin_loading(Instant::now() + Duration::from_secs(60));
         let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
         for redis in ["of_scripts", "of_functions"] {
