@@ -5,6 +5,7 @@
 //! on one worker to its end ([`crate::workers`]); the rest of the road, from AUTH to the reply, is walked per command
 //! by [`Engine::exec_batch`].
 
+mod address;
 mod busy;
 mod client;
 pub mod config;
@@ -15,6 +16,7 @@ mod unix;
 mod unsent;
 mod wire;
 
+pub use address::listen_address;
 pub(crate) use client::{Client, Holdings};
 pub use config::{ConnectionLimits, Listener, RawNode};
 pub use entry::{AddressSource, TlsDoor, TlsMode};
