@@ -113,7 +113,8 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
     let (input, output) = cx.engine.clients.largest_buffers();
     put(text, "client_recent_max_input_buffer", input);
     put(text, "client_recent_max_output_buffer", output);
-    put(text, "blocked_clients", metrics.gauge(Gauge::Blocked));
+    // As in redis, who waits for the end of a pause is blocked, too.
+    put(text, "blocked_clients", metrics.gauge(Gauge::Blocked) + cx.engine.clients.held(cx.now));
     put(text, "tracking_clients", cx.engine.tracking.clients());
     put(text, "clients_in_timeout_table", 0);
 }
