@@ -1,9 +1,10 @@
 //! The words and flags of `larder` (contract section 3).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use larder_node::server::listen_address;
 
 /// HTTP cache gateway, Redis-compatible cache nodes, and the cloud around them, in one binary.
 #[derive(Debug, Parser)]
@@ -244,13 +245,12 @@ pub(crate) struct Mint {
     pub(crate) narrow: Option<String>,
 }
 
-/// `ADDR:PORT`, or a port of 127.0.0.1.
+/// `ADDR:PORT`, `NAME:PORT`, or a port of 127.0.0.1.
 fn address(text: &str) -> Result<String, String> {
     if let Ok(port) = text.parse::<u16>() {
         return Ok(format!("127.0.0.1:{port}"));
     }
-    let parsed = text.parse::<SocketAddr>();
-    parsed.map(|address| address.to_string()).map_err(|_| "is neither ADDRESS:PORT nor a port".to_owned())
+    listen_address(text).map(|address| address.to_string())
 }
 
 /// Seconds, in ms.
@@ -299,6 +299,7 @@ mod tests {
         assert_eq!((lifetime("90"), lifetime("15m"), lifetime("12h")), (Ok(90), Ok(900), Ok(43_200)));
         assert!(lifetime("0").is_err() && lifetime("1d").is_err() && lifetime("h").is_err());
         assert_eq!(address("[::1]:5").as_deref(), Ok("[::1]:5"));
-        assert!(address("65536").is_err() && address("localhost:1").is_err());
+        assert!(address("65536").is_err() && address("::1:5").is_err());
+        assert_eq!(address("localhost:5").as_deref(), Ok("127.0.0.1:5"));
     }
 }

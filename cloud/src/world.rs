@@ -221,8 +221,8 @@ impl World {
         // Last, so that nobody is judged by rules about caches that are not there yet.
         for (cache, user) in self.shared.access.publish(config.access) {
             left.push(format!(
-                "the user {user:?} that ACL SETUSER made on the cache {cache:?} is gone: its callers need no login any more, \
-                 so a limited user has no place there"
+                "the user {user:?} that ACL SETUSER changed on the cache {cache:?} is as the configuration has it: callers \
+                 without a login are not let in any more"
             ));
         }
         left

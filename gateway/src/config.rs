@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
+use larder_node::server::listen_address;
 use serde::Deserialize;
 
 /// Mistakes found so far: path of the setting, what is wrong and how to fix it.
@@ -303,10 +304,7 @@ impl RawHttp {
     pub fn check(&self, path: &str, mistakes: &mut Mistakes) -> Option<Http> {
         let before = mistakes.len();
         let mut say = |name: &str, what: String| mistakes.push((format!("{path}.{name}"), what));
-        let listen = self.listen.parse::<SocketAddr>();
-        if listen.is_err() {
-            say("listen", format!("{:?} is not ADDRESS:PORT, for example \"127.0.0.1:8079\"", self.listen));
-        }
+        let listen = listen_address(&self.listen).map_err(|why| say("listen", why));
         let source = self.source.check(&mut say);
         for host in self.hosts.iter().filter(|host| !is_host_name(host)) {
             say("hosts", format!("{host:?} is not a host name; write it without scheme, port and path"));

@@ -228,7 +228,9 @@ impl Access {
             return Grant::none();
         }
         let grant = match &known.proof {
-            Proof::Anonymous if cache.anonymous => Grant::full(),
+            Proof::Anonymous if cache.anonymous => {
+                cache.changed_nobody().map_or_else(Grant::full, |user| Grant::of_user(&user.acl))
+            }
             Proof::Anonymous => Grant::none(),
             Proof::User => cache.users.get(&known.name).map_or_else(Grant::none, |user| Grant::of_user(&user.acl)),
             Proof::Connect { principal, .. } => self.of_login(&known.name, principal, cache),

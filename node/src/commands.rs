@@ -189,13 +189,17 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 /// error says why; [`CommandError::Arity`].
 #[inline]
 pub fn resolve(args: Args<'_>) -> Result<&'static Spec, CommandError> {
-    let Some(mut spec) = args.try_get(0).and_then(find) else {
+    let spec = named(args)?;
+    if spec.arity.admits(args.len()) { Ok(spec) } else { Err(spec.arity_error()) }
+}
+
+/// The row a request names, with however many arguments.
+#[inline]
+pub(crate) fn named(args: Args<'_>) -> Result<&'static Spec, CommandError> {
+    let Some(spec) = args.try_get(0).and_then(find) else {
         return Err(refused::refusal(args).unwrap_or_else(|| unknown(args)));
     };
-    if spec.is_container() {
-        spec = subcommand(spec, args)?;
-    }
-    if spec.arity.admits(args.len()) { Ok(spec) } else { Err(spec.arity_error()) }
+    if spec.is_container() { subcommand(spec, args) } else { Ok(spec) }
 }
 
 #[cold]

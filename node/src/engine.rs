@@ -20,6 +20,7 @@ mod info;
 pub(crate) mod leftovers;
 mod memory;
 mod monitors;
+mod percentiles;
 mod random;
 mod replay;
 mod road;
@@ -49,6 +50,7 @@ pub use fuzz::{fuzz_commands, fuzz_lua_replies};
 pub(crate) use info::{called, info};
 pub(crate) use memory::{Memory, client_bytes};
 pub(crate) use monitors::{Seen, start_monitoring, stop_monitoring};
+pub(crate) use percentiles::Percentiles;
 pub(crate) use random::Random;
 pub use replay::ReplayError;
 pub(crate) use slow::{Event, What as Logged};
@@ -91,6 +93,7 @@ pub struct Engine {
     pub(crate) monitors: monitors::Monitors,
     baseline: baseline::Baseline,
     pub(crate) slow: slow::Slow,
+    pub(crate) percentiles: Percentiles,
     rest: memory::Rest,
     pub(crate) acl_log: acl_log::AclLog,
     /// Error replies by their first word.
@@ -176,6 +179,7 @@ impl Engine {
             monitors: monitors::Monitors::default(),
             baseline: baseline::Baseline::default(),
             slow: slow::Slow::default(),
+            percentiles: Percentiles::default(),
             rest: memory::Rest::default(),
             acl_log: acl_log::AclLog::default(),
             errors: parking_lot::Mutex::default(),

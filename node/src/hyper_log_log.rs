@@ -23,8 +23,8 @@ const COUNTED_BITS: u32 = 64 - INDEX_BITS;
 const HEADER: usize = 16;
 /// Bytes of the dense form.
 const DENSE_BYTES: usize = HEADER + REGISTERS * 6 / 8;
-/// Redis's `hll-sparse-max-bytes`: a sparse form that would grow over it becomes dense.
-const SPARSE_BYTES_MAX: usize = 3000;
+/// Redis's `hll-sparse-max-bytes` as it begins: a sparse form that would grow over it becomes dense.
+pub(crate) const SPARSE_BYTES_MAX: usize = 3000;
 
 const DENSE: u8 = 0;
 const SPARSE: u8 = 1;
@@ -50,9 +50,9 @@ pub(crate) fn new() -> Vec<u8> {
 }
 
 /// Sees an element; whether that changed anything. The bytes are [`is_one`].
-pub(crate) fn add(bytes: &mut Vec<u8>, element: &[u8]) -> Result<bool, Corrupted> {
+pub(crate) fn add(bytes: &mut Vec<u8>, element: &[u8], sparse_bytes_max: usize) -> Result<bool, Corrupted> {
     let (register, value) = seen(element);
-    raise(bytes, register, value)
+    raise(bytes, register, value, sparse_bytes_max)
 }
 
 /// As [`add`], of one that is dense, whose length does not change.
@@ -74,11 +74,11 @@ fn seen(element: &[u8]) -> (usize, u8) {
 }
 
 /// Raises a register to a value, if it is lower; whether it was. A sparse form becomes dense when it has to.
-fn raise(bytes: &mut Vec<u8>, register: usize, value: u8) -> Result<bool, Corrupted> {
+fn raise(bytes: &mut Vec<u8>, register: usize, value: u8, sparse_bytes_max: usize) -> Result<bool, Corrupted> {
     if is_dense(bytes) {
         return Ok(raise_dense(bytes, register, value));
     }
-    match sparse::raise(bytes, register, value)? {
+    match sparse::raise(bytes, register, value, sparse_bytes_max)? {
         sparse::Raised::Not => Ok(false),
         sparse::Raised::Done => {
             outdate(bytes);
@@ -161,12 +161,12 @@ impl Union {
     }
 
     /// Raises the registers of one to these.
-    pub(crate) fn write(&self, bytes: &mut Vec<u8>) -> Result<(), Corrupted> {
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>, sparse_bytes_max: usize) -> Result<(), Corrupted> {
         if self.any_dense && !is_dense(bytes) {
             make_dense(bytes)?;
         }
         for (register, value) in self.registers.iter().enumerate().filter(|(_, value)| **value > 0) {
-            raise(bytes, register, *value)?;
+            raise(bytes, register, *value, sparse_bytes_max)?;
         }
         outdate(bytes);
         Ok(())
@@ -311,7 +311,7 @@ mod tests {
             for (register, value) in raises {
                 let register = if near { register % 90 } else { register };
                 let value = if low { value % 4 + 1 } else { value };
-                prop_assert_eq!(raise(&mut bytes, register, value), Ok(twin[register] < value));
+                prop_assert_eq!(raise(&mut bytes, register, value, SPARSE_BYTES_MAX), Ok(twin[register] < value));
                 twin[register] = value.max(twin[register]);
                 prop_assert!(is_one(&bytes) && (is_dense(&bytes) || bytes.len() <= SPARSE_BYTES_MAX));
             }
@@ -321,7 +321,7 @@ mod tests {
             prop_assert_eq!(&union.registers[..], &twin[..]);
             prop_assert_eq!(union.count(), count(&bytes).unwrap());
             let mut copy = new();
-            union.write(&mut copy).unwrap();
+            union.write(&mut copy, SPARSE_BYTES_MAX).unwrap();
             prop_assert_eq!(registers(&copy), twin);
         }
 
@@ -343,8 +343,8 @@ mod tests {
             let _ = count(&bytes);
             let mut union = Union::new();
             let _ = union.take(&bytes);
-            let _ = union.write(&mut bytes.clone());
-            let _ = add(&mut bytes.clone(), &element.to_le_bytes());
+            let _ = union.write(&mut bytes.clone(), SPARSE_BYTES_MAX);
+            let _ = add(&mut bytes.clone(), &element.to_le_bytes(), SPARSE_BYTES_MAX);
             let _ = make_dense(&mut bytes);
         }
     }
@@ -353,7 +353,7 @@ mod tests {
     fn estimates_are_near() {
         let mut bytes = new();
         for n in 0..200_000u64 {
-            add(&mut bytes, &n.to_le_bytes()).unwrap();
+            add(&mut bytes, &n.to_le_bytes(), SPARSE_BYTES_MAX).unwrap();
             if [10, 1000, 50_000, 199_999].contains(&n) {
                 let error = count(&bytes).unwrap() as f64 / (n + 1) as f64 - 1.0;
                 assert!(error.abs() < 0.03, "{n}: {error}");

@@ -5,6 +5,7 @@
 //! on one worker to its end ([`crate::workers`]); the rest of the road, from AUTH to the reply, is walked per command
 //! by [`Engine::exec_batch`].
 
+mod address;
 mod busy;
 mod client;
 pub mod config;
@@ -15,6 +16,7 @@ mod unix;
 mod unsent;
 mod wire;
 
+pub use address::listen_address;
 pub(crate) use client::{Client, Holdings};
 pub use config::{ConnectionLimits, Listener, RawNode};
 pub use entry::{AddressSource, TlsDoor, TlsMode};
@@ -44,7 +46,7 @@ use entry::{Entered, Origin, ParcelIn};
 use unix::UnixSocket;
 use wire::Wire;
 
-const BACKLOG: u32 = 1024;
+pub(crate) const BACKLOG: u32 = 1024;
 /// What a connection is told that finds no room.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long a worker may take to begin a connection.
@@ -165,7 +167,7 @@ fn open(listener: &Listener, front: Front, workers: &Workers) -> Result<Listenin
         .map(|place| UnixSocket::bind(place).map_err(|cause| refused_at(Place::Unix(place.path.clone()), cause)));
     let unix = unix.transpose()?;
     if let Front::Engine(engine) = &front {
-        engine.doors.opened(listener);
+        engine.doors.opened(listener, address);
         engine.buffers.opened_with(&listener.limits.buffers);
     }
     let shared = Arc::new(Shared {
@@ -339,7 +341,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Front::Engine(engine) = &self.front {
-            engine.doors.closed(self.limits);
+            engine.doors.closed(self.limits, self.address);
         }
     }
 }

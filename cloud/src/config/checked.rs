@@ -9,7 +9,7 @@ use larder_iam_policies::access::Access;
 use larder_iam_policies::config::RawCacheAccess;
 use larder_node::commands::Vocabulary;
 use larder_node::proxy::Version;
-use larder_node::server::{AddressSource, ConnectionLimits, TlsMode, UnixPlace};
+use larder_node::server::{AddressSource, ConnectionLimits, TlsMode, UnixPlace, listen_address};
 use larder_node::{EngineConfig, Policy};
 
 use super::raw::{Raw, RawCache};
@@ -173,12 +173,7 @@ pub(super) fn check(
 }
 
 fn address(path: &str, text: &str, mistakes: &mut Mistakes) -> Option<SocketAddr> {
-    let parsed = text.parse();
-    if parsed.is_err() {
-        let what = format!("{text:?} is not ADDRESS:PORT, for example \"127.0.0.1:6379\"");
-        mistakes.push((path.to_owned(), what));
-    }
-    parsed.ok()
+    listen_address(text).map_err(|what| mistakes.push((path.to_owned(), what))).ok()
 }
 
 /// A node is of one cache: the one that was named, or the only embedded one.

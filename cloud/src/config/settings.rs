@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = &[
     row("cache[].engine", Word(&["valkey", "redis"]), "\"valkey\"", RELOADS, "The engine's name, as policies see it (`cache:Engine`)."),
     row("cache[].kind", Word(&["replication-group", "serverless"]), "\"replication-group\"", RELOADS, "What it is in ElastiCache: a serverless cache has database 0 only, and its IAM tokens name their `ResourceType`."),
     row("cache[].backend", Word(&["embedded", "remote", "process"]), "", RELOADS, "Where the cache lives; `remote` when `remote` is given, `embedded` otherwise. `process` is not built yet."),
-    row("cache[].listen", Text, "", RELOADS, "Where an embedded cache speaks RESP; without it, it is reached over HTTP only."),
+    row("cache[].listen", Text, "", RELOADS, "Where an embedded cache speaks RESP: ADDRESS:PORT or NAME:PORT; a name is looked up when the configuration is read. Without it, it is reached over HTTP only."),
     row("cache[].tls", Word(&["off", "preferred", "required"]), "", RELOADS, "Whether RESP clients speak TLS, with the certificate of `[tls]`: none do, those that begin with a handshake, or all have to. Without it: `preferred` when there is `[tls]`."),
     row("cache[].source", Word(&["peer", "proxy-v1", "proxy-v2"]), "\"peer\"", RELOADS, "Where the addresses of RESP clients are taken from: the socket, or a PROXY protocol header before everything else; a connection without one is then dropped."),
     row("cache[].unix_socket", Text, "", RELOADS, "The path of a Unix socket beside `listen`, whose clients come from this machine. It is removed at the end; a stale one is replaced."),

@@ -171,6 +171,8 @@ impl Access {
         let name = user.map_or(Cow::Borrowed("default"), String::from_utf8_lossy);
         let cache = self.caches.get_key_value(cache);
         match cache.and_then(|(cache, found)| Some((cache, found.users.get_key_value(&*name)?))) {
+            // A password alone is no login where `default` has none: it may be a token, or is a mistake worth telling.
+            Some((_, (_, found))) if user.is_none() && found.acl.nopass => {}
             Some((cache, (known, found))) if !found.iam && found.acl.accepts(password) && found.acl.enabled => {
                 return Ok(self.of_user(known, cache));
             }

@@ -414,13 +414,17 @@ fn a_reload_brings_back_whom_it_names_and_keeps_whom_it_does_not() {
     assert!(live.publish(access()).is_empty());
     let names = |live| shown(live, "default").iter().map(|user| user[..3].to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&live), ["app", "bob", "def"]);
-    // A cache that now lets anybody in has no place for him.
+    // Whoever administrates a running cache may limit somebody where nobody is limited; a configuration may not.
     let mut open = caches();
     open[0].anonymous = true;
     let (account, region) = ("000000000000".into(), "us-east-1".into());
     let everybody = RawAccess { account, region, security_group: raw().security_group, ..Default::default() };
-    assert_eq!(live.publish(access_of(&everybody, &open)), [("default".to_owned(), "bob".to_owned())]);
-    assert_eq!(names(&live), ["def"]);
+    assert!(live.publish(access_of(&everybody, &open)).is_empty());
+    assert_eq!(names(&live), ["bob", "def"]);
+    // Without a password `default` cannot outlive a configuration that lets nobody in without one.
+    set(&live, "default", "-get").unwrap();
+    assert_eq!(live.publish(access()), [("default".to_owned(), "default".to_owned())]);
+    assert!(enter(&live.load(), &Evidence::Anonymous).is_err());
 }
 
 #[test]
@@ -433,16 +437,21 @@ fn default_is_who_has_not_logged_in() {
     let full = "default on nopass ~* &* +@all";
     assert_eq!(shown(&live, "default"), [full]);
     set(&live, "default", "on").unwrap();
-    // Nobody may be limited while anybody may do everything.
-    assert_eq!(set(&live, "bob", "on >s ~b:* +get").unwrap_err(), UserError::Limited);
-    set(&live, "bob", "off ~b:* +get").unwrap();
-    assert_eq!(set(&live, "default", "-get").unwrap_err(), UserError::Default);
-    set(&live, "default", ">s").unwrap();
+    set(&live, "bob", "on >s ~b:* +get").unwrap();
+    let bob = Evidence::Password { cache: "default", user: Some(b"bob"), password: b"s" };
+    assert_eq!(may(&live.load(), &bob, "b:1", Actions::READ), Ok(()));
+    assert!(may(&live.load(), &bob, "a:1", Actions::READ).is_err());
+    set(&live, "default", "resetkeys ~d:*").unwrap();
+    let named = Evidence::Password { cache: "default", user: Some(b"default"), password: b"any" };
+    for nobody in [&Evidence::Anonymous, &named] {
+        assert_eq!(may(&live.load(), nobody, "d:1", Actions::READ), Ok(()));
+        assert!(may(&live.load(), nobody, "b:1", Actions::READ).is_err());
+    }
+    assert!(enter(&live.load(), &Evidence::Password { cache: "default", user: None, password: b"any" }).is_err());
+    set(&live, "default", "allkeys >s").unwrap();
     assert!(enter(&live.load(), &Evidence::Anonymous).is_err());
     let login = Evidence::Password { cache: "default", user: None, password: b"s" };
     assert_eq!(enter(&live.load(), &login).unwrap().caller().name(), "default");
-    set(&live, "bob", "on >s").unwrap();
-    assert_eq!(set(&live, "default", "nopass").unwrap_err(), UserError::Limited);
     // It stays as it was made, whatever the file says.
     assert!(live.publish(access_of(&everybody, &open)).is_empty());
     assert!(enter(&live.load(), &Evidence::Anonymous).is_err());

@@ -46,9 +46,7 @@ pub enum UserError {
     Rule(Vec<u8>, RuleFault),
     /// The configuration lets the user log in to other caches too.
     Shared,
-    /// The user would be limited where callers without a login may do everything.
-    Limited,
-    /// `default` would let callers in without a login, and the configuration does not; or they would be limited.
+    /// `default` would let callers in without a login, and the configuration does not.
     Default,
     /// There are as many users as there may be.
     TooMany,
@@ -66,15 +64,9 @@ impl fmt::Display for UserError {
                 write!(f, "Error in ACL SETUSER modifier '{}': {fault}", String::from_utf8_lossy(rule))
             }
             Self::Shared => f.write_str("the configuration gives this user other caches too: change it there"),
-            Self::Limited => f.write_str(
-                "this cache takes callers without a login, who may do everything, so that a limited user would be \
-                 worth less than none: first give `default` a password or switch it off, or set anonymous = false in \
-                 the configuration",
-            ),
-            Self::Default => f.write_str(
-                "`default` may be on without a password only where the configuration says anonymous = true, and then \
-                 with all rights",
-            ),
+            Self::Default => {
+                f.write_str("`default` may be on without a password only where the configuration says anonymous = true")
+            }
             Self::TooMany => write!(f, "a cache may have {USERS_MAX} users at most"),
         }
     }
@@ -101,19 +93,20 @@ impl CacheAccess {
         }
     }
 
-    /// Puts a user in, and callers without a login out or back in where the user is `default`.
+    /// The user that callers without a login are, once somebody has changed what they may do.
+    pub(super) fn changed_nobody(&self) -> Option<&User> {
+        self.users.get(DEFAULT).filter(|user| user.acl.enabled && user.acl.nopass)
+    }
+
+    /// Puts a user in, and callers without a login out or back in where the user is `default`. A configuration in which
+    /// somebody has fewer rights than nobody is a mistake; redis lets whoever administrates a running server do it.
     fn put(&mut self, name: &str, acl: AccessString) -> Result<(), UserError> {
-        if name == DEFAULT && acl.enabled && acl.nopass {
-            if !self.anonymous_configured || !acl.is_full() {
+        if name == DEFAULT {
+            let is_open = acl.enabled && acl.nopass;
+            if is_open && !self.anonymous_configured {
                 return Err(UserError::Default);
             }
-            self.anonymous = true;
-            Arc::make_mut(&mut self.users).remove(DEFAULT);
-            return Ok(());
-        }
-        self.anonymous &= name != DEFAULT;
-        if self.anonymous && acl.enabled && !acl.is_full() {
-            return Err(UserError::Limited);
+            self.anonymous = is_open;
         }
         let iam = self.users.get(name).is_some_and(|user| user.iam);
         let user = User { acl: Arc::new(acl), iam, origin: Origin::Made };
@@ -124,9 +117,7 @@ impl CacheAccess {
     /// Takes over the users made in the snapshot before. Answers who could not be.
     fn inherit(&mut self, before: &Self) -> Vec<Arc<str>> {
         let made = before.users.iter().filter(|(_, user)| user.origin == Origin::Made);
-        let mut made: Vec<_> = made.filter(|(name, _)| !self.users.contains_key(*name)).collect();
-        // Whether callers without a login are let in decides about the others.
-        made.sort_unstable_by_key(|(name, _)| (&***name != DEFAULT, (*name).clone()));
+        let made: Vec<_> = made.filter(|(name, _)| !self.users.contains_key(*name)).collect();
         let refused = |(name, user): (&Arc<str>, &User)| {
             self.put(name, AccessString::clone(&user.acl)).is_err().then(|| name.clone())
         };
@@ -235,17 +226,13 @@ impl LiveAccess {
         let before = self.load();
         let mut caches = before.caches.clone();
         let done = change(caches.get_mut(cache).ok_or(UserError::NoCache)?)?;
-        let after = before.with_caches(caches);
-        if after.anonymous_conflicts().iter().any(|(name, _)| name == cache) {
-            return Err(UserError::Limited);
-        }
-        self.replace(after);
+        self.replace(before.with_caches(caches));
         Ok(done)
     }
 
     /// Puts the snapshot of a new configuration in place; users made by `ACL SETUSER` that it does not name stay. Answers
-    /// those who could not, as they would be limited where the configuration now lets callers in without a login: the
-    /// cache and the user.
+    /// those who could not, the cache and the user: a `default` without a password, where the configuration now lets
+    /// nobody in without a login.
     pub fn publish(&self, mut access: Access) -> Vec<(String, String)> {
         let _one_at_a_time = self.changing.lock();
         let before = self.load();

@@ -207,7 +207,7 @@ pub(super) fn flags(record: &Record) -> String {
         ('P', record.is_subscribed()),
         ('U', record.addresses.as_ref().is_some_and(|(address, _)| matches!(address, Address::Unix(_)))),
         ('x', state.queued.load(Ordering::Relaxed) >= 0),
-        ('b', state.has(State::BLOCKED)),
+        ('b', state.has(State::BLOCKED) || state.held.load(Ordering::Relaxed)),
         ('d', state.has(State::DIRTY)),
         ('t', state.has(State::TRACKING)),
         ('B', state.has(State::BROADCAST)),

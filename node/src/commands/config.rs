@@ -141,6 +141,10 @@ fn read(engine: &Engine, parameter: &Parameter, text: &[u8]) -> Result<Option<Ch
             let word = as_shown(&Type::OneOf(words), text)?;
             Ok(words.iter().position(|each| *each == word).and_then(|at| change(*set, at as i64)))
         }
+        Kind::Flag(set) => {
+            let (set, is_set) = (*set, as_shown(&Type::Flag, text)? == "yes");
+            Ok(Some(Box::new(move |engine| set(engine, is_set))))
+        }
         Kind::Fixed(kind) => {
             let value = as_shown(kind, text)?;
             let current = (parameter.read)(engine);
@@ -193,8 +197,8 @@ pub(super) const CONFIG_RESETSTAT: Spec = Spec {
     run: config_resetstat,
     ..ADMIN
 };
-fn config_resetstat(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    cx.engine.reset_stats();
+fn config_resetstat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    cx.engine.reset_stats(super::resolve(args)?);
     cx.out.ok();
     Ok(())
 }

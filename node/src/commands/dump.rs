@@ -65,6 +65,7 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     } else {
         cx.keys.put(key, entry);
+        cx.keys.tell_heat(key, options.idle_s, options.frequency);
         let at = expire_at_ms.unwrap_or_default().to_string();
         cx.keys.log_instead(&[b"RESTORE", key.bytes, at.as_bytes(), payload, b"ABSTTL", b"REPLACE"]);
     }
@@ -85,16 +86,19 @@ fn refusal(bad: Bad) -> CommandError {
     })
 }
 
-/// What may follow the payload. How long or how often a key was used is read, and not kept.
+/// What may follow the payload.
 #[derive(Debug, Default)]
 struct Options {
     replace: bool,
     absolute: bool,
+    /// Since when the key was not used, and how often it was; the policy keeps one of them.
+    idle_s: Option<u64>,
+    frequency: Option<u8>,
 }
 
 impl Options {
     fn read(args: Args<'_>) -> Result<Self, CommandError> {
-        let (mut options, mut idle, mut frequency) = (Self::default(), false, false);
+        let mut options = Self::default();
         let mut args = args.iter();
         while let Some(option) = args.next() {
             let mut value = || args.next().ok_or(CommandError::Syntax);
@@ -102,16 +106,14 @@ impl Options {
                 options.replace = true;
             } else if is(option, "ABSTTL") {
                 options.absolute = true;
-            } else if is(option, "IDLETIME") && !frequency {
-                if int(value()?)? < 0 {
-                    return Err(CommandError::Text("ERR Invalid IDLETIME value, must be >= 0"));
-                }
-                idle = true;
-            } else if is(option, "FREQ") && !idle {
-                if !(0..=255).contains(&int(value()?)?) {
-                    return Err(CommandError::Text("ERR Invalid FREQ value, must be >= 0 and <= 255"));
-                }
-                frequency = true;
+            } else if is(option, "IDLETIME") && options.frequency.is_none() {
+                let idle_s = u64::try_from(int(value()?)?);
+                let invalid = CommandError::Text("ERR Invalid IDLETIME value, must be >= 0");
+                options.idle_s = Some(idle_s.map_err(|_| invalid)?);
+            } else if is(option, "FREQ") && options.idle_s.is_none() {
+                let frequency = u8::try_from(int(value()?)?);
+                let invalid = CommandError::Text("ERR Invalid FREQ value, must be >= 0 and <= 255");
+                options.frequency = Some(frequency.map_err(|_| invalid)?);
             } else {
                 return Err(CommandError::Syntax);
             }

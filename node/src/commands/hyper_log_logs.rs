@@ -1,5 +1,7 @@
 //! HyperLogLogs: strings that count different elements.
 
+use std::sync::atomic::Ordering;
+
 use super::bitmaps::with_bytes;
 use super::events::{self, Class, Event};
 use super::substrings::{edit, edit_again};
@@ -76,8 +78,9 @@ fn pfadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let old = held(cx, args.get(1))?;
     let mut changed = old.is_none();
     let mut bytes = old.unwrap_or_else(hll::new);
+    let sparse_bytes_max = sparse_bytes_max(cx);
     for element in args.iter().skip(2) {
-        changed |= hll::add(&mut bytes, element)?;
+        changed |= hll::add(&mut bytes, element, sparse_bytes_max)?;
     }
     if changed {
         hll::outdate(&mut bytes);
@@ -85,6 +88,10 @@ fn pfadd(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     cx.out.int(changed.into());
     Ok(())
+}
+
+fn sparse_bytes_max(cx: &Cx<'_>) -> usize {
+    cx.engine.db.growth.sparse_bytes_max.load(Ordering::Relaxed)
 }
 
 /// `PFCOUNT key [key …]`
@@ -177,7 +184,7 @@ fn pfmerge(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         take(cx, &mut union, key)?;
     }
     let mut bytes = held(cx, args.get(1))?.unwrap_or_else(hll::new);
-    union.write(&mut bytes)?;
+    union.write(&mut bytes, sparse_bytes_max(cx))?;
     put(cx, cx.key(args.get(1)), &bytes);
     cx.out.ok();
     Ok(())

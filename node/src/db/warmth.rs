@@ -116,9 +116,20 @@ impl Warmth {
                 if idle_s < FINE_S_MAX {
                     return heat;
                 }
-                let units = (idle_s / COARSE_S).min(COARSE_MAX);
-                COARSE | ((now_s / COARSE_S).wrapping_sub(units) & CLOCK) as u16
+                coarse(now_s, idle_s)
             }
+        }
+    }
+
+    /// Of a key that was used last so many seconds ago, or has this counter; nothing where the policy asks for the other.
+    pub(crate) fn told(self, idle_s: Option<u64>, counter: Option<u8>) -> Option<u16> {
+        match self {
+            Self::Lfu { period, .. } | Self::StillLfu { period, .. } => {
+                counter.map(|counter| counted(counter.into(), period))
+            }
+            Self::Lru { now_s } | Self::StillLru { now_s } => idle_s.map(|idle_s| {
+                if idle_s < FINE_S_MAX { (now_s.wrapping_sub(idle_s) & CLOCK) as u16 } else { coarse(now_s, idle_s) }
+            }),
         }
     }
 
@@ -143,6 +154,11 @@ impl Warmth {
     pub(crate) fn coldness(self, heat: u16) -> u64 {
         if self.is_lfu() { u64::from(255 - self.counter(heat).min(255)) } else { self.idle_s(heat) }
     }
+}
+
+fn coarse(now_s: u64, idle_s: u64) -> u16 {
+    let units = (idle_s / COARSE_S).min(COARSE_MAX);
+    COARSE | ((now_s / COARSE_S).wrapping_sub(units) & CLOCK) as u16
 }
 
 fn counted(counter: u16, period: u64) -> u16 {
@@ -198,6 +214,19 @@ mod tests {
                 prop_assert!(heat < 1 << 12);
             }
         }
+    }
+
+    #[test]
+    fn what_is_told_is_kept() {
+        let lru = Warmth::lru(1_700_000_000_000);
+        for (told, kept) in
+            [(0, 0), (1, 1), (1023, 1023), (1024, 1024), (6400, 6400), (u64::MAX, COARSE_MAX * COARSE_S)]
+        {
+            assert_eq!(lru.told(Some(told), None).map(|heat| lru.idle_s(heat)), Some(kept), "{told}");
+        }
+        let lfu = Warmth::lfu(1_700_000_000_000, 1, 10);
+        assert_eq!(lfu.told(None, Some(255)).map(|heat| lfu.counter(heat)), Some(255));
+        assert_eq!((lru.told(None, Some(1)), lfu.told(Some(1), None)), (None, None));
     }
 
     #[test]

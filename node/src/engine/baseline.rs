@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::commands;
+use crate::commands::{self, Spec};
 use crate::metrics::{Count, Stats};
 
 /// What every count was at the last reset.
@@ -19,12 +19,15 @@ struct Counts {
 }
 
 impl Engine {
-    /// Lets the counts of INFO begin at 0.
-    pub(crate) fn reset_stats(&self) {
+    /// Lets the counts of INFO begin at 0, but for the call that asks for it: redis counts calls when they end.
+    pub(crate) fn reset_stats(&self, asked_by: &Spec) {
         let mut counts = [0; Count::ALL.len()];
         counts.iter_mut().zip(Count::ALL).for_each(|(base, count)| *base = self.metrics.count(*count));
-        let (commands, rejected) = (self.metrics.commands(), self.doors.rejected());
-        let stats = commands::table().iter().map(|spec| self.metrics.stats(spec.bit())).collect();
+        let (commands, rejected) = (self.metrics.commands().saturating_sub(1), self.doors.rejected());
+        let mut stats: Vec<_> = commands::table().iter().map(|spec| self.metrics.stats(spec.bit())).collect();
+        if let Some(own) = stats.get_mut(usize::from(asked_by.bit())) {
+            own.calls = own.calls.saturating_sub(1);
+        }
         self.errors.lock().clear();
         self.buffers.reset();
         *self.baseline.0.lock() = Counts { counts, commands, rejected, stats };

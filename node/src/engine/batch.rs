@@ -75,6 +75,7 @@ impl Engine {
             return Progress { consumed: 0, next: Next::Close };
         }
         session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);
+        session.record.state.held.store(false, Ordering::Relaxed);
         let mut batch = SCRATCH.take().unwrap_or_default();
         let after = self.frame(session, &mut batch, input);
         if self.monitors.any() {
@@ -155,6 +156,8 @@ impl Engine {
             let args = batch.args(item, input);
             if let Some(pause) = pause.filter(|pause| road::is_paused(&cx, *pause, args)) {
                 cx.session.resume.reset();
+                cx.session.record.state.held.store(true, Ordering::Relaxed);
+                cx.session.last_command = commands::resolve(args).ok().or(cx.session.last_command);
                 return Progress { consumed, next: Next::Blocked(Some(pause.until_us)) };
             }
             let outcome = match item.spec {

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) database: AtomicU8,
     /// [`State::BLOCKED`] and the like.
     pub(crate) flags: AtomicU8,
+    /// A pause holds its next request.
+    pub(crate) held: AtomicBool,
     /// CLIENT TRACKING's REDIRECT, 0 for none; -1 when it is off.
     pub(crate) redirect: AtomicI64,
 }
@@ -124,6 +126,7 @@ impl Record {
                 protocol: AtomicU8::new(2),
                 database: AtomicU8::new(0),
                 flags: AtomicU8::new(0),
+                held: AtomicBool::new(false),
                 redirect: AtomicI64::new(-1),
             },
             inbox: OnceLock::new(),
@@ -242,6 +245,11 @@ impl Clients {
             0 => None,
             word => Pause::read(word, now),
         }
+    }
+
+    /// How many clients a pause holds.
+    pub(crate) fn held(&self, now: Now) -> u64 {
+        self.pause(now).map_or(0, |_| self.sum(|record| record.state.held.load(Ordering::Relaxed).into()))
     }
 
     /// Pauses until `until_us`; the longer and the stricter of two pauses holds.

@@ -27,6 +27,8 @@ pub struct Cx<'a> {
     pub(crate) scripted: bool,
     /// Memory was short and no key could be evicted when the command began, or the script or EXEC around it.
     pub(crate) out_of_memory: bool,
+    /// The error it fails with is one that a call of its script answered, and was counted then.
+    pub(crate) is_counted: bool,
     /// Commands and bytes of the EXEC that it runs in.
     pub(crate) executing: Option<(usize, usize)>,
 }
@@ -46,13 +48,14 @@ pub(crate) enum Outcome {
 
 /// Most first words of errors that are counted: a script may make up its own.
 const ERROR_NAMES_MAX: usize = 128;
+const ERROR_NAME_BYTES_MAX: usize = 30;
 
 impl Engine {
-    /// Counts an error reply by its first word.
+    /// Counts an error reply by its first word, which redis looks for in 31 bytes: what has none is `ERR`.
     #[cold]
-    pub(super) fn note_error(&self, text: &[u8]) {
-        let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let word = String::from_utf8_lossy(word.get(..64).unwrap_or(word));
+    fn note_error(&self, text: &[u8]) {
+        let space = text.iter().take(ERROR_NAME_BYTES_MAX + 1).position(|byte| *byte == b' ');
+        let word = String::from_utf8_lossy(space.map_or(b"ERR", |space| &text[..space]));
         let mut errors = self.errors.lock();
         let room = errors.len() < ERROR_NAMES_MAX;
         if let Some(count) = errors.get_mut(&*word) {
@@ -81,6 +84,7 @@ impl<'a> Cx<'a> {
             nested: false,
             scripted: false,
             out_of_memory: false,
+            is_counted: false,
             executing: None,
         }
     }
@@ -107,6 +111,15 @@ impl<'a> Cx<'a> {
     /// Writes an error reply and counts it.
     #[cold]
     pub(crate) fn fail(&mut self, error: &CommandError) {
+        if !std::mem::take(&mut self.is_counted) {
+            self.count(error);
+        }
+        self.out.error(error.bytes());
+    }
+
+    /// Counts an error, whoever it is answered to.
+    #[cold]
+    pub(super) fn count(&self, error: &CommandError) {
         let count = match error {
             CommandError::NoPermission(_) => Count::Denied,
             CommandError::WrongPass => Count::AuthFailures,
@@ -118,7 +131,6 @@ impl<'a> Cx<'a> {
             self.cells.add(Count::Errors, 1);
         }
         self.engine.note_error(&error.bytes());
-        self.out.error(error.bytes());
     }
 
     /// Whether the command comes from a log: what it says was decided already, and the clock stands still.

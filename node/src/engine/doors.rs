@@ -1,10 +1,11 @@
 //! What the listeners in front of an engine tell it, and what CONFIG SET tells them.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::server::{ConnectionLimits, Listener, UnixPlace};
+use crate::server::{ConnectionLimits, Listener, TlsDoor, TlsMode, UnixPlace};
 
 /// No CONFIG SET said otherwise: what the listener was opened with holds.
 const AS_OPENED: u64 = u64::MAX;
@@ -23,6 +24,8 @@ pub(crate) struct Doors {
     set_connections_max: AtomicU64,
     set_idle_timeout_ms: AtomicU64,
     keepalive_s: AtomicU64,
+    /// Where those that are open listen.
+    places: Mutex<Vec<(SocketAddr, TlsMode)>>,
     /// The Unix socket of the listener opened last with one.
     unix: Mutex<Option<UnixPlace>>,
 }
@@ -37,6 +40,7 @@ impl Default for Doors {
             set_connections_max: AtomicU64::new(AS_OPENED),
             set_idle_timeout_ms: AtomicU64::new(AS_OPENED),
             keepalive_s: AtomicU64::new(KEEPALIVE_S),
+            places: Mutex::default(),
             unix: Mutex::default(),
         }
     }
@@ -44,8 +48,9 @@ impl Default for Doors {
 
 impl Doors {
     /// A listener opened that treats its connections so.
-    pub(crate) fn opened(&self, listener: &Listener) {
+    pub(crate) fn opened(&self, listener: &Listener, address: SocketAddr) {
         let limits = listener.limits;
+        self.places.lock().push((address, mode_of(listener.tls.as_ref())));
         if let Some(unix) = &listener.unix {
             *self.unix.lock() = Some(unix.clone());
         }
@@ -55,7 +60,12 @@ impl Doors {
     }
 
     /// It closed.
-    pub(crate) fn closed(&self, limits: ConnectionLimits) {
+    pub(crate) fn closed(&self, limits: ConnectionLimits, address: SocketAddr) {
+        let mut places = self.places.lock();
+        if let Some(at) = places.iter().position(|(place, _)| *place == address) {
+            places.remove(at);
+        }
+        drop(places);
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.connections_max.fetch_sub(limits.connections_max as u64, Ordering::Relaxed);
     }
@@ -63,6 +73,20 @@ impl Doors {
     /// The Unix socket, where there is one.
     pub(crate) fn unix(&self) -> Option<UnixPlace> {
         self.unix.lock().clone()
+    }
+
+    /// The port of the listener opened first that takes connections without TLS, or with it; 0 for none.
+    pub(crate) fn port(&self, with_tls: bool) -> u16 {
+        let without = if with_tls { TlsMode::Off } else { TlsMode::Required };
+        let places = self.places.lock();
+        places.iter().find(|(_, mode)| *mode != without).map_or(0, |(address, _)| address.port())
+    }
+
+    /// The addresses listened on, as redis's `bind` has them.
+    pub(crate) fn bind(&self) -> String {
+        let mut addresses: Vec<_> = self.places.lock().iter().map(|(address, _)| address.ip().to_string()).collect();
+        addresses.dedup();
+        addresses.join(" ")
     }
 
     /// Whether it is one listener that all connections come through.
@@ -111,9 +135,33 @@ impl Doors {
     }
 }
 
+fn mode_of(door: Option<&TlsDoor>) -> TlsMode {
+    door.map_or(TlsMode::Off, |door| door.mode)
+}
+
 fn set_or(set: &AtomicU64, otherwise: u64) -> u64 {
     match set.load(Ordering::Relaxed) {
         AS_OPENED => otherwise,
         set => set,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ports_are_those_of_open_listeners() {
+        let doors = Doors::default();
+        assert_eq!((doors.port(false), doors.port(true), doors.bind()), (0, 0, String::new()));
+        let limits = ConnectionLimits::default();
+        let [one, other]: [SocketAddr; 2] = ["127.0.0.1:6379", "[::1]:6380"].map(|text| text.parse().unwrap());
+        doors.opened(&Listener::plain(one, "--listen", limits), one);
+        doors.opened(&Listener::plain(other, "--listen", limits), other);
+        assert_eq!((doors.port(false), doors.port(true)), (6379, 0));
+        assert_eq!(doors.bind(), "127.0.0.1 ::1");
+        doors.closed(limits, one);
+        assert_eq!((doors.port(false), doors.bind()), (6380, "::1".to_owned()));
     }
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use super::Engine;
 use super::cx::Cx;
 use super::memory::Usage;
+use super::percentiles;
 use crate::buffers::Cut;
 use crate::commands::{self, Spec};
 use crate::metrics::{Count, Gauge, Stats};
@@ -112,7 +113,8 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
     let (input, output) = cx.engine.clients.largest_buffers();
     put(text, "client_recent_max_input_buffer", input);
     put(text, "client_recent_max_output_buffer", output);
-    put(text, "blocked_clients", metrics.gauge(Gauge::Blocked));
+    // As in redis, who waits for the end of a pause is blocked, too.
+    put(text, "blocked_clients", metrics.gauge(Gauge::Blocked) + cx.engine.clients.held(cx.now));
     put(text, "tracking_clients", cx.engine.tracking.clients());
     put(text, "clients_in_timeout_table", 0);
 }
@@ -285,9 +287,16 @@ pub(crate) fn called(engine: &Engine) -> impl Iterator<Item = (String, Stats)> +
     commands::table().iter().map(row).filter(|(_, stats)| stats.calls + stats.rejected > 0)
 }
 
-/// Time is that of the calls that came alone, as if all had taken as long.
+/// Time is that of the calls that came alone, as if all had taken as long. Redis counts a call when it ends, so this one is
+/// not told of.
 fn command_stats(cx: &Cx<'_>, text: &mut String) {
-    for (name, stats) in called(cx.engine) {
+    for (name, mut stats) in called(cx.engine) {
+        if name == "info" {
+            stats.calls = stats.calls.saturating_sub(1);
+        }
+        if stats.calls + stats.rejected == 0 {
+            continue;
+        }
         let each = ratio(stats.us, stats.timed());
         let us = (each * stats.calls as f64) as u64;
         let Stats { calls, failed, rejected, .. } = stats;
@@ -305,6 +314,10 @@ fn error_stats(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn latency_stats(cx: &Cx<'_>, text: &mut String) {
+    if !cx.engine.percentiles.are_told() {
+        return;
+    }
+    let percents = cx.engine.percentiles.all();
     for (name, stats) in called(cx.engine).filter(|(_, stats)| stats.timed() > 0) {
         let at = |share: f64| {
             let wanted = (stats.timed() as f64 * share).ceil() as u64;
@@ -315,8 +328,8 @@ fn latency_stats(cx: &Cx<'_>, text: &mut String) {
             });
             (1_u64 << place.unwrap_or(0)) as f64
         };
-        let percentiles = format_args!("p50={:.3},p99={:.3},p99.9={:.3}", at(0.5), at(0.99), at(0.999));
-        put(text, &format!("latency_percentiles_usec_{name}"), percentiles);
+        let each = percents.iter().map(|percent| format!("{}={:.3}", percentiles::name(*percent), at(percent / 100.0)));
+        put(text, &format!("latency_percentiles_usec_{name}"), each.collect::<Vec<_>>().join(","));
     }
 }
 

@@ -443,7 +443,7 @@ pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> O
     if looks_like_http(args) {
         return Outcome::Close;
     }
-    if let Ok(spec) = commands::resolve(args) {
+    if let Ok(spec) = commands::named(args) {
         cx.cells.rejected(spec.bit());
     }
     let is_exec = args.get(0).eq_ignore_ascii_case(b"EXEC");

@@ -36,6 +36,7 @@ use crate::commands::{self, Call, Flags};
 use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
+pub(super) use convert::percent_g;
 use functions::{Declared, Functions, Library};
 use live::Live;
 
@@ -214,8 +215,10 @@ pub(crate) fn run(
     let begun = (!outer).then(|| cx.keys.begin_record());
     engine.scripts.live.begin(matches!(program, Program::Function { .. }));
     let read_only = read_only || only_reads;
-    let mut script = Script { cx: &mut *cx, read_only, allow_oom, has_written: false, protocol: 2 };
+    let mut script =
+        Script { cx: &mut *cx, read_only, allow_oom, has_written: false, protocol: 2, ends_as_call: false };
     let answered = lua::run(&mut script, program, keys, argv);
+    let ends_as_call = script.ends_as_call;
     engine.scripts.live.end();
     cx.nested = outer;
     // What a script selects is for itself.
@@ -228,6 +231,7 @@ pub(crate) fn run(
     match answered {
         // An error that a script answers is counted as one that it raises.
         Ok(Reply::Error(mut text)) | Err(mut text) => {
+            cx.is_counted = ends_as_call;
             text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
             Err(CommandError::Quoted(text))
         }
@@ -247,6 +251,8 @@ pub(super) struct Script<'s, 'a> {
     has_written: bool,
     /// The protocol that replies are shown to it in: `redis.setresp`.
     protocol: u8,
+    /// What it ends with is the error of one of its calls.
+    ends_as_call: bool,
 }
 
 impl Script<'_, '_> {
@@ -261,7 +267,10 @@ impl Script<'_, '_> {
         let done = self.run_call(args);
         std::mem::swap(self.cx.out, &mut out);
         if let Err(error) = done {
-            self.engine().note_error(&error.bytes());
+            self.cx.count(&error);
+            if let Ok(spec) = commands::named(args) {
+                self.cx.cells.rejected(spec.bit());
+            }
             let text = error.text().into_owned().into_bytes();
             return (Reply::Error(text), 0);
         }

@@ -1,6 +1,6 @@
 //! The sparse form: registers as runs of equal ones.
 
-use super::{Corrupted, HEADER, REGISTERS, SPARSE_BYTES_MAX};
+use super::{Corrupted, HEADER, REGISTERS};
 
 /// All registers zero: one long run.
 pub(super) const EMPTY: [u8; 2] = [0x7f, 0xff];
@@ -94,7 +94,7 @@ fn find(bytes: &[u8], register: usize) -> Option<Place> {
 }
 
 /// Raises a register to a value if it is lower.
-pub(super) fn raise(bytes: &mut Vec<u8>, register: usize, value: u8) -> Result<Raised, Corrupted> {
+pub(super) fn raise(bytes: &mut Vec<u8>, register: usize, value: u8, bytes_max: usize) -> Result<Raised, Corrupted> {
     if value > VALUE_MAX {
         return Ok(Raised::HasNoRoom);
     }
@@ -103,7 +103,7 @@ pub(super) fn raise(bytes: &mut Vec<u8>, register: usize, value: u8) -> Result<R
         return Ok(Raised::Not);
     }
     let told = split(&place, register, value);
-    if told.len() > place.run.bytes && bytes.len() + told.len() - place.run.bytes > SPARSE_BYTES_MAX {
+    if told.len() > place.run.bytes && bytes.len() + told.len() - place.run.bytes > bytes_max {
         return Ok(Raised::HasNoRoom);
     }
     bytes.splice(place.at..place.at + place.run.bytes, told);

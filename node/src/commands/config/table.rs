@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::buffers::{read_clients, read_output, show_clients, show_output};
-use crate::commands::Classes;
+use crate::commands::{Classes, Vocabulary};
 use crate::db::Policy;
-use crate::engine::{Calls, Engine, Logged};
+use crate::db::entry::stream::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX};
+use crate::engine::{Calls, Engine, Logged, Percentiles};
+use crate::server::BACKLOG;
 
 /// One parameter.
 pub(super) struct Parameter {
@@ -29,6 +31,8 @@ pub(super) enum Kind {
     Size(i64, fn(&Engine, i64)),
     /// One of these words, set by its place among them.
     Word(&'static [&'static str], fn(&Engine, i64)),
+    /// `yes` or `no`.
+    Flag(fn(&Engine, bool)),
     /// Letters that mean a number.
     Letters {
         read: fn(&[u8]) -> Option<i64>,
@@ -104,6 +108,10 @@ fn yes(_: &Engine) -> String {
 
 fn no(_: &Engine) -> String {
     "no".to_owned()
+}
+
+fn zero(_: &Engine) -> String {
+    "0".to_owned()
 }
 
 fn empty(_: &Engine) -> String {
@@ -213,6 +221,19 @@ pub(super) static PARAMETERS: &[Parameter] = &[
             engine.slow.set_latency_ms(ms.unsigned_abs());
         },
     ),
+    Parameter {
+        name: "latency-tracking",
+        kind: Kind::Flag(|engine, told| engine.percentiles.tell(told)),
+        read: |engine| if engine.percentiles.are_told() { yes(engine) } else { no(engine) },
+    },
+    Parameter {
+        name: "latency-tracking-info-percentiles",
+        kind: Kind::Parsed(|_, text| {
+            let percentiles = Percentiles::read(text)?;
+            Ok(Box::new(move |engine| engine.percentiles.set(percentiles)))
+        }),
+        read: |engine| engine.percentiles.shown(),
+    },
     number(
         "tracking-table-max-keys",
         ANY,
@@ -245,6 +266,13 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     ),
     number("list-max-listpack-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
     number("list-max-ziplist-size", (i32::MIN as i64, i32::MAX as i64), list_fill, set_list_fill),
+    size(
+        "hll-sparse-max-bytes",
+        |engine| shown(&engine.db.growth.sparse_bytes_max),
+        |engine, bytes| store(&engine.db.growth.sparse_bytes_max, bytes),
+    ),
+    fixed("stream-node-max-bytes", Type::Memory(0), |_| BLOCK_BYTES_MAX.to_string()),
+    fixed("stream-node-max-entries", Type::Number(0, i64::MAX), |_| BLOCK_ENTRIES_MAX.to_string()),
     // Redis 7.2's.
     number(
         "set-max-listpack-entries",
@@ -393,16 +421,44 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     }),
     immutable("unixsocketperm", |engine| format!("{:o}", engine.doors.unix().map_or(0, |unix| unix.mode))),
     immutable("cluster-enabled", no),
+    // Where the listeners are says the configuration, and who is let in.
+    fixed("port", Type::Number(0, u16::MAX as i64), |engine| engine.doors.port(false).to_string()),
+    fixed("tls-port", Type::Number(0, u16::MAX as i64), |engine| engine.doors.port(true).to_string()),
+    fixed("bind", Type::Text, |engine| engine.doors.bind()),
+    fixed("protected-mode", Type::Flag, no),
+    immutable("tcp-backlog", |_| BACKLOG.to_string()),
     // Passwords are users', by ACL; there is no master, and no other rhythm.
-    fixed("requirepass", Type::Text, empty),
+    Parameter {
+        name: "requirepass",
+        kind: Kind::Parsed(|engine, password| {
+            let default = engine.access.load().user_of(engine.name(), "default", &Vocabulary);
+            match password.is_empty() && default.is_some_and(|user| user.enabled && user.nopass) {
+                true => Ok(Box::new(|_| {})),
+                false => Err("passwords are users' here: ACL SETUSER default resetpass >password, or nopass"),
+            }
+        }),
+        read: empty,
+    },
     fixed("masterauth", Type::Text, empty),
     fixed("masteruser", Type::Text, empty),
+    fixed("dynamic-hz", Type::Flag, no),
+    // What is read is read by workers, and RESTORE always looks deeply.
+    immutable("io-threads-do-reads", yes),
+    fixed("sanitize-dump-payload", Type::OneOf(&["no", "yes", "clients"]), yes),
+    // Nothing that is not there stops writes.
+    fixed("stop-writes-on-bgsave-error", Type::Flag, no),
+    fixed("min-replicas-to-write", Type::Number(0, i32::MAX as i64), zero),
+    fixed("min-slaves-to-write", Type::Number(0, i32::MAX as i64), zero),
     fixed("hz", Type::Number(0, i32::MAX as i64), |_| "10".to_owned()),
     immutable("replicaof", empty),
     immutable("slaveof", empty),
     immutable("daemonize", no),
     immutable("supervised", no),
     immutable("logfile", empty),
+    immutable("pidfile", empty),
+    immutable("syslog-enabled", no),
     immutable("enable-debug-command", yes),
+    immutable("enable-module-command", no),
+    immutable("enable-protected-configs", no),
     immutable("io-threads", |engine| engine.config.workers.to_string()),
 ];

@@ -65,6 +65,8 @@ pub struct Growth {
     pub sorted_set: LiveBounds,
     /// `list-max-listpack-size`, as [`Fill::of`] reads it.
     pub list: AtomicI32,
+    /// `hll-sparse-max-bytes`.
+    pub sparse_bytes_max: AtomicUsize,
 }
 
 impl Growth {
@@ -73,7 +75,9 @@ impl Growth {
         let bounds = |entries_max| LiveBounds::new(Bounds { entries_max, value_bytes_max: 64 });
         let set_ints_max = AtomicUsize::new(512);
         let list = AtomicI32::new(Fill::DEFAULT);
-        Self { key_hash, hash: bounds(512), set: bounds(128), set_ints_max, sorted_set: bounds(128), list }
+        let sparse_bytes_max = AtomicUsize::new(crate::hyper_log_log::SPARSE_BYTES_MAX);
+        let (hash, set, sorted_set) = (bounds(512), bounds(128), bounds(128));
+        Self { key_hash, hash, set, set_ints_max, sorted_set, list, sparse_bytes_max }
     }
 
     /// How much the runs of lists hold.

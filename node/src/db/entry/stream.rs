@@ -9,6 +9,7 @@ mod listpack;
 mod tests;
 
 pub use block::{Block, Item};
+pub(crate) use entries::{BLOCK_BYTES_MAX, BLOCK_ENTRIES_MAX};
 pub use entries::{Entries, Keep, Refused, Trim, Wanted};
 pub use group::{Consumer, Group, Number, Pending};
 pub use id::Id;

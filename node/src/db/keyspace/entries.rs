@@ -271,6 +271,16 @@ impl Keyspace<'_> {
         removed
     }
 
+    /// Lets the key, if there is one, be as if it had last been used so many seconds ago, or as often as this counter says:
+    /// whichever of them the policy keeps. When that is not told, it is as new.
+    pub(crate) fn tell_heat(&mut self, key: Key<'_>, idle_s: Option<u64>, counter: Option<u8>) {
+        let (warmth, now_s) = (self.warmth, self.now_ms / 1000);
+        let heat = warmth.told(idle_s, counter).unwrap_or_else(|| warmth.fresh());
+        let shard = self.shard(key.hash);
+        shard.settle_heats(warmth, now_s);
+        shard.table.find_warm(key.hash, key.bytes, |_| heat);
+    }
+
     /// How warm the key is, and what to read that with; it is not used by this.
     pub(crate) fn heat(&mut self, key: Key<'_>) -> Option<(u16, Warmth)> {
         self.expire_if_due(key);

@@ -199,7 +199,7 @@ pub(super) fn write(reply: &Reply, out: &mut Out) {
 }
 
 /// C's `%.{digits}g`.
-pub(super) fn percent_g(value: f64, digits: usize) -> String {
+pub(crate) fn percent_g(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return if value.is_nan() { "nan".to_owned() } else { format!("{}inf", if value < 0.0 { "-" } else { "" }) };
     }

@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use mlua::{LightUserData, Lua, MultiValue, Table, Value};
 
-use super::library::{Problem, Raised, Words, function, said, wrong};
+use super::library::{Kind, Problem, Raised, Words, function, said, wrong};
 use super::watch::Watch;
 use super::{bit, cjson, cmsgpack, sha_of, strings, structs};
 
-/// The names of the chunks that scripts and functions come from.
+/// The names of the chunks: what is around scripts, and what they and functions come from.
+pub(super) const PRELUDE: &str = "@prelude";
 pub(super) const SCRIPT: &str = "@user_script";
 pub(super) const FUNCTION: &str = "@user_function";
 
@@ -31,12 +32,12 @@ pub(super) fn host(
     host.raw_set("why", lua.create_function(move |_, ()| Ok(why.ended().unwrap_or("ERR the script was ended")))?)?;
     let seen = raised.clone();
     let raised_last = move |lua: &Lua, ()| {
-        let (text, is_table) = seen.take();
+        let (text, kind) = seen.take();
         if text.is_empty() {
-            Ok((lua.create_string("not enough memory")?, false))
-        } else {
-            Ok((lua.create_string(text)?, is_table))
+            return Ok((lua.create_string("not enough memory")?, false, None));
         }
+        // The last is a field of the table, and absent elsewhere.
+        Ok((lua.create_string(text)?, kind != Kind::Text, (kind == Kind::OfCall).then_some(true)))
     };
     host.raw_set("raised", lua.create_function(raised_last)?)?;
     host.raw_set("where", lua.create_function(|lua, ()| Ok(place(lua)))?)?;
@@ -153,6 +154,9 @@ fn put_random(lua: &Lua, raised: &Rc<Raised>, host: &Table, random: &Rc<Random>)
     host.raw_set("randomseed", function(lua, raised, seed)?)
 }
 
+/// The longest text of a loaded chunk that is shown as its name.
+const SOURCE_BYTES_MAX: usize = 1024;
+
 /// The innermost line of the script itself.
 fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
     for level in 1..64 {
@@ -160,7 +164,8 @@ fn place(lua: &Lua) -> (Option<String>, Option<i64>) {
             (debug.source().source.map(|source| source.into_owned()), debug.current_line())
         });
         match here {
-            Some((Some(source), Some(line))) if source == SCRIPT || source == FUNCTION => {
+            // What a script loads itself is called by its text.
+            Some((Some(source), Some(line))) if source != PRELUDE && source.len() <= SOURCE_BYTES_MAX => {
                 return (Some(source), i64::try_from(line).ok());
             }
             Some(_) => {}

@@ -39,26 +39,44 @@ pub(super) fn said<T>(text: impl Into<String>) -> Result<T, Problem> {
 #[derive(Default)]
 pub(super) struct Raised {
     text: RefCell<Vec<u8>>,
-    is_table: std::cell::Cell<bool>,
+    kind: std::cell::Cell<Kind>,
+}
+
+/// What an error is to the script that catches it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Text,
+    /// A table with `err`.
+    Table,
+    /// The same, of a call, which has counted it.
+    OfCall,
 }
 
 impl Raised {
     /// Raises a table with this `err`.
     pub(super) fn table(&self, text: Vec<u8>) -> mlua::Error {
         *self.text.borrow_mut() = text;
-        self.is_table.set(true);
+        self.kind.set(Kind::Table);
         mlua::Error::runtime("raised")
+    }
+
+    /// Raises the error that a call answered.
+    pub(super) fn of_call(&self, text: Vec<u8>) -> mlua::Error {
+        let error = self.table(text);
+        self.kind.set(Kind::OfCall);
+        error
     }
 
     fn text(&self, text: String) -> mlua::Error {
         *self.text.borrow_mut() = text.into_bytes();
-        self.is_table.set(false);
+        self.kind.set(Kind::Text);
         mlua::Error::runtime("raised")
     }
 
-    /// It, and whether it is a table's `err`.
-    pub(super) fn take(&self) -> (Vec<u8>, bool) {
-        (std::mem::take(&mut *self.text.borrow_mut()), self.is_table.get())
+    /// It, and what it is.
+    pub(super) fn take(&self) -> (Vec<u8>, Kind) {
+        (std::mem::take(&mut *self.text.borrow_mut()), self.kind.get())
     }
 }
 

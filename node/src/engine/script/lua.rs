@@ -69,17 +69,17 @@ struct Running<'a>(&'a dyn Calls);
 /// What a running script asks for.
 trait Calls {
     /// A command; its reply, and how many bytes it had.
-    fn call(&self, words: &MultiValue) -> (Reply, usize);
+    ///
+    /// # Errors
+    /// The words are none of a command: nothing was called.
+    fn call(&self, words: &MultiValue) -> Result<(Reply, usize), &'static str>;
     /// Something about itself.
     fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>>;
 }
 
 impl Calls for RefCell<&mut Script<'_, '_>> {
-    fn call(&self, words: &MultiValue) -> (Reply, usize) {
-        match arguments(words) {
-            Ok(args) => self.borrow_mut().call(args.as_args()),
-            Err(text) => (Reply::Error(text.into()), 0),
-        }
+    fn call(&self, words: &MultiValue) -> Result<(Reply, usize), &'static str> {
+        arguments(words).map(|args| self.borrow_mut().call(args.as_args()))
     }
 
     fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>> {
@@ -166,7 +166,7 @@ impl State {
         random.reseed();
         let raised = Rc::new(Raised::default());
         let host = host(&lua, &watch, &raised, &cjson, &random)?;
-        let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude").set_mode(ChunkMode::Text);
+        let prelude = lua.load(include_str!("prelude.lua")).set_name(host::PRELUDE).set_mode(ChunkMode::Text);
         watch.begin_loading(Instant::now() + Duration::from_secs(60));
         let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
         for redis in ["of_scripts", "of_functions"] {
@@ -214,6 +214,7 @@ impl State {
             // A state that cannot even be swept is made anew by the next script.
             let _ = self.lua.gc_collect();
         }
+        script.ends_as_call = matches!(&done, Ok((_, value)) if is_of_call(value));
         match done {
             // It reads, and makes nothing but the names it asks for.
             Ok((true, value)) => {
@@ -329,8 +330,9 @@ fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -
     let call = move |lua: &Lua, words: MultiValue| {
         counted.spend(CALL_INSTRUCTIONS);
         match running(|script| script.call(&words))? {
-            (Reply::Error(text), _) => Err(raises.table(text)),
-            (reply, bytes) => unlimited(lua, bytes, || to_lua(lua, &reply)),
+            Err(text) => Err(raises.table(text.into())),
+            Ok((Reply::Error(text), _)) => Err(raises.of_call(text)),
+            Ok((reply, bytes)) => unlimited(lua, bytes, || to_lua(lua, &reply)),
         }
     };
     redis.raw_set("call", lua.create_function(call)?)?;
@@ -343,12 +345,28 @@ fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -
                 running(|script| script.ask(lua, words))?.map_err(|text| raises.table(text))
             }
             _ => {
-                let (reply, bytes) = running(|script| script.call(&words))?;
-                unlimited(lua, bytes, || to_lua(lua, &reply))
+                let called = running(|script| script.call(&words))?;
+                let is_call = called.is_ok();
+                let (reply, bytes) = called.unwrap_or_else(|text| (Reply::Error(text.into()), 0));
+                unlimited(lua, bytes, || {
+                    let value = to_lua(lua, &reply)?;
+                    if let (true, Reply::Error(_), Value::Table(table)) = (is_call, &reply, &value) {
+                        table.raw_set(OF_CALL, true)?;
+                    }
+                    Ok(value)
+                })
             }
         }
     };
     redis.raw_set("pcall", lua.create_function(pcall)?)
+}
+
+/// In an error's table: it is a call's, and was counted when the call answered it. Redis's name.
+const OF_CALL: &str = "ignore_error_stats_update";
+
+fn is_of_call(value: &Value) -> bool {
+    let Value::Table(table) = value else { return false };
+    matches!(table.raw_get::<Value>(OF_CALL), Ok(Value::Boolean(true)))
 }
 
 /// Asks the script that runs on this thread.

@@ -30,8 +30,8 @@ local function problem(text) return { err = text } end
 -- An error of the host on its way is userdata; whoever catches it gets what was raised.
 local function as_table(e)
     if raw_type(e) ~= "userdata" then return e end
-    local text, is_table = host.raised()
-    if is_table then return problem(text) end
+    local text, is_table, of_call = host.raised()
+    if is_table then return { err = text, ignore_error_stats_update = of_call } end
     return text
 end
 
@@ -104,7 +104,11 @@ for _, name in ipairs({ "insert", "remove", "sort", "setn" }) do
         if raw_type(list) ~= "table" then
             raw_error("bad argument #1 to '" .. name .. "' (table expected, got " .. raw_type(list) .. ")", 2)
         end
-        if is_frozen[list] then raw_error(READONLY, 2) end
+        if is_frozen[list] then
+            if name == "insert" then raw_error(problem("ERR " .. READONLY)) end
+            -- To Lua a library is an empty list: there is nothing to remove or to sort.
+            list = {}
+        end
         if name == "insert" then
             local count, at = raw_select("#", ...), ...
             if count ~= 1 and count ~= 2 then raw_error("wrong number of arguments to 'insert'", 2) end
@@ -170,24 +174,52 @@ open.pcall = function(f, ...) return after(as_text, raw_pcall(f, ...)) end
 open.xpcall = function(f, handler)
     return after(as_table, raw_xpcall(f, function(e) return handler(as_table(e)) end))
 end
-open.next = function(t, key) return raw_next(is_frozen[t] or t, key) end
-open.pairs = function(t)
+-- What Lua's own functions say of their arguments, as these stand between them and the script.
+local function wants_table(name, at, ...)
+    local given = raw_select("#", ...) < at and "no value" or raw_type((raw_select(at, ...)))
+    if given ~= "table" then
+        raw_error("bad argument #" .. at .. " to '" .. name .. "' (table expected, got " .. given .. ")", 3)
+    end
+end
+open.next = function(...)
+    wants_table("next", 1, ...)
+    local t, key = ...
+    return raw_next(is_frozen[t] or t, key)
+end
+open.pairs = function(...)
+    wants_table("pairs", 1, ...)
+    local t = ...
     local inside = is_frozen[t]
     if not inside then return raw_pairs(t) end
     return function(_, key) return raw_next(inside, key) end, t, nil
 end
-open.rawget = function(t, key) return raw_rawget(is_frozen[t] or t, key) end
-open.rawset = function(t, key, value)
+open.rawget = function(...)
+    wants_table("rawget", 1, ...)
+    local t, key = ...
+    return raw_rawget(is_frozen[t] or t, key)
+end
+open.rawset = function(...)
+    wants_table("rawset", 1, ...)
+    local t, key, value = ...
     if is_frozen[t] then raw_error(problem("ERR " .. READONLY)) end
     return raw_rawset(t, key, value)
 end
-open.setmetatable = function(t, meta)
+open.setmetatable = function(...)
+    wants_table("setmetatable", 1, ...)
+    local t, meta = ...
+    if raw_select("#", ...) < 2 or (meta ~= nil and raw_type(meta) ~= "table") then
+        raw_error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+    end
     if is_frozen[t] then raw_error(problem("ERR " .. READONLY)) end
+    if raw_getmetatable(t) ~= nil and not raw_pcall(raw_setmetatable, t, meta) then
+        raw_error("cannot change a protected metatable", 2)
+    end
     return raw_setmetatable(t, meta)
 end
 open.getmetatable = function(t)
     local kind = raw_type(t)
     if kind == "string" then return host.of_strings end
+    if t == host.scope or t == host.function_scope then return host.of_globals end
     if is_frozen[t] then return nil end
     return raw_getmetatable(t)
 end
@@ -195,6 +227,10 @@ end
 open.collectgarbage = function(what)
     if what == "count" then return raw_collectgarbage("count") end
     if what == nil or what == "collect" then return raw_collectgarbage("collect") end
+    if what == "step" then return false end
+    if what ~= "stop" and what ~= "restart" and what ~= "setpause" and what ~= "setstepmul" then
+        raw_error("bad argument #1 to 'collectgarbage' (invalid option '" .. raw_tostring(what) .. "')", 2)
+    end
     return 0
 end
 local function of_current(loaded, why)
@@ -234,24 +270,15 @@ end
 -- What scripts find beside their own: a table and not a function, as each use of a global asks it.
 local known = raw_setmetatable({}, { __index = function(_, name) nonexistent(name) end })
 for name, value in raw_pairs(open) do known[name] = value end
-local filling = false
--- The globals of scripts, one table for all. A script may set the three that it has itself to something else: the next one
--- finds its own.
+-- The globals of scripts, one table for all, with nothing of its own: so that whatever is set is set anew, and refused.
 local scope = raw_setmetatable({}, {
     __index = known,
-    __newindex = function(scope, name, value)
-        if not filling then raw_error(READONLY, 2) end
-        raw_rawset(scope, name, value)
-    end,
+    __newindex = function() raw_error(READONLY, 2) end,
     __metatable = false,
 })
-is_frozen[scope] = scope
-host.scope = scope
-local function fill(keys, argv)
-    filling = true
-    scope.KEYS, scope.ARGV, scope._G = keys, argv, scope
-    filling = false
-end
+is_frozen[scope] = known
+host.scope, known._G = scope, scope
+host.of_globals = frozen({})
 
 -- What an error in a script becomes: a table with `err`, `source` and `line`.
 local function ending(e)
@@ -264,7 +291,7 @@ end
 
 -- Runs a compiled script, whose globals are `scope`: whether it ended well, and its value or its ending.
 local function run(script, keys, argv)
-    fill(keys, argv)
+    known.KEYS, known.ARGV = keys, argv
     current = scope
     return raw_xpcall(script, ending)
 end
@@ -295,7 +322,7 @@ local function_scope = raw_setmetatable({}, {
     __metatable = false,
 })
 is_frozen[function_scope] = function_scope
-of_functions._G = function_scope
+host.function_scope, of_functions._G = function_scope, function_scope
 
 -- Reads the arguments of redis.register_function: name, callback, description, flags.
 local function registered(...)

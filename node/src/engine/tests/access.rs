@@ -237,13 +237,20 @@ fn a_listener_that_may_listen_no_more_is_cut_at_once() {
 }
 
 #[test]
-fn nobody_is_limited_where_anybody_may_do_everything() {
+fn callers_without_a_login_are_the_user_default() {
     let clock = Clock::new();
     let engine = crate::testing::engine(&clock);
     let mut client = Client::new(&engine, &clock, 0);
-    assert!(client.say("ACL SETUSER x on >p ~a +get").starts_with("-ERR this cache takes callers without a login"));
+    assert_eq!(client.say("ACL SETUSER limited on >p ~a +get"), "+OK|");
     assert_eq!(client.say("ACL SETUSER x on >p +@all ~* &*"), "+OK|");
     assert_eq!(client.say("ACL WHOAMI"), "$7|default|");
+    let mut limited = Client::new(&engine, &clock, 0);
+    assert_eq!(limited.say("AUTH limited p"), "+OK|");
+    assert_eq!(limited.say("GET a"), "$-1|");
+    assert!(limited.say("GET b").starts_with("-NOPERM"));
+    assert_eq!(client.say("ACL SETUSER default -set"), "+OK|");
+    assert!(client.say("SET a 1").starts_with("-NOPERM"));
+    assert_eq!(client.say("GET a"), "$-1|");
     let mut other = Client::new(&engine, &clock, 1);
     assert_eq!(client.bytes(b"ACL SETUSER default off\r\n"), ("+OK|".to_owned(), Next::Close));
     assert_eq!(other.hear().1, Next::Close);

@@ -67,6 +67,15 @@ pub const OWN_PARAMETERS: &[(&str, &str)] = &[
     ("set-max-listpack-entries", "redis 7.2's"),
     ("set-max-listpack-value", "redis 7.2's"),
     ("io-threads", "workers"),
+    ("io-threads-do-reads", "workers read"),
+    ("port", "another"),
+    ("bind", "another"),
+    ("protected-mode", "strangers are let in or not, by the configuration"),
+    ("tcp-backlog", "longer"),
+    ("sanitize-dump-payload", "always"),
+    ("stop-writes-on-bgsave-error", "there is no BGSAVE"),
+    ("dynamic-hz", "hz is steady"),
+    ("pidfile", "there is none"),
     ("lazyfree-lazy-user-del", "what is large is always freed in the background"),
     ("lazyfree-lazy-user-flush", "as lazyfree-lazy-user-del"),
     ("lazyfree-lazy-server-del", "as lazyfree-lazy-user-del"),
@@ -125,7 +134,22 @@ pub mod info_exceptions {
 pub(super) fn info(oracle: &Reply, ours: &Reply) -> Result<(), String> {
     let (oracle, ours) = (text(oracle).ok_or("redis: no text")?, text(ours).ok_or("node: no text")?);
     same("kind", oracle.0, ours.0)?;
+    if COUNTED.iter().any(|section| oracle.1.starts_with(section)) {
+        return same_list("counts", &counts(&oracle.1), &counts(&ours.1));
+    }
     same_list("fields", &fields(&oracle.1, info_exceptions::THEIRS), &fields(&ours.1, info_exceptions::OURS))
+}
+
+/// Sections that, asked for alone, have to tell the same counts.
+const COUNTED: [&str; 2] = ["# Commandstats", "# Errorstats"];
+
+/// Their lines without times, in order.
+fn counts(text: &str) -> Vec<String> {
+    let is_time = |part: &str| part.starts_with("usec");
+    let line = |line: &str| line.split(',').filter(|part| !is_time(part)).collect::<Vec<_>>().join(",");
+    let mut lines: Vec<_> = text.split("\r\n").map(line).collect();
+    lines.sort_unstable();
+    lines
 }
 
 /// Section and field names with the kind of each value, in order, without the excepted ones.

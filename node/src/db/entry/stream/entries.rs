@@ -8,10 +8,10 @@ use crate::db::entry::size_class;
 use crate::resp::Args;
 
 /// Most entries of a block, deleted ones included: redis's `stream-node-max-entries`.
-const BLOCK_ENTRIES_MAX: u32 = 100;
+pub(crate) const BLOCK_ENTRIES_MAX: u32 = 100;
 
 /// Where a block ends that has so many bytes by redis's count: its `stream-node-max-bytes`.
-const BLOCK_BYTES_MAX: usize = 4096;
+pub(crate) const BLOCK_BYTES_MAX: usize = 4096;
 
 /// Most bytes of an entry's fields and values: redis's limit of a listpack.
 const ENTRY_BYTES_MAX: usize = 1 << 30;
