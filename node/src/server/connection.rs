@@ -18,15 +18,13 @@ use super::client::{Client, Holdings};
 use super::config::ConnectionLimits;
 use super::unsent::Unsent;
 use super::wire::Wire;
-use crate::engine::{Calls, Next};
+use crate::engine::{Calls, Next, TURN_OUT_BYTES};
 use crate::pubsub::Inbox;
 use crate::resp::Out;
 use crate::workers::{Guest, Phase, PhaseWatch, Seat};
 
 /// How long one connection may keep its worker before others have a turn.
 const TURN_US: u64 = 200;
-/// A turn ends early when it has written so much.
-const TURN_OUT_BYTES: usize = 256 * 1024;
 /// The worker's read buffer: the most one read of small requests takes.
 const READ_BYTES: usize = 64 * 1024;
 /// Least room made for the rest of a request.
