@@ -10,7 +10,7 @@ pub const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 /// Most bytes that are copied into replies before they are written: the rest of a reply that is longer is left out, and
 /// [`Out::is_cut`] says so. A few bytes of a request can ask for the same value a million times.
-pub const REPLY_BYTES_MAX: usize = if cfg!(test) { 64 << 20 } else { 1 << 30 };
+pub const REPLY_BYTES_MAX: usize = if cfg!(test) { 64 << 20 } else { 512 << 20 };
 
 /// Replies of one connection (or one HTTP call), ready to be written out.
 ///
