@@ -137,7 +137,7 @@ fn watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             cx.session.watch.bytes += Watch::bytes_of(bytes);
         }
     }
-    cx.session.record.state.watched_bytes.store(cx.session.watch.bytes as u64, Ordering::Relaxed);
+    cx.session.record.state.remembered_bytes.store(cx.session.watch.bytes as u64, Ordering::Relaxed);
     cx.out.ok();
     Ok(())
 }
@@ -165,7 +165,7 @@ fn unwatch_command(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 /// Forgets every watched key. Inside EXEC there are none left; everywhere else the caller holds no partition.
 pub(crate) fn unwatch(session: &mut Session) {
     let watch = std::mem::take(&mut session.watch);
-    session.record.state.watched_bytes.store(0, Ordering::Relaxed);
+    session.record.state.remembered_bytes.store(0, Ordering::Relaxed);
     for (database, key) in &watch.keys {
         session.engine.forget_at(*database, key, Left::Watch(watch.touched.clone()));
     }

@@ -135,7 +135,7 @@ pub(crate) fn client_bytes(record: &Record) -> u64 {
     let commands = state.queued.load(Ordering::Relaxed).max(0).unsigned_abs();
     let held = commands * QUEUED_BYTES
         + state.queued_bytes.load(Ordering::Relaxed)
-        + state.watched_bytes.load(Ordering::Relaxed)
+        + state.remembered_bytes.load(Ordering::Relaxed)
         + state.query_bytes.load(Ordering::Relaxed)
         + state.query_room.load(Ordering::Relaxed);
     fixed.into_iter().map(size_class).sum::<usize>() as u64 + waiting + held

@@ -499,6 +499,15 @@ fn watched_and_tracked_keys_are_counted() {
     client.say("CLIENT TRACKING OFF");
     Client::new(&engine, &clock, 0).say("FLUSHALL");
     assert!(used() < before + 10_000, "{}", used() - before);
+    let mut waiter = Client::new(&engine, &clock, 0);
+    let before = used();
+    let mut waits = with("BLPOP");
+    waits.push("1");
+    assert_eq!(waiter.words(&waits), "");
+    assert!((4_000_000..6_000_000).contains(&(used() - before)), "{}", used() - before);
+    clock.pass(1001);
+    assert_eq!(waiter.hear().0, "*-1|");
+    assert!(used() < before + 10_000, "{}", used() - before);
     let huge = "k".repeat(1 << 20);
     let refused = (0..64).map(|n| client.words(&["WATCH", &format!("{n}{huge}")])).find(|reply| reply != "+OK|");
     assert_eq!(refused.unwrap(), "-ERR a connection may watch keys of 67108864 bytes at most|");
