@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
 
 pub(crate) use acl_log::{Context, Reason, What};
+pub(crate) use batch::TURN_OUT_BYTES;
 pub(crate) use blocking::{block, take_or_block};
 pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;

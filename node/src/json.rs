@@ -15,7 +15,7 @@ mod write;
 pub use document::{Document, outermost};
 pub use members::Members;
 pub use node::Node;
-pub use path::{Budget, Found, Limit, Path, Place, Tail, fuzz_json_path};
+pub use path::{Budget, Found, Limit, PATTERNS_MAX, Path, Place, Tail, fuzz_json_path};
 pub use read::{read, read_number};
 pub use write::{Layout, Text, TooLong};
 

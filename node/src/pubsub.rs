@@ -4,7 +4,7 @@
 //! shared by reference count; each subscriber's worker writes it into its own connection, in its own protocol, after
 //! asking the subscriber's grant again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -27,7 +27,7 @@ pub(crate) struct PubSub {
     /// Those of SSUBSCRIBE: names of their own, which patterns do not reach.
     pub(crate) shards: Channels,
     /// Patterns someone listens to, in the order they came.
-    patterns: Mutex<Vec<(Bytes, Vec<Arc<Inbox>>)>>,
+    patterns: Mutex<BTreeMap<Bytes, Vec<Arc<Inbox>>>>,
     /// How many; spares every message the lock when there are none.
     pattern_count: AtomicUsize,
 }
@@ -253,19 +253,18 @@ impl Channels {
 impl PubSub {
     pub(crate) fn subscribe_pattern(&self, pattern: &Bytes, inbox: &Arc<Inbox>) {
         let mut patterns = self.patterns.lock();
-        match patterns.iter_mut().find(|(each, _)| each == pattern) {
-            Some((_, inboxes)) => inboxes.push(inbox.clone()),
-            None => patterns.push((pattern.clone(), vec![inbox.clone()])),
-        }
+        patterns.entry(pattern.clone()).or_default().push(inbox.clone());
         self.pattern_count.store(patterns.len(), Ordering::Release);
     }
 
     pub(crate) fn unsubscribe_pattern(&self, pattern: &Bytes, inbox: &Arc<Inbox>) {
         let mut patterns = self.patterns.lock();
-        for (_, inboxes) in patterns.iter_mut().filter(|(each, _)| each == pattern) {
+        if let Some(inboxes) = patterns.get_mut(pattern) {
             inboxes.retain(|one| !Arc::ptr_eq(one, inbox));
+            if inboxes.is_empty() {
+                patterns.remove(pattern);
+            }
         }
-        patterns.retain(|(_, inboxes)| !inboxes.is_empty());
         self.pattern_count.store(patterns.len(), Ordering::Release);
     }
 
@@ -375,6 +374,19 @@ mod tests {
         assert_eq!(heard, [(true, "1".into()), (false, "3".into()), (true, "3".into())]);
         pubsub.unsubscribe_pattern(&pattern, &inbox);
         assert_eq!((pubsub.publish(b"news.b", b"4"), pubsub.patterns()), (0, 0));
+    }
+
+    /// One client's many patterns would otherwise hold its worker for minutes.
+    #[test]
+    fn many_patterns_come_and_go_quickly() {
+        let (pubsub, inbox) = (PubSub::default(), Arc::new(inbox(10_000)));
+        let patterns: Vec<Bytes> = (0..100_000).map(|n| format!("pattern:{n}:*").into()).collect();
+        let start = std::time::Instant::now();
+        patterns.iter().for_each(|pattern| pubsub.subscribe_pattern(pattern, &inbox));
+        assert_eq!((pubsub.patterns(), pubsub.publish(b"pattern:99999:x", b"1")), (100_000, 1));
+        patterns.iter().for_each(|pattern| pubsub.unsubscribe_pattern(pattern, &inbox));
+        assert_eq!(pubsub.patterns(), 0);
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use args::{Args, OwnedArgs, encode_request};
 pub use fuzz::fuzz_resp;
 pub(crate) use inline::unquote;
 pub use number::{parse_i64, write_double};
-pub use out::{Mark, Out, SHARED_BYTES_MIN};
+pub use out::{Mark, Out, REPLY_BYTES_MAX, SHARED_BYTES_MIN};
 pub use reply::{Reply, read_reply};
 pub use request::{Parsed, ProtocolError, Resume, parse};
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use larder_iam_policies::access::{Admitted, Grant, Source};
 
 use crate::commands::{Flags, Spec};
+use crate::db::entry::size_class;
 use crate::engine::{Engine, Record, State};
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Inbox;
@@ -153,9 +154,17 @@ pub(crate) struct Watch {
     /// Each with its database.
     pub(crate) keys: Vec<(u8, Box<[u8]>)>,
     pub(crate) touched: Arc<AtomicBool>,
+    /// What the keys take, about: each is here, and in its partition with the flag.
+    pub(crate) bytes: usize,
 }
 
 impl Watch {
+    /// What one key takes, about.
+    pub(crate) fn bytes_of(key: &[u8]) -> usize {
+        const PLACES: usize = size_of::<(u8, Box<[u8]>)>() + 2 * size_of::<(Box<[u8]>, Vec<Arc<AtomicBool>>)>();
+        2 * size_class(key.len()) + PLACES
+    }
+
     pub(crate) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed)
     }

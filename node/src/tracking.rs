@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::db::entry::size_class;
 use crate::pubsub::{Inbox, Invalidation};
 
 /// Redis's default of tracking-table-max-keys.
@@ -37,6 +38,8 @@ pub(crate) struct Tracking {
     trackers: Mutex<BTreeMap<u64, Arc<Tracker>>>,
     keys: AtomicUsize,
     items: AtomicUsize,
+    /// Of the keys, as size classes of the allocator.
+    key_bytes: AtomicUsize,
     keys_max: AtomicU64,
 }
 
@@ -46,6 +49,7 @@ impl Default for Tracking {
             trackers: Mutex::default(),
             keys: AtomicUsize::new(0),
             items: AtomicUsize::new(0),
+            key_bytes: AtomicUsize::new(0),
             keys_max: AtomicU64::new(KEYS_MAX),
         }
     }
@@ -71,6 +75,12 @@ impl Tracking {
 
     pub(crate) fn items(&self) -> usize {
         self.items.load(Ordering::Relaxed)
+    }
+
+    /// What is remembered of keys takes, about.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let places = self.keys() * 2 * size_of::<(Box<[u8]>, Trackers)>() + self.items() * size_of::<Arc<Tracker>>();
+        (self.key_bytes.load(Ordering::Relaxed) + places) as u64
     }
 
     pub(crate) fn prefixes(&self) -> usize {
@@ -181,10 +191,13 @@ impl Tracker {
     }
 }
 
+/// Who read one key.
+type Trackers = SmallVec<[Arc<Tracker>; 1]>;
+
 /// Who tracks what in one partition.
 #[derive(Default)]
 pub(crate) struct Tracked {
-    keys: HashMap<Box<[u8]>, SmallVec<[Arc<Tracker>; 1]>>,
+    keys: HashMap<Box<[u8]>, Trackers>,
     broadcasts: Vec<Arc<Tracker>>,
 }
 
@@ -200,6 +213,7 @@ impl Tracked {
         let trackers = self.keys.entry(key.into()).or_default();
         if trackers.is_empty() {
             tracking.keys.fetch_add(1, Ordering::Relaxed);
+            tracking.key_bytes.fetch_add(size_class(key.len()), Ordering::Relaxed);
         }
         let before = trackers.len();
         trackers.retain(|one| one.is_on() && one.id != tracker.id);
@@ -225,10 +239,11 @@ impl Tracked {
         }
     }
 
-    fn forget(&mut self, key: &[u8]) -> SmallVec<[Arc<Tracker>; 1]> {
+    fn forget(&mut self, key: &[u8]) -> Trackers {
         let trackers = self.keys.remove(key).unwrap_or_default();
         if let Some(first) = trackers.first() {
             first.tracking.keys.fetch_sub(1, Ordering::Relaxed);
+            first.tracking.key_bytes.fetch_sub(size_class(key.len()), Ordering::Relaxed);
             first.tracking.items.fetch_sub(trackers.len(), Ordering::Relaxed);
         }
         trackers

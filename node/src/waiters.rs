@@ -18,7 +18,7 @@ use larder_iam_policies::access::Admitted;
 use parking_lot::Mutex;
 
 use crate::commands::Serve;
-use crate::db::entry::Kind;
+use crate::db::entry::{Kind, size_class};
 use crate::error::CommandError;
 use crate::pubsub::Inbox;
 use crate::resp::OwnedArgs;
@@ -128,6 +128,12 @@ pub(crate) struct Waiters {
 type Queue = VecDeque<Arc<Waiter>>;
 
 impl Waiters {
+    /// What one waiter at a key takes, about: most wait alone.
+    pub(crate) fn bytes_of(key: &[u8]) -> usize {
+        const ALONE: usize = 4 * size_of::<Arc<Waiter>>();
+        size_class(key.len()) + 2 * size_of::<(Box<[u8]>, Queue)>() + ALONE
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queues.is_empty()

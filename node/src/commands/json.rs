@@ -22,7 +22,7 @@ use crate::db::entry::Json;
 use crate::db::{Key, Keyspace};
 use crate::engine::Cx;
 use crate::error::CommandError;
-use crate::json::{Budget, DEPTH_MAX, Limit, Node, Path, Place};
+use crate::json::{Budget, DEPTH_MAX, Limit, Node, PATTERNS_MAX, Path, Place};
 use crate::resp::{Args, Out, parse_i64};
 
 /// What the rows of commands that read have in common.
@@ -60,6 +60,24 @@ fn utf8(bytes: &[u8]) -> Result<&str, CommandError> {
 
 fn path(bytes: &[u8]) -> Result<Path, CommandError> {
     Path::read(utf8(bytes)?).map_err(|wrong| CommandError::Quoted(wrong.into_bytes()))
+}
+
+/// The paths of one command: together they have as many regular expressions as one may have, as each takes memory.
+#[derive(Default)]
+struct Paths {
+    patterns: usize,
+}
+
+impl Paths {
+    fn read(&mut self, bytes: &[u8]) -> Result<Path, CommandError> {
+        let path = path(bytes)?;
+        self.patterns += path.patterns();
+        if self.patterns > PATTERNS_MAX {
+            let text = format!("ERR the paths of a command have {PATTERNS_MAX} regular expressions at most");
+            return Err(CommandError::Said(text));
+        }
+        Ok(path)
+    }
 }
 
 /// The path at an argument; without one, the whole document.
@@ -146,9 +164,22 @@ const TEXT: Wanted = Wanted { is: |node| node.text().is_some(), or: "not a strin
 
 /// Where the matches of a path are that a command works on, and a gap for each other one. A legacy path has to have one.
 fn matches(document: &Json, path: &Path, wanted: Wanted) -> Result<Vec<Option<Place>>, CommandError> {
-    let found = path.find_places(document.root(), &mut Budget::default()).map_err(limit)?;
-    let places: Vec<_> = found.placed().map(|(node, place)| (wanted.is)(node).then_some(place)).collect();
+    let mut budget = Budget::default();
+    let placed = path.find_places(document.root(), &mut budget).and_then(|found| found.placed(&mut budget));
+    let placed = placed.map_err(limit)?;
+    let places: Vec<_> = placed.into_iter().map(|(node, place)| (wanted.is)(node).then_some(place)).collect();
+    again(document, &places, &mut budget).map_err(limit)?;
     if path.is_legacy() && places.iter().all(Option::is_none) { Err(absent_or(path, wanted.or)) } else { Ok(places) }
+}
+
+/// Pays for places that a path names again: what is there may be moved as a whole each time.
+fn again(document: &Json, places: &[Option<Place>], budget: &mut Budget) -> Result<(), Limit> {
+    const BYTES_PER_VISIT: usize = 64;
+    let mut sorted: Vec<&Place> = places.iter().flatten().collect();
+    sorted.sort_unstable();
+    let again = sorted.windows(2).filter_map(|pair| (pair[0] == pair[1]).then_some(pair[0]));
+    let bytes: usize = again.map(|place| document.at(place).map_or(0, Node::own_bytes)).fold(0, usize::saturating_add);
+    if budget.spend(bytes / BYTES_PER_VISIT) { Ok(()) } else { Err(Limit::Visits) }
 }
 
 /// Does something at each place, the last first, so that those to come stay where they are; what that answered, in the

@@ -5,7 +5,8 @@ use crate::engine::leftovers::Left;
 use crate::engine::{self, Cx};
 use crate::error::CommandError;
 use crate::resp::Args;
-use crate::session::{Session, Transaction};
+use crate::session::{Session, Transaction, Watch};
+use std::sync::atomic::Ordering;
 
 const FLAGS: Flags =
     Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST).or(Flags::ALLOW_BUSY).or(Flags::SESSION);
@@ -121,6 +122,11 @@ fn watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if cx.session.watch.keys.len() + args.len() - 1 > watched_keys_max {
         return Err(CommandError::Said(format!("ERR a connection may watch {watched_keys_max} keys at most")));
     }
+    let bytes_max = cx.engine.config.limits.queued_bytes_max;
+    let bytes: usize = args.iter().skip(1).map(Watch::bytes_of).sum();
+    if cx.session.watch.bytes + bytes > bytes_max {
+        return Err(CommandError::Said(format!("ERR a connection may watch keys of {bytes_max} bytes at most")));
+    }
     for bytes in args.iter().skip(1) {
         // A key that is dead already must not count as changed when it is swept.
         let key = cx.key(bytes);
@@ -128,8 +134,10 @@ fn watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let touched = cx.session.watch.touched.clone();
         if cx.keys.shard(key.hash).watched.add(bytes, &touched) {
             cx.session.watch.keys.push((cx.keys.database, bytes.into()));
+            cx.session.watch.bytes += Watch::bytes_of(bytes);
         }
     }
+    cx.session.record.state.remembered_bytes.store(cx.session.watch.bytes as u64, Ordering::Relaxed);
     cx.out.ok();
     Ok(())
 }
@@ -157,6 +165,7 @@ fn unwatch_command(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 /// Forgets every watched key. Inside EXEC there are none left; everywhere else the caller holds no partition.
 pub(crate) fn unwatch(session: &mut Session) {
     let watch = std::mem::take(&mut session.watch);
+    session.record.state.remembered_bytes.store(0, Ordering::Relaxed);
     for (database, key) in &watch.keys {
         session.engine.forget_at(*database, key, Left::Watch(watch.touched.clone()));
     }

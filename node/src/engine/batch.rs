@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::cx::{Cx, Outcome};
 use super::road;
 use super::{Calls, Engine, Next, Progress};
-use crate::commands::{self, Call, Flags, Locks, Shape, Spec};
+use crate::commands::{self, Acl, Call, Flags, Locks, Shape, Spec};
 use crate::error::CommandError;
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
 use crate::session::{Replies, Session};
@@ -18,6 +18,10 @@ use crate::time::Now;
 
 /// Requests taken in one turn: facts B7.
 const COMMANDS_MAX: usize = 32;
+/// A turn ends early when it has written so much: bytes.
+pub(crate) const TURN_OUT_BYTES: usize = 256 * 1024;
+/// And when so many requests have run whose time grows with what they ask for.
+const SLOW_MAX: usize = 8;
 /// Simple requests whose memory is asked for together.
 const PREFETCH_MAX: usize = 32;
 
@@ -146,7 +150,7 @@ impl Engine {
         let mut cx = Cx::new(self, session, now, out);
         let mut consumed = 0;
         let mut simple = false;
-        let mut at = 0;
+        let (mut at, mut slow, out_max) = (0, 0, cx.out.len() + TURN_OUT_BYTES);
         while let Some(item) = batch.items.get(at) {
             if !simple && self.takes_short_road(cx.session) {
                 let run = simple_run(&batch.items[at..]);
@@ -170,16 +174,18 @@ impl Engine {
                 Outcome::Done => {
                     consumed = item.end;
                     at += 1;
-                    if simple {
+                    slow += usize::from(item.spec.is_none_or(|spec| spec.acl.has(Acl::SLOW)));
+                    let is_over = slow >= SLOW_MAX || cx.out.len() >= out_max;
+                    let walked = !simple && {
+                        // It may have been CLIENT PAUSE.
+                        pause = self.clients.pause(now);
+                        // A walk takes as long as there are keys.
+                        cx.session.last_command.is_some_and(|spec| matches!(spec.locks, Locks::Walks))
+                    };
+                    if !(is_over || walked) || at == batch.items.len() {
                         continue;
                     }
-                    // It may have been CLIENT PAUSE.
-                    pause = self.clients.pause(now);
-                    let walked = cx.session.last_command.is_some_and(|spec| matches!(spec.locks, Locks::Walks));
-                    if !walked || at == batch.items.len() {
-                        continue;
-                    }
-                    // A walk takes as long as there are keys: whether others come first is asked before the next.
+                    // Whether others come first is asked before the next.
                     Next::Again
                 }
                 Outcome::Busy => Next::Busy,

@@ -1,6 +1,7 @@
 //! Blocking pops: how a client begins to wait, and how a push serves it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::cx::{Cx, Outcome};
 use super::events::{tell, tell_gone as tell_of_gone};
@@ -14,7 +15,7 @@ use crate::metrics::Gauge;
 use crate::resp::{Args, Out};
 use crate::session::{Blocked, Identity, Session};
 use crate::time::Now;
-use crate::waiters::{Waiter, Woken};
+use crate::waiters::{Waiter, Waiters, Woken};
 
 /// Serves a blocking command from the first of its keys that holds something, or makes the client wait at all of them.
 /// Where nobody can wait, in a transaction or a script, its time is up at once.
@@ -60,10 +61,13 @@ pub(crate) fn block<'k>(
     let Some(identity) = &cx.session.identity else { return };
     let waiter = Waiter::new(request.to_owned(), identity.inside.clone(), serve, cx.session, cx.keys.database);
     let waiter = Arc::new(waiter);
+    let mut held = cx.session.watch.bytes + waiter.request.as_args().iter().map(<[u8]>::len).sum::<usize>();
     for bytes in keys {
         let key = cx.key(bytes);
         cx.keys.shard(key.hash).waiters.push(bytes, waiter.clone());
+        held += Waiters::bytes_of(bytes);
     }
+    cx.session.record.state.remembered_bytes.store(held as u64, Ordering::Relaxed);
     let deadline_us = timeout_ms.map(|ms| cx.now.mono_us.saturating_add(ms.saturating_mul(1000)));
     cx.session.blocked = Some(Blocked { waiter, deadline_us });
     cx.cells.shift(Gauge::Blocked, 1);
@@ -209,6 +213,7 @@ fn still_allowed(cx: &mut Cx<'_>, waiter: &Waiter, key: &[u8]) -> Result<(), Com
 /// Takes a session out of every queue it waits in. The caller holds no partition.
 pub(super) fn forget_waiter(session: &mut Session) -> Option<Arc<Waiter>> {
     let Blocked { waiter, .. } = session.blocked.take()?;
+    session.record.state.remembered_bytes.store(session.watch.bytes as u64, Ordering::Relaxed);
     let engine = &session.engine;
     // Its keys are among its arguments; at the others nobody waits.
     for key in waiter.request.as_args().iter().skip(1) {

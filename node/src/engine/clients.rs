@@ -62,6 +62,8 @@ pub(crate) struct State {
     /// Commands queued in MULTI; -1 outside.
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
+    /// What the keys take that it watches or waits at, here and in their partitions, about.
+    pub(crate) remembered_bytes: AtomicU64,
     /// Bytes of requests that its connection holds between two turns, and the room it has for more. Unread replies are its
     /// inbox's.
     pub(crate) query_bytes: AtomicU64,
@@ -120,6 +122,7 @@ impl Record {
                 shard_channels: AtomicU32::new(0),
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
+                remembered_bytes: AtomicU64::new(0),
                 query_bytes: AtomicU64::new(0),
                 query_room: AtomicU64::new(0),
                 slow_since_ms: AtomicU64::new(0),

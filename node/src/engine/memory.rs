@@ -38,7 +38,7 @@ pub(crate) struct Usage {
     pub(crate) scripts: u64,
     /// The effect log, as far as its readers have not read it.
     pub(crate) log: u64,
-    /// Names of channels and patterns, and the slow log.
+    /// Names of channels and patterns, keys that clients track, and the slow log.
     pub(crate) other: u64,
 }
 
@@ -95,7 +95,7 @@ impl Engine {
             lua: self.rest.lua.load(Ordering::Relaxed).max(0).unsigned_abs(),
             scripts: self.scripts.kept_bytes(),
             log: self.log.unread_bytes(),
-            other: self.pubsub.heap_bytes() + self.slow.heap_bytes(),
+            other: self.pubsub.heap_bytes() + self.tracking.heap_bytes() + self.slow.heap_bytes(),
         };
         self.rest.bytes.store(usage.rest(), Ordering::Relaxed);
         usage
@@ -135,6 +135,7 @@ pub(crate) fn client_bytes(record: &Record) -> u64 {
     let commands = state.queued.load(Ordering::Relaxed).max(0).unsigned_abs();
     let held = commands * QUEUED_BYTES
         + state.queued_bytes.load(Ordering::Relaxed)
+        + state.remembered_bytes.load(Ordering::Relaxed)
         + state.query_bytes.load(Ordering::Relaxed)
         + state.query_room.load(Ordering::Relaxed);
     fixed.into_iter().map(size_class).sum::<usize>() as u64 + waiting + held

@@ -20,7 +20,7 @@ use crate::db::{Busy, Held};
 use crate::error::CommandError;
 use crate::meter::Paid;
 use crate::metrics::Count;
-use crate::resp::Args;
+use crate::resp::{Args, REPLY_BYTES_MAX};
 use crate::session::{Replies, Session};
 use crate::time::Now;
 use crate::tracking::acts;
@@ -302,7 +302,13 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     if tracks {
         acts(cx.session.id);
     }
-    if let Err(error) = (spec.run)(cx, args) {
+    let before = cx.out.mark();
+    let mut done = (spec.run)(cx, args);
+    if cx.out.is_cut() {
+        cx.out.rollback(before);
+        done = Err(CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes")));
+    }
+    if let Err(error) = done {
         cx.cells.failed(spec.bit());
         cx.fail(&error);
     }

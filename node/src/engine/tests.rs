@@ -429,3 +429,86 @@ fn an_exec_that_meets_a_busy_partition_is_charged_once() {
     assert_eq!(client.say("EXEC"), "*1|+OK|");
     assert!(client.say("GET k").starts_with("-THROTTLED"));
 }
+
+/// What a few bytes ask for many times over is neither made in one turn nor beyond a bound.
+#[test]
+fn long_replies_end_a_turn_and_have_an_end() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.words(&["SET", "k", &"x".repeat(10_000)]);
+    let elements = "y".repeat(10_000);
+    let push = [vec!["RPUSH", "l"], vec![elements.as_str(); 100]].concat();
+    assert_eq!(client.words(&push), ":100|");
+    assert_eq!(run_at_once(&engine, &clock, "LRANGE l 0 -1\r\n"), 1);
+    let many = [vec!["MGET"], vec!["k"; 7_000]].concat();
+    let refused = "-ERR the reply would be longer than 67108864 bytes|";
+    assert_eq!(client.words(&many), refused);
+    client.say("MULTI");
+    (0..80).for_each(|_| drop(client.say("LRANGE l 0 -1")));
+    client.say("SET after 1");
+    let replies = client.say("EXEC");
+    assert_eq!(replies.matches(refused).count(), 13, "of a megabyte each");
+    assert!(replies.ends_with("|+OK|"));
+    let script = "return #redis.call('MGET', unpack(KEYS))";
+    let many = [vec!["EVAL", script, "7000"], vec!["k"; 7_000]].concat();
+    assert!(client.words(&many).starts_with("-ERR the reply would be longer than"));
+    assert_eq!(client.say("GET after"), "$1|1|");
+}
+
+/// Others have a turn between what may take long.
+#[test]
+fn slow_requests_end_a_turn() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    assert_eq!(run_at_once(&engine, &clock, "LRANGE l 0 -1\r\n"), 8);
+    assert_eq!(run_at_once(&engine, &clock, "EVAL 1 0\r\n"), 8);
+    assert_eq!(run_at_once(&engine, &clock, "HGET h a\r\n"), 32);
+}
+
+/// How many of forty such requests are run in one turn.
+fn run_at_once(engine: &std::sync::Arc<super::Engine>, clock: &Clock, request: &str) -> usize {
+    let mut client = Client::new(engine, clock, 0);
+    let mut out = crate::resp::Out::new(2);
+    let progress = engine.exec_batch(&mut client.session, request.repeat(40).as_bytes(), clock.now(), &mut out);
+    assert!(matches!(progress.next, super::Next::Again));
+    progress.consumed / request.len()
+}
+
+/// What a client makes the engine remember counts as memory, and goes with it.
+#[test]
+fn watched_and_tracked_keys_are_counted() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let used = || engine.usage().total();
+    let long = |n: usize| format!("{n:04}{}", "k".repeat(2000));
+    let keys: Vec<String> = (0..1000).map(long).collect();
+    let with = |word: &'static str| [word].into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>();
+    let before = used();
+    assert_eq!(client.words(&with("WATCH")), "+OK|");
+    assert!((4_000_000..6_000_000).contains(&(used() - before)), "{}", used() - before);
+    assert_eq!(client.say("UNWATCH"), "+OK|");
+    assert_eq!(used(), before);
+    assert!(client.say("HELLO 3").starts_with('%'));
+    assert_eq!(client.say("CLIENT TRACKING ON"), "+OK|");
+    client.words(&with("MGET"));
+    assert!((2_000_000..3_000_000).contains(&(used() - before)), "{}", used() - before);
+    client.words(&with("UNLINK"));
+    Client::new(&engine, &clock, 0).words(&with("DEL"));
+    client.say("CLIENT TRACKING OFF");
+    Client::new(&engine, &clock, 0).say("FLUSHALL");
+    assert!(used() < before + 10_000, "{}", used() - before);
+    let mut waiter = Client::new(&engine, &clock, 0);
+    let before = used();
+    let mut waits = with("BLPOP");
+    waits.push("1");
+    assert_eq!(waiter.words(&waits), "");
+    assert!((4_000_000..6_000_000).contains(&(used() - before)), "{}", used() - before);
+    clock.pass(1001);
+    assert_eq!(waiter.hear().0, "*-1|");
+    assert!(used() < before + 10_000, "{}", used() - before);
+    let huge = "k".repeat(1 << 20);
+    let refused = (0..64).map(|n| client.words(&["WATCH", &format!("{n}{huge}")])).find(|reply| reply != "+OK|");
+    assert_eq!(refused.unwrap(), "-ERR a connection may watch keys of 67108864 bytes at most|");
+}

@@ -13,6 +13,7 @@ use crate::meter::Paid;
 use crate::resp::Out;
 use crate::session::{Session, Transaction};
 use crate::time::Now;
+use std::sync::atomic::Ordering;
 
 /// Why a transaction did not run. None of it did.
 #[derive(Debug)]
@@ -143,6 +144,7 @@ fn watched_unchanged(cx: &mut Cx<'_>) -> bool {
 /// Forgets every watch; the partitions of the watched keys are held.
 fn unwatch_held(cx: &mut Cx<'_>) {
     let watch = std::mem::take(&mut cx.session.watch);
+    cx.session.record.state.remembered_bytes.store(0, Ordering::Relaxed);
     for (database, bytes) in &watch.keys {
         let key = cx.key(bytes);
         cx.keys.within(*database, |keys| keys.shard(key.hash).watched.forget(bytes, &watch.touched));

@@ -8,9 +8,11 @@ mod filter;
 mod find;
 mod fuzz;
 mod parser;
+mod pattern;
 
 pub use find::{Budget, Found, Limit, Place};
 pub use fuzz::fuzz_json_path;
+pub use parser::PATTERNS_MAX;
 
 use filter::Filter;
 use parser::Parser;
@@ -24,6 +26,7 @@ pub struct Path {
     steps: Vec<Step>,
     text: String,
     is_legacy: bool,
+    patterns: usize,
 }
 
 /// One step into a value.
@@ -70,18 +73,23 @@ impl Path {
         };
         let is_legacy = text.is_some();
         let text = text.unwrap_or_else(|| path.to_owned());
-        let steps = Parser::new(&text).path()?;
-        Ok(Self { steps, text, is_legacy })
+        let (steps, patterns) = Parser::new(&text).path()?;
+        Ok(Self { steps, text, is_legacy, patterns })
     }
 
     /// The whole document, as a legacy path.
     pub fn legacy_root() -> Self {
-        Self { steps: Vec::new(), text: "$".to_owned(), is_legacy: true }
+        Self { steps: Vec::new(), text: "$".to_owned(), is_legacy: true, patterns: 0 }
     }
 
     /// True when only the first match is meant, and shown as itself.
     pub fn is_legacy(&self) -> bool {
         self.is_legacy
+    }
+
+    /// How many regular expressions are in it.
+    pub fn patterns(&self) -> usize {
+        self.patterns
     }
 
     /// True for the whole document.

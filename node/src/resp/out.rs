@@ -8,6 +8,10 @@ use std::io::IoSlice;
 /// Values from this length on are queued by reference instead of being copied: bytes.
 pub const SHARED_BYTES_MIN: usize = 16 * 1024;
 
+/// Most bytes that are copied into replies before they are written: the rest of a reply that is longer is left out, and
+/// [`Out::is_cut`] says so. A few bytes of a request can ask for the same value a million times.
+pub const REPLY_BYTES_MAX: usize = if cfg!(test) { 64 << 20 } else { 512 << 20 };
+
 /// Replies of one connection (or one HTTP call), ready to be written out.
 ///
 /// Small replies are bytes of one `Vec`; a value given to [`Out::bulk_shared`] that is large enough stays a reference
@@ -19,6 +23,7 @@ pub struct Out {
     shared: Vec<(usize, Bytes)>,
     shared_bytes: usize,
     resp3: bool,
+    is_cut: bool,
 }
 
 /// A place in an [`Out`], to which it can be rolled back.
@@ -79,6 +84,9 @@ impl Out {
     #[inline]
     pub fn bulk(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
+        if self.buf.len() > REPLY_BYTES_MAX {
+            return self.cut();
+        }
         self.buf.reserve(value.len() + 32);
         header(b'$', value.len(), &mut self.buf);
         self.buf.extend_from_slice(value);
@@ -176,10 +184,25 @@ impl Out {
 
     /// All that `other` holds, after all that this holds; `other` is left empty.
     pub fn append(&mut self, other: &mut Out) {
+        if other.is_cut || self.buf.len() > REPLY_BYTES_MAX {
+            other.clear();
+            return self.cut();
+        }
         let base = self.buf.len();
         self.buf.append(&mut other.buf);
         self.shared.extend(other.shared.drain(..).map(|(at, value)| (at + base, value)));
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
+    }
+
+    #[cold]
+    fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    /// Whether a part of the last reply was left out, as all of it was too long.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Bytes to be written, shared values included.
@@ -260,6 +283,7 @@ impl Out {
         self.buf.truncate(mark.buf);
         self.shared.truncate(mark.shared);
         self.shared_bytes = mark.shared_bytes;
+        self.is_cut = false;
     }
 
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {

@@ -18,15 +18,13 @@ use super::client::{Client, Holdings};
 use super::config::ConnectionLimits;
 use super::unsent::Unsent;
 use super::wire::Wire;
-use crate::engine::{Calls, Next};
+use crate::engine::{Calls, Next, TURN_OUT_BYTES};
 use crate::pubsub::Inbox;
 use crate::resp::Out;
 use crate::workers::{Guest, Phase, PhaseWatch, Seat};
 
 /// How long one connection may keep its worker before others have a turn.
 const TURN_US: u64 = 200;
-/// A turn ends early when it has written so much.
-const TURN_OUT_BYTES: usize = 256 * 1024;
 /// The worker's read buffer: the most one read of small requests takes.
 const READ_BYTES: usize = 64 * 1024;
 /// Least room made for the rest of a request.
@@ -36,10 +34,19 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// After a refusal the rest of what the client sends is read and forgotten, so that the reply is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
-/// How long the last replies may wait for room in the socket.
-const LAST_WRITE: Duration = Duration::from_secs(5);
+/// How slowly a client that has hung up may read its last replies: they are counted as nobody's memory any more.
+const LAST: Pace = Pace { pause: Duration::from_secs(5), bytes_per_s: 64 * 1024 };
 /// Turns refused by a held partition before the connection sleeps instead of yielding.
 const BUSY_YIELDS: u32 = 16;
+
+/// How slow a reader may be.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Without reading anything.
+    pause: Duration,
+    /// On the whole, but for one pause.
+    bytes_per_s: usize,
+}
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
@@ -432,19 +439,7 @@ impl<C: Client, W: Wire> Connection<C, W> {
         let Connection { mut stream, client, mut phase, _guest, mut unsent, .. } = self;
         // What it listened to, watched and waited for is left now, however long its last replies take.
         drop(client);
-        let last = async {
-            loop {
-                match unsent.is_empty() {
-                    true => stream.push()?,
-                    false => drop(unsent.flush(&mut stream)?),
-                }
-                if unsent.is_empty() && !stream.holds() {
-                    return io::Result::Ok(());
-                }
-                tokio::time::timeout(LAST_WRITE, std::future::poll_fn(|cx| stream.poll_room(cx))).await??;
-            }
-        };
-        match until_cut(&mut phase, last).await {
+        match until_cut(&mut phase, write_last(&mut stream, &mut unsent, LAST)).await {
             Some(Ok(())) => {}
             _ => return,
         }
@@ -494,6 +489,24 @@ fn run<C: Client>(client: &mut C, seat: &Seat, input: &[u8], out: &mut Out) -> (
     }
 }
 
+/// Writes what is left, to a client that goes on reading it and is not too slow at that.
+async fn write_last(stream: &mut impl Wire, unsent: &mut Unsent, pace: Pace) -> io::Result<()> {
+    let most = pace.pause + Duration::from_millis((unsent.bytes() * 1000 / pace.bytes_per_s) as u64);
+    let all = async {
+        loop {
+            match unsent.is_empty() {
+                true => stream.push()?,
+                false => drop(unsent.flush(stream)?),
+            }
+            if unsent.is_empty() && !stream.holds() {
+                return io::Result::Ok(());
+            }
+            tokio::time::timeout(pace.pause, std::future::poll_fn(|cx| stream.poll_room(cx))).await??;
+        }
+    };
+    tokio::time::timeout(most, all).await?
+}
+
 /// `task`, or nothing when the server stops waiting.
 async fn until_cut<T>(phase: &mut PhaseWatch, task: impl Future<Output = T>) -> Option<T> {
     let mut task = pin!(task);
@@ -502,4 +515,59 @@ async fn until_cut<T>(phase: &mut PhaseWatch, task: impl Future<Output = T>) -> 
         _ => task.as_mut().poll(cx).map(Some),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Takes so many bytes every 20 ms.
+    struct Slow {
+        bytes: usize,
+        next: RefCell<Pin<Box<tokio::time::Sleep>>>,
+    }
+
+    impl tokio::io::AsyncRead for Slow {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl Wire for Slow {
+        fn send(&mut self, out: &Out, sent: usize) -> io::Result<usize> {
+            let is_due = self.next.borrow().is_elapsed();
+            *self.next.borrow_mut() = Box::pin(tokio::time::sleep(Duration::from_millis(20)));
+            Ok(if is_due { self.bytes.min(out.len() - sent) } else { 0 })
+        }
+
+        fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.next.borrow_mut().as_mut().poll(cx).map(Ok)
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Whether a client of this pace gets its last megabyte.
+    fn gets_a_megabyte(bytes: usize) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut out, mut unsent) = (Out::new(2), Unsent::default());
+            out.raw(&vec![b'x'; 1 << 20]);
+            unsent.hold(&mut out, 0);
+            let next = RefCell::new(Box::pin(tokio::time::sleep(Duration::ZERO)));
+            let pace = Pace { pause: Duration::from_secs(1), bytes_per_s: 2 << 20 };
+            write_last(&mut Slow { bytes, next }, &mut unsent, pace).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn last_replies_wait_for_a_slow_reader_and_not_for_ever() {
+        assert!(gets_a_megabyte(1 << 20) && gets_a_megabyte(1 << 17));
+        let start = std::time::Instant::now();
+        assert!(!gets_a_megabyte(1));
+        assert!(start.elapsed() >= Duration::from_millis(1500), "half a second, and a pause");
+    }
 }

@@ -20,7 +20,8 @@ pub const ACCEPTED: &[Accepted] = &[
     Accepted {
         name: "a changed string is encoded as if it had been set",
         row: "`OBJECT ENCODING` after APPEND",
-        is: |_, redis, node| match redis {
+        is: |request, redis, node| match redis {
+            _ if !named(request, "OBJECT") => false,
             b"$3\r\nraw\r\n" => [&b"$6\r\nembstr\r\n"[..], b"$3\r\nint\r\n"].contains(&node),
             b"$6\r\nembstr\r\n" => node == b"$3\r\nint\r\n",
             _ => false,
@@ -30,7 +31,9 @@ pub const ACCEPTED: &[Accepted] = &[
     Accepted {
         name: "small sets are packed",
         row: "`OBJECT ENCODING` of a small set",
-        is: |_, redis, node| redis == b"$9\r\nhashtable\r\n" && node == b"$8\r\nlistpack\r\n",
+        is: |request, redis, node| {
+            named(request, "OBJECT") && redis == b"$9\r\nhashtable\r\n" && node == b"$8\r\nlistpack\r\n"
+        },
         shown_by: &["SADD t word", "OBJECT ENCODING t"],
     },
     Accepted {

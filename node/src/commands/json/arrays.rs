@@ -227,7 +227,7 @@ fn write_popped(cx: &mut Cx<'_>, path: &Path, format: Format, popped: &[Option<N
                 let _ = text.write(node, &Layout::default());
                 cx.out.bulk_shared(text.take().into());
             }
-            Some(node) => write_formatted(cx.out, node, format, &mut Budget::default()),
+            Some(node) => write_formatted(cx.out, node, format, &mut Budget::boundless()),
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Objects within documents.
 
+use super::reading::within_budget;
 use super::{LOOKS, NO_KEY, READS, absent_or, document, expected, limit, path_or_root, show_lengths};
 use crate::commands::Spec;
 use crate::engine::Cx;
@@ -36,14 +37,16 @@ fn objkeys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         return Ok(());
     }
-    cx.out.array(found.len());
-    for node in found.nodes() {
-        match node.object() {
-            Some(members) => write_names(cx.out, members),
-            None => cx.out.null(),
+    // A path may name a large object thousands of times.
+    within_budget(cx.out, |out, budget| {
+        out.array(found.len());
+        for node in found.nodes() {
+            match node.object() {
+                Some(members) if budget.spend(members.len()) => write_names(out, members),
+                _ => out.null(),
+            }
         }
-    }
-    Ok(())
+    })
 }
 
 fn write_names(out: &mut Out, members: &Members) {

@@ -1,6 +1,6 @@
 //! Documents, shown.
 
-use super::{LOOKS, READS, absent, bytes_max, check, document, limit, path, path_or_root, utf8};
+use super::{LOOKS, Paths, READS, absent, bytes_max, check, document, limit, path, path_or_root, utf8};
 use crate::commands::help::help;
 use crate::commands::parse::is;
 use crate::commands::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec};
@@ -9,6 +9,9 @@ use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::json::{Budget, Layout, Node, Path, Text, TooLong};
 use crate::resp::{Args, Out};
+
+/// Most paths of one JSON.GET: each is compared with those before it.
+const PATHS_MAX: usize = 256;
 
 /// How values are shown to who speaks RESP3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +71,7 @@ pub(super) fn write_formatted(out: &mut Out, node: &Node, format: Format, budget
 }
 
 /// Writes a reply whose size the values decide, or none: when they cost more than one command may.
-fn within_budget(out: &mut Out, write: impl FnOnce(&mut Out, &mut Budget)) -> Result<(), CommandError> {
+pub(super) fn within_budget(out: &mut Out, write: impl FnOnce(&mut Out, &mut Budget)) -> Result<(), CommandError> {
     let (mark, mut budget) = (out.mark(), Budget::default());
     write(out, &mut budget);
     let done = check(&budget);
@@ -100,7 +103,7 @@ fn get(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     };
     if asked.format == Format::String || cx.out.protocol() != 3 {
-        let text = asked.text(document, most)?;
+        let text = asked.text(document, most, &mut Budget::default())?;
         cx.out.bulk_shared(text.into());
         return Ok(());
     }
@@ -128,6 +131,7 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn read(args: Args<'a>, protocol: u8) -> Result<Self, CommandError> {
         let mut asked = Self { layout: Layout::default(), format: Format::String, paths: Vec::new() };
+        let mut paths = Paths::default();
         let mut args = args.iter().skip(2);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(CommandError::Arity("json.get".into()));
@@ -147,9 +151,12 @@ impl<'a> Asked<'a> {
                 // Of RedisJSON 1, and without effect since.
                 arg if is(arg, "NOESCAPE") => {}
                 arg => {
-                    let read = path(arg)?;
+                    let read = paths.read(arg)?;
                     asked.paths.retain(|(text, _)| text.as_bytes() != arg);
                     asked.paths.push((utf8(arg)?, read));
+                    if asked.paths.len() > PATHS_MAX {
+                        return Err(CommandError::Said(format!("ERR JSON.GET takes {PATHS_MAX} paths at most")));
+                    }
                 }
             }
         }
@@ -159,13 +166,12 @@ impl<'a> Asked<'a> {
         Ok(asked)
     }
 
-    fn text(&self, document: &Json, bytes_max: usize) -> Result<Vec<u8>, CommandError> {
+    fn text(&self, document: &Json, bytes_max: usize, budget: &mut Budget) -> Result<Vec<u8>, CommandError> {
         let mut text = Text::new(bytes_max);
         let legacy = self.paths.iter().all(|(_, path)| path.is_legacy());
-        let mut budget = Budget::default();
         let mut found = Vec::with_capacity(self.paths.len());
         for (name, path) in &self.paths {
-            let nodes: Vec<&Node> = path.find(document.root(), &mut budget).map_err(limit)?.nodes().collect();
+            let nodes: Vec<&Node> = path.find(document.root(), budget).map_err(limit)?.nodes().collect();
             if legacy && nodes.is_empty() {
                 return Err(absent(path));
             }
@@ -198,13 +204,13 @@ fn mget(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let asked = [(".", path(args.get(last))?)];
     let asked = Asked { layout: Layout::default(), format: Format::String, paths: asked.into() };
-    let mut left = bytes_max(cx);
+    let (mut left, mut budget) = (bytes_max(cx), Budget::default());
     let mark = cx.out.mark();
     cx.out.array(last - 1);
     for key in args.from(1).up_to(last - 1).iter() {
         let key = cx.key(key);
         let text = match document(&mut cx.keys, key) {
-            Ok(Some(document)) => Some(asked.text(document, left)),
+            Ok(Some(document)) => Some(asked.text(document, left, &mut budget)),
             _ => None,
         };
         match text {
@@ -212,11 +218,12 @@ fn mget(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
                 left -= text.len();
                 cx.out.bulk_shared(text.into());
             }
-            Some(Err(CommandError::StringTooLong)) => {
+            // Nothing is at a legacy path.
+            None | Some(Err(CommandError::Quoted(_))) => cx.out.null(),
+            Some(Err(limit)) => {
                 cx.out.rollback(mark);
-                return Err(CommandError::StringTooLong);
+                return Err(limit);
             }
-            _ => cx.out.null(),
         }
     }
     Ok(())

@@ -389,3 +389,52 @@ fn a_bomb_of_a_path_costs_itself_only() {
     let patterns = "[?(@=~'a')]".repeat(17);
     assert_eq!(it.say(&format!("JSON.TYPE d ${patterns}")), "-ERR a path has 16 regular expressions at most|");
 }
+
+/// A path may name one place thousands of times, and a command one path: that is paid for too.
+#[test]
+fn what_is_asked_for_again_is_paid_for_again() {
+    let mut it = Speaker::new();
+    let text = "x".repeat(1_000_000);
+    let thousand = format!("$[{}0]", "0,".repeat(999));
+    assert_eq!(it.say(&format!("JSON.SET d $ [\"{text}\"]")), "+OK|");
+    let refused = "-ERR the path looks at more than 4000000 values|";
+    assert_eq!(it.say(&format!("JSON.STRAPPEND d {thousand} \"y\"")), refused);
+    assert_eq!(it.say("JSON.STRLEN d $[0]"), "*1|:1000000|");
+    let elements = format!("[[{}0]]", "0,".repeat(99_999));
+    assert_eq!(it.say(&format!("JSON.SET d $ {elements}")), "+OK|");
+    for command in ["ARRINSERT d % 0 1", "ARRPOP d % 0", "ARRTRIM d % 1 -1"] {
+        assert_eq!(it.say(&format!("JSON.{}", command.replace('%', &thousand))), refused, "{command}");
+    }
+    assert_eq!(it.say("JSON.ARRLEN d $[0]"), "*1|:100000|");
+    assert_eq!(it.say("JSON.ARRPOP d $[0,0] 0"), "*2|$1|0|$1|0|");
+    assert_eq!(it.say(&format!("JSON.MGET{} $..x", " d".repeat(1000))), refused);
+    let members: Vec<String> = (0..10_000).map(|n| format!("\"m{n}\":{n}")).collect();
+    assert_eq!(it.say(&format!("JSON.SET d $ [{{{}}}]", members.join(","))), "+OK|");
+    assert_eq!(it.say(&format!("JSON.OBJKEYS d {thousand}")), refused);
+    let sets = " d $..m1 1".repeat(1000);
+    assert_eq!(it.say(&format!("JSON.MSET{sets}")), refused);
+}
+
+#[test]
+fn paths_of_one_command_have_a_limit() {
+    let mut it = speaker(DOCUMENT);
+    let paths = |n: usize| (0..n).map(|n| format!(" $.p{n}")).collect::<String>();
+    assert!(it.say(&format!("JSON.GET d{}", paths(256))).starts_with('$'));
+    assert_eq!(it.say(&format!("JSON.GET d{}", paths(257))), "-ERR JSON.GET takes 256 paths at most|");
+    let patterns = |n: usize| (0..n).map(|n| format!(" $[?(@=~\"{n}\")]")).collect::<String>();
+    assert!(it.say(&format!("JSON.GET d{}", patterns(16))).starts_with('$'));
+    let refused = "-ERR the paths of a command have 16 regular expressions at most|";
+    assert_eq!(it.say(&format!("JSON.GET d{}", patterns(17))), refused);
+    let sets: String = (0..17).map(|n| format!(" d $.nested[?(@=~\"t|{n}\")] 1")).collect();
+    assert_eq!(it.say(&format!("JSON.MSET{sets}")), refused);
+}
+
+/// Places are longer than the values at them where these are deep.
+#[test]
+fn many_deep_places_are_too_many() {
+    let mut it = Speaker::new();
+    let (open, close) = ("[".repeat(120), "]".repeat(120));
+    assert_eq!(it.say(&format!("JSON.SET d $ {open}{}1{close}", "1,".repeat(300_000))), "+OK|");
+    assert_eq!(it.say("JSON.NUMINCRBY d $..* 1"), "-ERR the path looks at more than 4000000 values|");
+    assert_eq!(it.text("JSON.TYPE d"), "array");
+}

@@ -1,6 +1,6 @@
 //! Documents and their parts, set and removed.
 
-use super::{Goes, NO_KEY, WRITES, bytes_max, change, fits, limit, path, path_or_root, value};
+use super::{Goes, NO_KEY, Paths, WRITES, bytes_max, change, fits, limit, path, path_or_root, value};
 use crate::commands::events::{Class, Event, Told};
 use crate::commands::parse::is;
 use crate::commands::{Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -37,7 +37,7 @@ fn set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let condition = condition(args.from(4))?;
     let node = value(cx, args.get(3))?;
     let key = cx.key(args.get(1));
-    let done = put(cx, key, &path, node, condition)?;
+    let done = put(cx, key, &path, node, condition, &mut Budget::default())?;
     write_done(cx, done);
     Ok(())
 }
@@ -64,12 +64,19 @@ fn write_done(cx: &mut Cx<'_>, done: bool) {
 }
 
 /// Puts a value at a key; whether it is there now.
-fn put(cx: &mut Cx<'_>, key: Key<'_>, path: &Path, node: Node, condition: Condition) -> Result<bool, CommandError> {
+fn put(
+    cx: &mut Cx<'_>,
+    key: Key<'_>,
+    path: &Path,
+    node: Node,
+    condition: Condition,
+    budget: &mut Budget,
+) -> Result<bool, CommandError> {
     let most = bytes_max(cx);
     let mut node = Some(node);
     let done = change(cx, key, |document| {
         let Some(node) = node.take() else { return Ok((false, false)) };
-        let plan = plan(document, path, &node, condition, most)?;
+        let plan = plan(document, path, &node, condition, (most, budget))?;
         let done = plan.apply(document, node);
         Ok((done, done))
     })?;
@@ -105,7 +112,7 @@ fn plan(
     path: &Path,
     node: &Node,
     condition: Condition,
-    bytes_max: usize,
+    (bytes_max, budget): (usize, &mut Budget),
 ) -> Result<Plan, CommandError> {
     let plan = if path.is_root() {
         match condition {
@@ -113,11 +120,11 @@ fn plan(
             _ => Plan::Replace(vec![Place::default()]),
         }
     } else {
-        let there = if condition == Condition::Absent { Vec::new() } else { places(document, path)? };
+        let there = if condition == Condition::Absent { Vec::new() } else { places(document, path, budget)? };
         match there {
             there if !there.is_empty() => Plan::Replace(outermost(there)),
             _ if condition == Condition::Present => Plan::Nowhere,
-            _ => addition(document, path)?,
+            _ => addition(document, path, budget)?,
         }
     };
     let node = std::slice::from_ref(node);
@@ -162,20 +169,20 @@ fn split_last(places: &[Place], node: Node) -> impl Iterator<Item = (&Place, Nod
 }
 
 /// What a path that leads to nothing asks for: a member of what its other steps lead to.
-fn addition(document: &Json, path: &Path) -> Result<Plan, CommandError> {
+fn addition(document: &Json, path: &Path, budget: &mut Budget) -> Result<Plan, CommandError> {
     match path.tail() {
         None => Err(CommandError::Text("Err wrong static path")),
-        Some(Tail::Name(name)) => Ok(Plan::Add(places(document, &path.parent())?, name.to_owned())),
-        Some(Tail::Index) if places(document, path)?.is_empty() => {
+        Some(Tail::Name(name)) => Ok(Plan::Add(places(document, &path.parent(), budget)?, name.to_owned())),
+        Some(Tail::Index) if places(document, path, budget)?.is_empty() => {
             Err(CommandError::Text("ERR array index out of range"))
         }
         Some(Tail::Index) => Ok(Plan::Nowhere),
     }
 }
 
-fn places(document: &Json, path: &Path) -> Result<Vec<Place>, CommandError> {
-    let found = path.find_places(document.root(), &mut Budget::default()).map_err(limit)?;
-    Ok(found.placed().map(|(_, place)| place).collect())
+fn places(document: &Json, path: &Path, budget: &mut Budget) -> Result<Vec<Place>, CommandError> {
+    let placed = path.find_places(document.root(), budget).and_then(|found| found.placed(budget));
+    Ok(placed.map_err(limit)?.into_iter().map(|(_, place)| place).collect())
 }
 
 /// `JSON.MSET key path value [key path value …]`
@@ -197,23 +204,24 @@ fn mset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::Arity("json.mset".into()));
     }
     let most = bytes_max(cx);
+    let (mut paths, mut budget) = (Paths::default(), Budget::default());
     let mut triples = Vec::with_capacity(args.len() / 3);
     for at in (1..args.len()).step_by(3) {
-        let (key, path) = (args.get(at), path(args.get(at + 1))?);
+        let (key, path) = (args.get(at), paths.read(args.get(at + 1))?);
         let node = value(cx, args.get(at + 2))?;
         let found = cx.key(key);
         match cx.keys.collection_again::<Json>(found).map_err(super::wrong_type)? {
-            Some(document) => drop(plan(document, &path, &node, Condition::Always, most)?),
+            Some(document) => drop(plan(document, &path, &node, Condition::Always, (most, &mut budget))?),
             None if path.is_root() => {}
             None => return Err(NOT_AT_THE_ROOT),
         }
         triples.push((key, path, node));
     }
-    let mut all = true;
+    let (mut all, mut budget) = (true, Budget::default());
     for (key, path, node) in triples {
         let key = cx.key(key);
         // What came before may have taken its place away.
-        all &= put(cx, key, &path, node, Condition::Always).unwrap_or(false);
+        all &= put(cx, key, &path, node, Condition::Always, &mut budget).unwrap_or(false);
     }
     write_done(cx, all);
     Ok(())
@@ -237,9 +245,10 @@ fn merge(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let most = bytes_max(cx);
     let merged = change(cx, key, |document| {
-        let mut places = if path.is_root() { vec![Place::default()] } else { places(document, &path)? };
+        let mut budget = Budget::default();
+        let mut places = if path.is_root() { vec![Place::default()] } else { places(document, &path, &mut budget)? };
         if places.is_empty() {
-            let plan = plan(document, &path, &node, Condition::Always, most)?;
+            let plan = plan(document, &path, &node, Condition::Always, (most, &mut budget))?;
             let done = plan.apply(document, node.clone());
             return Ok((done, done));
         }
@@ -275,7 +284,9 @@ fn del(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let path = path_or_root(args, 2)?;
     let key = cx.key(args.get(1));
     let removed = change(cx, key, |document| {
-        let there = if path.is_root() { vec![Place::default()] } else { outermost(places(document, &path)?) };
+        let found =
+            if path.is_root() { vec![Place::default()] } else { places(document, &path, &mut Budget::default())? };
+        let there = outermost(found);
         if there.iter().any(|place| place.is_empty()) {
             return Ok(((1, true), false));
         }
@@ -319,9 +330,11 @@ fn clear(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let path = path_or_root(args, 2)?;
     let key = cx.key(args.get(1));
     let cleared = change(cx, key, |document| {
-        let found = path.find_places(document.root(), &mut Budget::default()).map_err(limit)?;
+        let mut budget = Budget::default();
+        let placed = path.find_places(document.root(), &mut budget).and_then(|found| found.placed(&mut budget));
         let is_full = |node: &Node| node.count() > 0 || node.as_f64().is_some_and(|value| value != 0.0);
-        let full = found.placed().filter(|(node, _)| is_full(node)).map(|(_, place)| place).collect();
+        let full =
+            placed.map_err(limit)?.into_iter().filter(|(node, _)| is_full(node)).map(|(_, place)| place).collect();
         let places = outermost(full);
         places.iter().for_each(|place| {
             document.clear(place);

@@ -28,8 +28,11 @@ const MEMORY_BYTES_MAX: usize = 128 << 20;
 /// What the engine itself makes of up to so many bytes of a request or a reply is not held to that: each step of it would
 /// have to expect to fail, which costs more than the step. At most some megabytes more than the limit are taken so.
 const SMALL_BYTES: usize = 64 << 10;
-/// Above this the state is swept after a script.
+/// Above this the state is swept after a script, and above twice what the last sweep left.
 const MEMORY_SWEEP_BYTES: usize = 16 << 20;
+/// What compiled scripts and the variables of libraries may hold beyond a sweep. Above it all are given up, to be made again:
+/// nobody's may leave the others' scripts without memory.
+const MEMORY_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Compiled scripts one worker keeps; above it all are compiled again.
 const COMPILED_MAX: usize = 1_000;
 /// Libraries one worker keeps; above it all are loaded again.
@@ -48,6 +51,8 @@ struct State {
     /// By the numbers of libraries: functions by their names.
     libraries: HashMap<u64, HashMap<String, Function>>,
     watch: Rc<Watch>,
+    /// Bytes that the last sweep left.
+    swept: usize,
     /// Bytes of it that engines know of: a state serves all engines of its thread.
     counted: usize,
     cjson: cjson::Main,
@@ -117,6 +122,7 @@ pub(super) fn run(
 ) -> Result<Reply, Vec<u8>> {
     with_state(|state| {
         let answered = state.run(script, program, keys, argv);
+        state.sweep();
         script.cx.engine.lua_grew(state.grown());
         answered
     })
@@ -133,12 +139,22 @@ pub(super) fn weigh(engine: &Engine) {
 
 /// Whether a script can be compiled.
 pub(super) fn check(sha: &Sha, body: &[u8]) -> Result<(), CommandError> {
-    with_state(|state| state.compile(sha, body).map(|_| ())).map_err(CommandError::Quoted)
+    with_state(|state| {
+        let checked = state.compile(sha, body).map(|_| ());
+        state.sweep();
+        checked
+    })
+    .map_err(CommandError::Quoted)
 }
 
 /// Runs the code of the library with this number; the functions it registers.
 pub(super) fn load(id: u64, code: &[u8]) -> Result<Vec<functions::Function>, CommandError> {
-    with_state(|state| state.load(id, code)).map_err(CommandError::Quoted)
+    with_state(|state| {
+        let loaded = state.load(id, code);
+        state.sweep();
+        loaded
+    })
+    .map_err(CommandError::Quoted)
 }
 
 impl State {
@@ -183,6 +199,7 @@ impl State {
             compiled: HashMap::default(),
             libraries: HashMap::new(),
             watch,
+            swept: 0,
             counted: 0,
             cjson,
             random,
@@ -210,10 +227,6 @@ impl State {
         let ended = self.watch.end();
         self.cjson.reset();
         self.random.reset();
-        if self.lua.used_memory() > MEMORY_SWEEP_BYTES {
-            // A state that cannot even be swept is made anew by the next script.
-            let _ = self.lua.gc_collect();
-        }
         script.ends_as_call = matches!(&done, Ok((_, value)) if is_of_call(value));
         match done {
             // It reads, and makes nothing but the names it asks for.
@@ -226,6 +239,20 @@ impl State {
                 Err([why.as_bytes(), b" script: ", program.name()].concat())
             }
         }
+    }
+
+    /// Gives back what scripts left behind, where that is much.
+    fn sweep(&mut self) {
+        if self.lua.used_memory() <= MEMORY_SWEEP_BYTES.max(self.swept * 2) {
+            return;
+        }
+        let _ = self.lua.gc_collect();
+        if self.lua.used_memory() > MEMORY_KEPT_BYTES_MAX {
+            self.compiled.clear();
+            self.libraries.clear();
+            let _ = self.lua.gc_collect();
+        }
+        self.swept = self.lua.used_memory();
     }
 
     fn compile(&mut self, sha: &Sha, body: &[u8]) -> Result<Function, Vec<u8>> {

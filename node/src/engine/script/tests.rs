@@ -59,6 +59,31 @@ fn memory_and_depth() {
     }
 }
 
+/// What is kept between scripts is kept for all: one client's must not be all there is.
+#[test]
+fn nobody_takes_the_memory_of_all_scripts() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let needs_half = "return #string.rep('y', 60 * 1024 * 1024)";
+    for n in 0..150 {
+        let hoard = format!("local constant = '{n:04}{}' return #constant", "x".repeat(1 << 20));
+        assert_eq!(eval(&mut client, &hoard), ":1048580|", "the script number {n}");
+    }
+    assert_eq!(eval(&mut client, needs_half), ":62914560|");
+    let hoard = "#!lua name=hoard\nlocal t = {} for i = 1, 4e6 do t[i] = i end\n\
+        redis.register_function('hoarded', function() return #t end)";
+    assert_eq!(client.words(&["FUNCTION", "LOAD", hoard]), "$5|hoard|");
+    assert_eq!(eval(&mut client, needs_half), ":62914560|");
+    assert_eq!(client.say("FCALL hoarded 0"), ":4000000|");
+    assert_eq!(eval(&mut client, needs_half), ":62914560|");
+    let bomb = "#!lua name=bomb\nlocal t = {} for i = 1, 1e9 do t[i] = {} end";
+    assert!(client.words(&["FUNCTION", "LOAD", bomb]).starts_with("-ERR Error registering functions"));
+    let broken = format!("return #'{}", "x".repeat(40 << 20));
+    assert!(eval(&mut client, &broken).starts_with("-ERR Error compiling script"));
+    assert_eq!(eval(&mut client, needs_half), ":62914560|");
+}
+
 #[test]
 fn nothing_a_script_does_outlasts_it() {
     let clock = Clock::new();

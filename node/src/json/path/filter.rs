@@ -1,18 +1,15 @@
 //! Filters: which of the values in a value are meant.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
-
-use regex::{Regex, RegexBuilder};
 
 use super::Step;
 use super::find::{Budget, Limit, sole};
+use super::pattern::Pattern;
 use crate::json::Node;
 
-/// What a compiled regular expression may take: bytes.
-const PATTERN_BYTES_MAX: usize = 256 * 1024;
-
 /// What making a regular expression costs, in values looked at.
-const PATTERN_COST: usize = 10_000;
+const PATTERN_COST: usize = 200_000;
 
 #[derive(Debug, Clone)]
 pub(super) enum Filter {
@@ -31,6 +28,8 @@ pub(super) struct Comparison {
     pub(super) right: Term,
     /// Of `=~` with a literal.
     pub(super) pattern: Option<Pattern>,
+    /// Of `=~` with a value: the last pattern that one was.
+    pub(super) met: RefCell<Option<(Box<str>, Pattern)>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,21 +50,6 @@ pub(super) enum Term {
     /// From the whole document.
     Root(Vec<Step>),
     Value(Node),
-}
-
-/// A regular expression; nothing matches what is none.
-#[derive(Debug, Clone)]
-pub(super) struct Pattern(Option<Regex>);
-
-impl Pattern {
-    pub(super) fn read(text: &str) -> Self {
-        let limited = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX).build();
-        Self(limited.ok())
-    }
-
-    fn matches(&self, text: &str) -> bool {
-        self.0.as_ref().is_some_and(|pattern| pattern.is_match(text))
-    }
 }
 
 impl Filter {
@@ -127,12 +111,18 @@ impl Comparison {
 
     fn matches(&self, left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, Limit> {
         let (Some(text), Some(pattern)) = (left.text(), right.text()) else { return Ok(false) };
-        budget.pay(text.len() / 16)?;
         match &self.pattern {
-            Some(pattern) => Ok(pattern.matches(text)),
+            Some(read) => read.matches(text, budget),
             None => {
-                budget.pay(PATTERN_COST + pattern.len() * 16)?;
-                Ok(Pattern::read(pattern).matches(text))
+                let mut met = self.met.borrow_mut();
+                let read = match &mut *met {
+                    Some((of, read)) if **of == *pattern => read,
+                    other => {
+                        budget.pay(PATTERN_COST)?;
+                        &other.insert((pattern.into(), Pattern::read(pattern))).1
+                    }
+                };
+                read.matches(text, budget)
             }
         }
     }

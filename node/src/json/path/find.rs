@@ -9,6 +9,9 @@ const VISITS_MAX: usize = 4_000_000;
 /// Most values that it finds, at any of a path's steps.
 const MATCHES_MAX: usize = 1_000_000;
 
+/// How many positions of a place cost as much as looking at a value.
+const POSITIONS_PER_VISIT: usize = 8;
+
 /// Where a value is: positions from the root inwards, members and elements alike.
 pub type Place = Box<[u32]>;
 
@@ -45,6 +48,11 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// For what was paid already.
+    pub fn boundless() -> Self {
+        Self { left: usize::MAX, is_over: false }
+    }
+
     /// Pays for `count` values; false when there is no more.
     pub fn spend(&mut self, count: usize) -> bool {
         match self.left.checked_sub(count) {
@@ -87,11 +95,16 @@ impl<'d> Found<'d> {
         self.matches.iter().map(|(node, _)| *node)
     }
 
-    /// The values with their places.
-    pub fn placed(&self) -> impl Iterator<Item = (&'d Node, Place)> {
-        self.matches
-            .iter()
-            .map(|(node, at)| (*node, self.trail.as_ref().map(|trail| trail.place(*at)).unwrap_or_default()))
+    /// The values with their places. Deep ones cost: many of them take more memory than what they are in.
+    ///
+    /// # Errors
+    /// The places are too many and too deep.
+    pub fn placed(&self, budget: &mut Budget) -> Result<Vec<(&'d Node, Place)>, Limit> {
+        let place = |(node, at): &(&'d Node, u32)| {
+            let place = self.trail.as_ref().map(|trail| trail.place(*at)).unwrap_or_default();
+            budget.pay(place.len() / POSITIONS_PER_VISIT).map(|()| (*node, place))
+        };
+        self.matches.iter().map(place).collect()
     }
 }
 

@@ -57,11 +57,12 @@ fn found(path: &Path, document: &Document) -> Result<Vec<Place>, Limit> {
     let plain = path.find(document.root(), &mut Budget::default());
     let found = path.find_places(document.root(), &mut Budget::default())?;
     assert_eq!(plain.map(|plain| plain.len()), Ok(found.len()));
-    for (node, place) in found.placed() {
-        let there = document.at(&place).unwrap_or_else(|| panic!("nothing is at {place:?}"));
-        assert!(std::ptr::eq(node, there), "another value is at {place:?}");
+    let placed = found.placed(&mut Budget::default())?;
+    for (node, place) in &placed {
+        let there = document.at(place).unwrap_or_else(|| panic!("nothing is at {place:?}"));
+        assert!(std::ptr::eq(*node, there), "another value is at {place:?}");
     }
-    let places: Vec<Place> = found.placed().map(|(_, place)| place).collect();
+    let places: Vec<Place> = placed.into_iter().map(|(_, place)| place).collect();
     if places.len() <= MATCHES_MAX {
         let mut slow = Vec::new();
         slowly(&path.steps, document.root(), document.root(), &mut Vec::new(), &mut slow);

@@ -1,14 +1,16 @@
 //! From a path's text to its steps. Total: bounded by the text, and by how deep filters nest.
 
-use super::filter::{Comparison, Filter, Operator, Pattern, Term};
+use super::filter::{Comparison, Filter, Operator, Term};
+use super::pattern::Pattern;
 use super::{Select, Step};
 use crate::json::Node;
+use std::cell::RefCell;
 
 /// How deep parentheses, negations and filters within filters nest.
 const NESTING_MAX: usize = 32;
 
 /// Most regular expressions in one path: each takes memory of its own.
-const PATTERNS_MAX: usize = 16;
+pub const PATTERNS_MAX: usize = 16;
 
 pub(super) struct Parser<'t> {
     text: &'t str,
@@ -24,12 +26,12 @@ impl<'t> Parser<'t> {
         Self { text, at: 0, nesting: 0, patterns: 0 }
     }
 
-    /// `$` and steps, to the end of the text.
-    pub(super) fn path(mut self) -> Parsed<Vec<Step>> {
+    /// `$` and steps, to the end of the text; and how many regular expressions are in them.
+    pub(super) fn path(mut self) -> Parsed<(Vec<Step>, usize)> {
         self.expect("$")?;
         let steps = self.steps(true)?;
         self.blanks();
-        if self.at < self.text.len() { self.wrong("a path element") } else { Ok(steps) }
+        if self.at < self.text.len() { self.wrong("a path element") } else { Ok((steps, self.patterns)) }
     }
 
     fn rest(&self) -> &'t str {
@@ -259,7 +261,7 @@ impl<'t> Parser<'t> {
             }
             _ => None,
         };
-        Ok(Filter::Compare(Box::new(Comparison { left, operator, right, pattern })))
+        Ok(Filter::Compare(Box::new(Comparison { left, operator, right, pattern, met: RefCell::default() })))
     }
 
     fn operator(&mut self) -> Option<Operator> {
