@@ -4,6 +4,7 @@
 use larder_node::commands::{self, Family, Flags};
 use larder_tests::differential::accepted::{self, ACCEPTED};
 use larder_tests::differential::judge::{Verdict, judge};
+use larder_tests::differential::plan::{MODEL, REDIS};
 use larder_tests::differential::wire::{Wire, encoded, request};
 use larder_tests::differential::{self, Outcome, forms, steps};
 use larder_tests::transcript::compare;
@@ -28,12 +29,24 @@ const WITHOUT_FORM: &[&str] =
 #[test]
 fn random_requests_get_the_same_replies() {
     for protocol in [2, 3] {
-        let Outcome { report, differences } = differential::run(1, 40_000, protocol);
+        let Outcome { report, differences } = differential::run(&REDIS, 1, 40_000, protocol);
         assert!(differences.is_empty(), "{}", differences.join("\n\n"));
         println!("RESP{protocol}\n{report}");
         // Of a sample as small as this; of millions it is half at least.
         let rare = report.rarely_on_existing(0.4);
         assert!(rare.is_empty(), "mostly on keys that are not there: {rare:?}");
+    }
+}
+
+#[test]
+fn what_redis_lacks_gets_the_same_replies_from_a_model() {
+    for protocol in [2, 3] {
+        let Outcome { report, differences } = differential::run(&MODEL, 1, 6_000, protocol);
+        assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+        println!("RESP{protocol}\n{report}");
+        let rare = report.rarely_on_existing(0.4);
+        assert!(rare.is_empty(), "mostly on keys that are not there: {rare:?}");
+        assert!(report.rare_options(1).is_empty(), "never used: {:?}", report.rare_options(1));
     }
 }
 
@@ -50,7 +63,7 @@ fn random_users_may_do_the_same() {
 
 #[test]
 fn every_command_on_keys_has_a_form_or_a_reason_to_have_none() {
-    let forms = forms();
+    let forms = forms(&REDIS);
     let named: Vec<&str> = forms.names().collect();
     let rows = commands::table().iter().filter(|spec| !spec.flags.has(Flags::CONTAINER));
     for spec in rows.filter(|spec| !compare::came_later(spec) && !ABOUT_NO_KEYS.contains(&spec.family)) {

@@ -63,8 +63,9 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "differential",
-        arguments: "[[acl] COUNT [SEED]]",
-        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state; or make random users",
+        arguments: "[[acl | newer] COUNT [SEED]]",
+        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state; or make random users; \
+               or send what redis 7.0 lacks to the node and a model",
         run: differential::run_verb,
     },
     Verb { name: "up", arguments: "[FLAGS]", what: "build the release binary and run `larder up`", run: test::up },

@@ -96,6 +96,11 @@ impl<R: Rng> Source<'_, R> {
         Unit { steps, pause: false }
     }
 
+    /// The next unit of one form, and of nothing around it.
+    pub fn draw_plain(&mut self) -> Unit {
+        Unit { steps: self.form(), pause: false }
+    }
+
     fn form(&mut self) -> Vec<Step> {
         let requests = self.forms.draw(false, self.world, self.report, self.random);
         // What follows in the same form undoes what the two did differently on purpose: nothing is asked before it.
