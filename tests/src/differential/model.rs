@@ -1,11 +1,13 @@
 //! A plain slow model of what redis 7.0 lacks, to compare the node with: fields of hashes that expire, references of
-//! streams, bit operations, and of older commands as much as those need.
+//! streams, bit operations, documents, and of older commands as much as those need.
 //!
 //! Keys are in one map, everything that is due is looked for before each request, and whatever has an order is searched from
 //! its beginning. It says what Redis 8 and RedisJSON 2 document and knows nothing of the node but how a reply is written. That
 //! a request is an error it says too, but not in which words.
 
+mod documents;
 mod hashes;
+mod json;
 mod sorted_sets;
 mod streams;
 mod strings;
@@ -17,6 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use larder_node::resp::{Limits, Parsed, Reply, Resume, parse, parse_i64, write_double};
 
+use self::documents::Node;
 use self::hashes::Hash;
 use self::sorted_sets::SortedSet;
 use self::streams::Stream;
@@ -37,6 +40,7 @@ enum Held {
     Hash(Hash),
     SortedSet(SortedSet),
     Stream(Stream),
+    Json(Node),
 }
 
 /// A key's value and when it expires, in unix ms.
@@ -129,7 +133,7 @@ impl Model {
         let name = String::from_utf8_lossy(name).to_ascii_uppercase();
         let said = self.run_keyspace(&name, rest).or_else(|| self.run_string(&name, rest));
         let said = said.or_else(|| self.run_hash(&name, rest)).or_else(|| self.run_sorted_set(&name, rest));
-        let said = said.or_else(|| self.run_stream(&name, rest));
+        let said = said.or_else(|| self.run_stream(&name, rest)).or_else(|| self.run_json(&name, rest));
         said.unwrap_or(Err("ERR unknown command"))
     }
 
@@ -187,6 +191,7 @@ impl Model {
             Some(Held::Hash(_)) => "hash",
             Some(Held::SortedSet(_)) => "zset",
             Some(Held::Stream(_)) => "stream",
+            Some(Held::Json(_)) => "ReJSON-RL",
         }
     }
 

@@ -32,6 +32,13 @@ const TYPES: &[(&str, &[&str])] = &[
 ];
 /// So many of the first types may be taken for one another.
 const MIXED: usize = TYPES.len() - 5;
+/// The first of them begin with `$`, the others are legacy ones; some are of what is rarely there.
+const JSON_PATHS: &[&str] = &[
+    "$", "$.a", "$.b", "$.c", "$.a.b", "$.b.a", "$.*", "$..a", "$..b", "$..*", "$.a[0]", "$.a[-1]", "$.b[0:2]",
+    "$.a[*]", "$..[0]", "$['c']", "$.a.*", "$.d", "$.a.d", ".", "a", ".a", ".b", ".c", ".a.b", ".a[0]", "..a", ".*",
+    ".d", "b[-1]",
+];
+const DOLLARS: usize = 19;
 const INTS: &[i64] = &[0, 1, -1, 2, 10, 255, 65_535, -129, 1 << 40, i64::MAX, i64::MIN, i64::MAX - 1];
 
 /// What is known of the keys, and the wall clock that absolute times are made from.
@@ -180,6 +187,13 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
         "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
         "group-new" => format!("group{}", random.random_range(2..1000u16)).into_bytes(),
         "group" => format!("group{}", random.random_range(0..2u8)).into_bytes(),
+        "json" => json(0, random).into_bytes(),
+        "json-object" => {
+            format!("{{\"a\":{},\"b\":{},\"c\":{}}}", json(1, random), json(1, random), json(1, random)).into_bytes()
+        }
+        "json-text" => json_text(random).into_bytes(),
+        "dollar" => JSON_PATHS[random.random_range(0..DOLLARS)].into(),
+        "path" => JSON_PATHS[random.random_range(0..JSON_PATHS.len())].into(),
         "consumer" => format!("consumer{}", random.random_range(0..3u8)).into_bytes(),
         other => panic!("no such place: {{{other}}}"),
     }
@@ -206,6 +220,32 @@ fn key(letter: &str, encodings: &[&str], is_strict: bool, world: &World, random:
         return there[random.random_range(0..there.len())].clone();
     }
     format!("{letter}{}", random.random_range(0..KEYS)).into_bytes()
+}
+
+/// A value of a document, nested less the deeper it is.
+fn json(depth: usize, random: &mut impl Rng) -> String {
+    let kind = random.random_range(0..if depth > 2 { 6u8 } else { 11 });
+    let inner: Vec<String> = match kind {
+        6.. => (0..random.random_range(0..4u8)).map(|_| json(depth + 1, random)).collect(),
+        _ => Vec::new(),
+    };
+    match kind {
+        0 => "null".into(),
+        1 => random.random_bool(0.5).to_string(),
+        2 | 3 => random.random_range(-9..99i64).to_string(),
+        4 => "0.5".into(),
+        5 => json_text(random),
+        6..=8 => format!("[{}]", inner.join(",")),
+        _ => {
+            let named: Vec<String> =
+                ["c", "a", "b"].iter().zip(inner).map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("{{{}}}", named.join(","))
+        }
+    }
+}
+
+fn json_text(random: &mut impl Rng) -> String {
+    format!("\"{}\"", ["", "text", "\u{e9}"][random.random_range(0..3usize)])
 }
 
 fn int(random: &mut impl Rng) -> i64 {
