@@ -30,8 +30,9 @@ use crate::transcript::play::Request;
 use crate::transcript::server::Server;
 use crate::transcript::shortened;
 use generate::Forms;
+use grammar::Form;
 use judge::Verdict;
-use plan::Plan;
+use plan::{Oracle, Plan, Side};
 use report::{Happening, Report};
 use steps::{Source, Step, Unit};
 use wire::{Wire, encoded, read, request};
@@ -57,7 +58,7 @@ struct Run {
     plan: &'static Plan,
     seed: u64,
     protocol: u8,
-    oracle: Wire,
+    oracle: Oracle,
     node: Wire,
     forms: Forms,
     /// Those whose effect is over in a moment.
@@ -97,7 +98,15 @@ pub struct Outcome {
 /// The file of forms is broken.
 #[must_use]
 pub fn forms(plan: &Plan) -> Forms {
-    Forms::new(grammar::read(plan.forms).expect("the forms of a plan"))
+    let forms = Forms::new(read_forms(plan, false));
+    // What is an error to fakeredis, and what it only does not know, nobody can tell.
+    if plan.side == Side::Fakeredis { forms.unspoiled() } else { forms }
+}
+
+/// Those that are over in a moment, or the others.
+fn read_forms(plan: &Plan, is_moment: bool) -> Vec<Form> {
+    let all = grammar::read(plan.forms).expect("the forms of a plan");
+    all.into_iter().filter(|form| form.is_moment == is_moment).collect()
 }
 
 /// Sends `requests` random requests by a plan, decided by `seed`, in RESP2 or RESP3.
@@ -107,15 +116,15 @@ pub fn forms(plan: &Plan) -> Forms {
 #[must_use]
 pub fn run(plan: &'static Plan, seed: u64, requests: u64, protocol: u8) -> Outcome {
     let (oracle, node) = (plan.oracle(protocol), Server::node(false));
-    let moments = grammar::read(plan.moments).expect("the moments of a plan");
+    let moments = read_forms(plan, true);
     let mut run = Run {
         plan,
         seed,
         protocol,
-        oracle: oracle.wire,
+        oracle,
         node: Wire::open(node.address(), protocol),
         forms: forms(plan),
-        moments: (!moments.is_empty()).then(|| Forms::new(moments)),
+        moments: (!moments.is_empty()).then(|| Forms::new(moments).unspoiled()),
         world: World::default(),
         report: Report::default(),
         random: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -137,14 +146,14 @@ impl Run {
     fn prepare(&mut self) {
         self.forms.register(&mut self.report);
         self.moments.iter().for_each(|forms| forms.register(&mut self.report));
-        if !self.plan.is_redis {
+        if !self.plan.is_redis() {
             return;
         }
         let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Request>();
         self.both(&words(&["SCRIPT", "LOAD", steps::SCRIPT]));
         self.both(&words(&["FUNCTION", "LOAD", steps::LIBRARY]));
         // The node's payloads are not compressed either.
-        self.oracle.ask(&request("CONFIG SET rdbcompression no"));
+        self.oracle.wire.ask(&request("CONFIG SET rdbcompression no"));
     }
 
     /// Sends requests until everything is to be compared, or something differs.
@@ -193,7 +202,7 @@ impl Run {
         while count < BATCH {
             let Self { forms, world, report, random, .. } = self;
             let mut source = Source { forms, world, report, random };
-            let unit = if self.plan.is_redis { source.draw() } else { source.draw_plain() };
+            let unit = if self.plan.is_redis() { source.draw() } else { source.draw_plain() };
             // A key that is over counts until it is removed, which each does in its own time.
             if self.over.is_empty() || !unit.steps.iter().any(|step| step.answers()[0] == b"DBSIZE") {
                 count += unit.steps.len();
@@ -202,7 +211,7 @@ impl Run {
         }
         self.report.requests += count as u64;
         let bytes: Vec<u8> = units.iter().flat_map(|unit| &unit.steps).flat_map(|step| sent(self.plan, step)).collect();
-        self.oracle.send(&bytes);
+        self.oracle.wire.send(&bytes);
         self.node.send(&bytes);
         for unit in units {
             self.past.push(unit.clone());
@@ -213,7 +222,7 @@ impl Run {
     /// Reads both replies to a step and compares them.
     fn receive(&mut self, step: &Step) {
         let existed = step.probe.as_ref().map(|key| self.read_probe(step, key));
-        let (redis, node) = (self.oracle.reply(), self.node.reply());
+        let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
         let is_error = redis.first() == Some(&b'-');
         self.report.called(wire::name(&step.request), existed, is_error);
         self.note_transaction(step, &redis);
@@ -239,7 +248,7 @@ impl Run {
 
     /// Reads the answers about a key's encoding; whether there is such a key.
     fn read_probe(&mut self, step: &Step, key: &[u8]) -> bool {
-        let (redis, node) = (self.oracle.reply(), self.node.reply());
+        let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
         let asked = self.plan.ask_of(key);
         match (self.plan.judge)(&asked, &[], &redis, &node) {
             Verdict::Accepted(name) => self.report.accepted(name),
@@ -322,15 +331,15 @@ impl Run {
         for pipeline in units.chunk_by(|unit, _| !unit.pause) {
             let bytes: Vec<u8> =
                 pipeline.iter().flat_map(|unit| &unit.steps).flat_map(|step| sent(self.plan, step)).collect();
-            self.oracle.send(&bytes);
+            self.oracle.wire.send(&bytes);
             self.node.send(&bytes);
             for step in pipeline.iter().flat_map(|unit| &unit.steps) {
                 if step.probe.is_some() {
-                    let (redis, node) = (self.oracle.reply(), self.node.reply());
+                    let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
                     let asked = self.plan.ask_of(b"key");
                     differs |= matches!((self.plan.judge)(&asked, &[], &redis, &node), Verdict::Different(_));
                 }
-                let (redis, node) = (self.oracle.reply(), self.node.reply());
+                let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
                 differs |=
                     matches!((self.plan.judge)(step.answers(), &step.queued, &redis, &node), Verdict::Different(_));
             }
@@ -343,7 +352,7 @@ impl Run {
 
     /// Asks both, and compares nothing.
     fn both(&mut self, request: &Request) {
-        self.oracle.ask(request);
+        self.oracle.wire.ask(request);
         self.node.ask(request);
     }
 
@@ -351,7 +360,7 @@ impl Run {
     fn compare(&mut self, request: Request) {
         let step = Step { database: self.world.database, ..Step::plain(request) };
         let bytes = encoded(&step.request);
-        self.oracle.send(&bytes);
+        self.oracle.wire.send(&bytes);
         self.node.send(&bytes);
         self.past.push(Unit { steps: vec![step.clone()], pause: false });
         self.receive(&step);

@@ -1,14 +1,15 @@
 //! `differential REQUESTS [SEED]`: as many random requests to redis-server and to the node, half in RESP2 and half in RESP3;
 //! prints what was done, and every difference. A long run must also have done enough of everything.
 //!
-//! `differential newer REQUESTS [SEED]`: as many of what redis 7.0 lacks, to a model and to the node.
+//! `differential newer REQUESTS [SEED]`, `differential fakeredis REQUESTS [SEED]`: as many of what redis 7.0 lacks, to a plain
+//! slow model or to fakeredis, and to the node.
 //!
 //! `differential acl USERS [SEED]`: as many users made from random rules, half in RESP2 and half in RESP3, and what they may do.
 
 use std::process::ExitCode;
 
 use larder_tests::differential;
-use larder_tests::differential::plan::{MODEL, Plan, REDIS};
+use larder_tests::differential::plan::{FAKEREDIS, MODEL, Plan, REDIS};
 use larder_tests::differential::report::Report;
 
 /// Shorter runs say little about what is rare.
@@ -29,9 +30,10 @@ fn main() -> ExitCode {
     let is_well = match (kind, numbers) {
         ("", Some((count, seed))) => requests(&REDIS, count, seed),
         ("newer", Some((count, seed))) => requests(&MODEL, count, seed),
+        ("fakeredis", Some((count, seed))) => requests(&FAKEREDIS, count, seed),
         ("acl", Some((count, seed))) => users(count, seed),
         _ => {
-            eprintln!("usage: differential [acl | newer] COUNT [SEED]");
+            eprintln!("usage: differential [acl | newer | fakeredis] COUNT [SEED]");
             return ExitCode::from(2);
         }
     };
@@ -49,7 +51,7 @@ fn requests(plan: &'static Plan, count: u64, seed: u64) -> bool {
         done = done.and(outcome.report);
     }
     println!("{done}");
-    let shortcomings = if plan.is_redis { done.shortcomings() } else { done.shortcomings_of_requests() };
+    let shortcomings = if plan.is_redis() { done.shortcomings() } else { done.shortcomings_of_requests() };
     if !shortcomings.is_empty() {
         println!("\nnot enough of:\n  {}", shortcomings.join("\n  "));
     }

@@ -32,6 +32,8 @@ const JUNK: &[&[u8]] = &[
 pub struct Forms {
     forms: Vec<Named>,
     total: u32,
+    /// Share of requests with something wrong in them.
+    spoiled: f64,
 }
 
 /// A form with the names of the commands of its requests.
@@ -50,7 +52,13 @@ impl Forms {
         let total = forms.iter().map(|form| form.weight).sum();
         assert!(total > 0, "no forms");
         let named = |form: Form| Named { names: form.requests.iter().map(|parts| name(parts)).collect(), form };
-        Self { forms: forms.into_iter().map(named).collect(), total }
+        Self { forms: forms.into_iter().map(named).collect(), total, spoiled: SPOILED }
+    }
+
+    /// The same with nothing wrong in any request.
+    #[must_use]
+    pub fn unspoiled(self) -> Self {
+        Self { spoiled: 0.0, ..self }
     }
 
     /// Tells a report which options there are.
@@ -83,7 +91,7 @@ impl Forms {
             })
             .collect();
         if let ([request], false) = (requests.as_mut_slice(), form.multi_only)
-            && random.random_bool(SPOILED)
+            && random.random_bool(self.spoiled)
             && may_be_spoiled(request)
         {
             spoil(request, random);

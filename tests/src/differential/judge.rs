@@ -1,6 +1,6 @@
 //! Whether two replies are the same, by all the rules there are.
 
-use larder_node::resp::Reply;
+use larder_node::resp::{Reply, write_double};
 
 use super::accepted;
 use super::wire::read;
@@ -62,6 +62,40 @@ pub fn newer(request: &Request, queued: &[Request], theirs: &[u8], node: &[u8]) 
         return judge(&as_set, queued, theirs, node);
     }
     judge(request, queued, theirs, node)
+}
+
+/// As [`newer`], with fakeredis, of which the kinds of strings and of nothing are not compared.
+#[must_use]
+pub fn fakeredis(request: &Request, queued: &[Request], theirs: &[u8], node: &[u8]) -> Verdict {
+    match (read(theirs), read(node)) {
+        (Some(theirs), Some(node)) => {
+            let plain = |reply: Reply| {
+                let mut bytes = Vec::new();
+                plain(reply).write(&mut bytes);
+                bytes
+            };
+            newer(request, queued, &plain(theirs), &plain(node))
+        }
+        _ => newer(request, queued, theirs, node),
+    }
+}
+
+fn plain(reply: Reply) -> Reply {
+    let all = |items: Vec<Reply>| items.into_iter().map(plain).collect();
+    match reply {
+        Reply::Simple(text) | Reply::Bulk(text) => Reply::Bulk(text),
+        Reply::NullArray | Reply::NullBulk => Reply::Null,
+        // What XREADGROUP has none of is no map.
+        Reply::Map(pairs) if pairs.is_empty() => Reply::Null,
+        Reply::Double(value) => {
+            let mut text = Vec::new();
+            write_double(value, &mut text);
+            Reply::Bulk(text)
+        }
+        Reply::Array(items) => Reply::Array(all(items)),
+        Reply::Map(pairs) => Reply::Map(pairs.into_iter().map(|(a, b)| (plain(a), plain(b))).collect()),
+        other => other,
+    }
 }
 
 fn one(request: &Request, redis: &[u8], node: &[u8]) -> Verdict {

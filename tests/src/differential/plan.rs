@@ -3,6 +3,7 @@
 use super::judge::{self, Verdict};
 use super::model;
 use super::wire::{Wire, request};
+use crate::larder::Fakeredis;
 use crate::transcript::play::Request;
 use crate::transcript::server::Server;
 
@@ -12,12 +13,10 @@ pub struct Plan {
     pub oracle: &'static str,
     /// What is sent: the text of the forms.
     pub forms: &'static str,
-    /// The same of requests whose effect is over in a moment, which are sent before a pause and not compared.
-    pub moments: &'static str,
     /// Requests between two comparisons of everything, after which both are emptied and get other thresholds.
     pub chunk: u64,
-    /// Whether it is redis, which knows transactions, scripts, databases, payloads, encodings and listings too.
-    pub is_redis: bool,
+    /// Who it is.
+    pub side: Side,
     /// Asks what a key holds: the words before it.
     pub probe: &'static str,
     /// Compares its reply to a request, which may be EXEC and answer others, with the node's.
@@ -26,13 +25,23 @@ pub struct Plan {
     pub contents: &'static [(&'static str, &'static [&'static str])],
 }
 
+/// Who the node is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// redis-server, which knows transactions, scripts, databases, payloads, encodings and listings too.
+    Redis,
+    /// The model.
+    Model,
+    /// fakeredis.
+    Fakeredis,
+}
+
 /// Debian's redis-server.
 pub const REDIS: Plan = Plan {
     oracle: "redis",
     forms: include_str!("../../differential/commands.txt"),
-    moments: "",
     chunk: 50_000,
-    is_redis: true,
+    side: Side::Redis,
     probe: "OBJECT ENCODING",
     judge: judge::judge,
     contents: &[
@@ -49,10 +58,9 @@ pub const REDIS: Plan = Plan {
 pub const MODEL: Plan = Plan {
     oracle: "model",
     forms: include_str!("../../differential/newer.txt"),
-    moments: include_str!("../../differential/moments.txt"),
     // A stream stays in one block of entries, which trims of its kind mind and the model does not.
     chunk: 3_000,
-    is_redis: false,
+    side: Side::Model,
     probe: "TYPE",
     judge: judge::newer,
     contents: &[
@@ -64,21 +72,54 @@ pub const MODEL: Plan = Plan {
     ],
 };
 
+/// fakeredis, which is another's reading of the same: slower, so asked less, and of what it is known to answer as it is
+/// documented.
+pub const FAKEREDIS: Plan = Plan {
+    oracle: "fakeredis",
+    forms: include_str!("../../differential/fakeredis.txt"),
+    side: Side::Fakeredis,
+    judge: judge::fakeredis,
+    contents: &[
+        ("hash", &["HGETALL {}", "HLEN {}"]),
+        ("zset", &["ZRANGE {} 0 -1 WITHSCORES"]),
+        ("stream", &["XRANGE {} - +", "XLEN {}", "XPENDING {} group0 - + 10000", "XPENDING {} group1 - + 10000"]),
+    ],
+    ..MODEL
+};
+
 /// The other side of a run, for as long as it runs.
 pub(super) struct Oracle {
-    _server: Option<Server>,
+    _server: Kept,
     pub(super) wire: Wire,
+}
+
+/// What ends when it is dropped.
+enum Kept {
+    Nothing,
+    Redis(#[expect(dead_code, reason = "it is there to be dropped")] Server),
+    Fakeredis(#[expect(dead_code, reason = "it is there to be dropped")] Fakeredis),
 }
 
 impl Plan {
     /// Starts the other side, and connects to it.
     pub(super) fn oracle(&self, protocol: u8) -> Oracle {
-        if !self.is_redis {
-            return Oracle { _server: None, wire: Wire::over(model::connect(), protocol) };
+        match self.side {
+            Side::Redis => {
+                let server = Server::redis(false);
+                Oracle { wire: Wire::open(server.address(), protocol), _server: Kept::Redis(server) }
+            }
+            Side::Model => Oracle { wire: Wire::over(model::connect(), protocol), _server: Kept::Nothing },
+            Side::Fakeredis => {
+                let server = Fakeredis::start();
+                Oracle { wire: Wire::open(server.address(), protocol), _server: Kept::Fakeredis(server) }
+            }
         }
-        let server = Server::redis(false);
-        let wire = Wire::open(server.address(), protocol);
-        Oracle { _server: Some(server), wire }
+    }
+
+    /// Whether it is redis.
+    #[must_use]
+    pub fn is_redis(&self) -> bool {
+        self.side == Side::Redis
     }
 
     /// What shows all that a key holds, whose type TYPE says.

@@ -82,7 +82,7 @@ impl Run {
 
     /// Restores here what was dumped there, or lists something step by step.
     pub(super) fn walk(&mut self) {
-        if !self.found.is_empty() || !self.over.is_empty() || !self.plan.is_redis {
+        if !self.found.is_empty() || !self.over.is_empty() || !self.plan.is_redis() {
             return;
         }
         if self.random.random_bool(SHARE) {
@@ -101,7 +101,7 @@ impl Run {
     fn transplant(&mut self) {
         let Some(key) = self.some_key() else { return };
         let dump = vec![b"DUMP".to_vec(), key.clone()];
-        let (redis, node) = (self.oracle.ask(&dump), self.node.ask(&dump));
+        let (redis, node) = (self.oracle.wire.ask(&dump), self.node.ask(&dump));
         let (Some(Reply::Bulk(theirs)), Some(Reply::Bulk(ours))) = (read(&redis), read(&node)) else {
             if redis != node {
                 self.differs(&Step::plain(dump), "not both have it", &redis, &node);
@@ -109,7 +109,7 @@ impl Run {
             return;
         };
         let encoding = request_of(&["OBJECT", "ENCODING"], &key);
-        let is_same_encoding = self.oracle.ask(&encoding) == self.node.ask(&encoding);
+        let is_same_encoding = self.oracle.wire.ask(&encoding) == self.node.ask(&encoding);
         if let Verdict::Different(why) = judge(&dump, &[], &redis, &node)
             && is_same_encoding
         {
@@ -119,7 +119,7 @@ impl Run {
         let target = [key.get(..1).unwrap_or(b"s"), number.as_bytes()].concat();
         let restore =
             |payload: Vec<u8>| vec![b"RESTORE".to_vec(), target.clone(), b"0".to_vec(), payload, b"REPLACE".to_vec()];
-        let (redis, node) = (self.oracle.ask(&restore(ours)), self.node.ask(&restore(theirs.clone())));
+        let (redis, node) = (self.oracle.wire.ask(&restore(ours)), self.node.ask(&restore(theirs.clone())));
         let step = Step { database: self.world.database, ..Step::plain(restore(theirs)) };
         self.past.push(Unit { steps: vec![step.clone()], pause: false });
         if redis != node || !redis.starts_with(b"+OK") {
@@ -142,7 +142,7 @@ impl Run {
             options.extend([b"MATCH".to_vec(), words::fill("pattern", &mut self.world, &mut self.random)]);
         }
         let width = if matches!(command, "HSCAN" | "ZSCAN") { 2 } else { 1 };
-        let theirs = listed(&mut self.oracle, command, key.as_ref(), &options, width);
+        let theirs = listed(&mut self.oracle.wire, command, key.as_ref(), &options, width);
         let ours = listed(&mut self.node, command, key.as_ref(), &options, width);
         self.report.happened(Happening::Scanned);
         if theirs != ours {
@@ -157,20 +157,20 @@ impl Run {
 
     /// Compares what every key holds.
     pub(super) fn compare_everything(&mut self) {
-        let databases = if self.plan.is_redis { self.world.databases.len() } else { 1 };
+        let databases = if self.plan.is_redis() { self.world.databases.len() } else { 1 };
         for database in 0..databases {
             self.select(database);
             for key in words::all_keys() {
                 self.compare_key(&key);
             }
-            if self.plan.is_redis {
+            if self.plan.is_redis() {
                 self.compare(request("DBSIZE"));
             }
         }
     }
 
     fn compare_key(&mut self, key: &[u8]) {
-        let kind = self.oracle.ask(&request_of(&["TYPE"], key));
+        let kind = self.oracle.wire.ask(&request_of(&["TYPE"], key));
         self.compare(request_of(&["TYPE"], key));
         self.compare(self.plan.ask_of(key));
         self.compare(request_of(&["EXPIRETIME"], key));

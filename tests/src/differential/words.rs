@@ -184,6 +184,7 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
                 None => fill("id", world, random),
             }
         }
+        "id-last" => world.entries.get(&world.same).and_then(|ids| ids.last()).cloned().unwrap_or_default(),
         "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
         "group-new" => format!("group{}", random.random_range(2..1000u16)).into_bytes(),
         "group" => format!("group{}", random.random_range(0..2u8)).into_bytes(),

@@ -235,10 +235,14 @@ fn get_and_expire(hash: &mut Hash, words: &[&[u8]], now_ms: u64) -> Said {
         rest => (None, rest),
     };
     let fields = fields(rest, 1)?;
-    let values = fields.iter().map(|field| hash.value(field)).collect();
-    if let Some(at_ms) = expiry {
-        fields.iter().for_each(|field| hash.expire(field, at_ms, now_ms));
-    }
+    let one = |field: &&[u8]| {
+        let value = hash.value(field);
+        if let Some(at_ms) = expiry {
+            hash.expire(field, at_ms, now_ms);
+        }
+        value
+    };
+    let values = fields.iter().map(one).collect();
     Ok(Reply::Array(values))
 }
 
