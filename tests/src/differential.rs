@@ -99,8 +99,13 @@ pub struct Outcome {
 #[must_use]
 pub fn forms(plan: &Plan) -> Forms {
     let forms = Forms::new(read_forms(plan, false));
-    // What is an error to fakeredis, and what it only does not know, nobody can tell.
-    if plan.side == Side::Fakeredis { forms.unspoiled() } else { forms }
+    match plan.side {
+        Side::Redis => forms,
+        // It does not know which errors are one when they are queued.
+        Side::Model => forms.unspoiled_in_multi(),
+        // What is an error to it, and what it only does not know, nobody can tell.
+        Side::Fakeredis => forms.unspoiled(),
+    }
 }
 
 /// Those that are over in a moment, or the others.

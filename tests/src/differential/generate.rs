@@ -34,6 +34,8 @@ pub struct Forms {
     total: u32,
     /// Share of requests with something wrong in them.
     spoiled: f64,
+    /// The same inside MULTI, where some errors are one when the request is queued.
+    spoiled_in_multi: f64,
 }
 
 /// A form with the names of the commands of its requests.
@@ -52,13 +54,19 @@ impl Forms {
         let total = forms.iter().map(|form| form.weight).sum();
         assert!(total > 0, "no forms");
         let named = |form: Form| Named { names: form.requests.iter().map(|parts| name(parts)).collect(), form };
-        Self { forms: forms.into_iter().map(named).collect(), total, spoiled: SPOILED }
+        Self { forms: forms.into_iter().map(named).collect(), total, spoiled: SPOILED, spoiled_in_multi: SPOILED }
     }
 
     /// The same with nothing wrong in any request.
     #[must_use]
     pub fn unspoiled(self) -> Self {
-        Self { spoiled: 0.0, ..self }
+        Self { spoiled: 0.0, ..self.unspoiled_in_multi() }
+    }
+
+    /// The same with nothing wrong in any request inside MULTI.
+    #[must_use]
+    pub fn unspoiled_in_multi(self) -> Self {
+        Self { spoiled_in_multi: 0.0, ..self }
     }
 
     /// Tells a report which options there are.
@@ -91,7 +99,7 @@ impl Forms {
             })
             .collect();
         if let ([request], false) = (requests.as_mut_slice(), form.multi_only)
-            && random.random_bool(self.spoiled)
+            && random.random_bool(if in_multi { self.spoiled_in_multi } else { self.spoiled })
             && may_be_spoiled(request)
         {
             spoil(request, random);

@@ -38,9 +38,11 @@ pub fn judge(request: &Request, queued: &[Request], redis: &[u8], node: &[u8]) -
     if redis == node {
         return Verdict::Same;
     }
-    if queued.is_empty() {
-        return one(request, redis, node);
-    }
+    if queued.is_empty() { one(request, redis, node) } else { each(queued, redis, node, one) }
+}
+
+/// The replies of one EXEC, each by what it answers.
+fn each(queued: &[Request], redis: &[u8], node: &[u8], one: impl Fn(&Request, &[u8], &[u8]) -> Verdict) -> Verdict {
     match (elements(redis), elements(node)) {
         (Some(a), Some(b)) if a.len() == b.len() && a.len() == queued.len() => {
             let each = queued.iter().zip(a.into_iter().zip(b)).map(|(request, (a, b))| one(request, a, b));
@@ -53,15 +55,18 @@ pub fn judge(request: &Request, queued: &[Request], redis: &[u8], node: &[u8]) -
 /// As [`judge`], with what is not redis: which error it is, and in which words, is not compared.
 #[must_use]
 pub fn newer(request: &Request, queued: &[Request], theirs: &[u8], node: &[u8]) -> Verdict {
+    if theirs != node && !queued.is_empty() {
+        return each(queued, theirs, node, |request, theirs, node| newer(request, &[], theirs, node));
+    }
     if theirs != node && theirs.starts_with(b"-") && node.starts_with(b"-") {
         return Verdict::Loose;
     }
     // Fields alone have no order either.
     if request[0] == b"HSCAN" && request.iter().any(|word| word == b"NOVALUES") {
         let as_set = [vec![b"SSCAN".to_vec()], request[1..].to_vec()].concat();
-        return judge(&as_set, queued, theirs, node);
+        return judge(&as_set, &[], theirs, node);
     }
-    judge(request, queued, theirs, node)
+    judge(request, &[], theirs, node)
 }
 
 /// As [`newer`], with fakeredis, of which the kinds of strings and of nothing are not compared.

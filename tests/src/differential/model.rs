@@ -50,12 +50,14 @@ struct Key {
     at_ms: Option<u64>,
 }
 
-/// The keys, and the protocol of the one connection.
+/// The keys, and what is known of the one connection.
 #[derive(Debug)]
 struct Model {
     keys: BTreeMap<Vec<u8>, Key>,
     protocol: u8,
     now_ms: u64,
+    /// What was said since MULTI.
+    queue: Option<Vec<Request>>,
 }
 
 /// A connection to a model of its own, which ends with it.
@@ -73,7 +75,7 @@ pub fn connect() -> TcpStream {
 
 /// Answers requests until the other side is gone.
 fn serve(mut stream: TcpStream) {
-    let mut model = Model { keys: BTreeMap::new(), protocol: 2, now_ms: 0 };
+    let mut model = Model { keys: BTreeMap::new(), protocol: 2, now_ms: 0, queue: None };
     let (mut input, mut bytes) = (Vec::new(), [0; 64 * 1024]);
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
         input.extend_from_slice(&bytes[..count]);
@@ -105,11 +107,29 @@ impl Model {
     fn answer(&mut self, request: &Request) -> Reply {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         self.now_ms = since_epoch.as_millis() as u64;
+        let reply = match (request[0].as_slice(), self.queue.take()) {
+            (b"MULTI", None) => {
+                self.queue = Some(Vec::new());
+                Reply::Simple(b"OK".to_vec())
+            }
+            (b"DISCARD", Some(_)) => Reply::Simple(b"OK".to_vec()),
+            (b"EXEC", Some(queue)) => Reply::Array(queue.iter().map(|request| self.act(request)).collect()),
+            (_, Some(mut queue)) => {
+                queue.push(request.clone());
+                self.queue = Some(queue);
+                Reply::Simple(b"QUEUED".to_vec())
+            }
+            (_, None) => self.act(request),
+        };
+        spoken(reply, self.protocol)
+    }
+
+    fn act(&mut self, request: &Request) -> Reply {
         self.let_expire();
         let words: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
         let said = self.run(&words).unwrap_or_else(|text| Reply::Error(text.into()));
         self.let_expire();
-        spoken(said, self.protocol)
+        said
     }
 
     /// Removes what is due, and what is empty.
