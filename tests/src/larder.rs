@@ -291,7 +291,7 @@ impl Fakeredis {
         let mut said = String::new();
         let output = child.stdout.take().expect("it was piped");
         BufReader::new(output).read_line(&mut said).expect("its output can be read");
-        let port = said.trim().parse().expect("fakeredis says its port");
+        let port = said.trim().parse().expect("fakeredis says its port: `cargo xtask test` installs it");
         Fakeredis { child, address: (Ipv4Addr::LOCALHOST, port).into() }
     }
 

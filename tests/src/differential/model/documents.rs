@@ -100,31 +100,53 @@ impl Node {
     }
 }
 
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What is written between the parts of a document: before a member once per level, at the end of a line, behind a colon.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Layout<'a> {
+    pub(super) indent: &'a str,
+    pub(super) newline: &'a str,
+    pub(super) space: &'a str,
+}
+
+impl Layout<'_> {
+    pub(super) fn text(self, node: &Node, depth: usize) -> String {
         let quoted = |text: &str| serde_json::to_string(text).expect("a text can be quoted");
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(value) => write!(f, "{value}"),
-            Self::Float(value) => {
-                // RedisJSON writes no plus.
-                f.write_str(&serde_json::to_string(value).expect("a finite number").replace("e+", "e"))
-            }
-            Self::Text(text) => f.write_str(&quoted(text)),
-            Self::Array(elements) => f.write_str(&array(elements.iter())),
-            Self::Object(members) => {
-                let shown: Vec<String> =
-                    members.iter().map(|(name, member)| format!("{}:{member}", quoted(name))).collect();
-                write!(f, "{{{}}}", shown.join(","))
+        match node {
+            Node::Null => "null".into(),
+            Node::Bool(value) => value.to_string(),
+            Node::Int(value) => value.to_string(),
+            // RedisJSON writes no plus.
+            Node::Float(value) => serde_json::to_string(value).expect("a finite number").replace("e+", "e"),
+            Node::Text(text) => quoted(text),
+            Node::Array(elements) => self.array(elements.iter(), depth),
+            Node::Object(members) => {
+                let member = |(name, member): &(String, Node)| {
+                    format!("{}:{}{}", quoted(name), self.space, self.text(member, depth + 1))
+                };
+                self.lines(["{", "}"], members.iter().map(member).collect(), depth)
             }
         }
     }
+
+    /// Values as a JSON array.
+    pub(super) fn array<'n>(self, nodes: impl Iterator<Item = &'n Node>, depth: usize) -> String {
+        self.lines(["[", "]"], nodes.map(|node| self.text(node, depth + 1)).collect(), depth)
+    }
+
+    fn lines(self, [begin, end]: [&str; 2], items: Vec<String>, depth: usize) -> String {
+        let break_to = |depth: usize| format!("{}{}", self.newline, self.indent.repeat(depth));
+        if items.is_empty() {
+            return format!("{begin}{end}");
+        }
+        let separator = format!(",{}", break_to(depth + 1));
+        format!("{begin}{}{}{}{end}", break_to(depth + 1), items.join(&separator), break_to(depth))
+    }
 }
 
-/// Values as a JSON array.
-pub(super) fn array<'a>(nodes: impl Iterator<Item = &'a Node>) -> String {
-    format!("[{}]", nodes.map(Node::to_string).collect::<Vec<_>>().join(","))
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Layout::default().text(self, 0))
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -2,7 +2,7 @@
 
 use larder_node::resp::{Reply, parse_i64};
 
-use super::documents::{Node, Path, Place, Tail, array, outermost};
+use super::documents::{Layout, Node, Path, Place, Tail, outermost};
 use super::{ARITY, Held, Model, NO_INTEGER, SYNTAX, Said, bulk, int, is, ok};
 
 const NO_KEY: &str = "ERR could not perform this operation on a key that doesn't exist";
@@ -134,7 +134,18 @@ impl Model {
         Ok(int(places.len()))
     }
 
-    fn json_get(&self, key: &[u8], paths: &[&[u8]]) -> Said {
+    fn json_get(&self, key: &[u8], words: &[&[u8]]) -> Said {
+        let (mut layout, mut paths) = (Layout::default(), words);
+        while let [option, value, rest @ ..] = paths {
+            let value = std::str::from_utf8(value).map_err(|_| SYNTAX)?;
+            match *option {
+                option if is(option, "INDENT") => layout.indent = value,
+                option if is(option, "NEWLINE") => layout.newline = value,
+                option if is(option, "SPACE") => layout.space = value,
+                _ => break,
+            }
+            paths = rest;
+        }
         let mut wanted: Vec<(String, Path)> = Vec::new();
         let root_alone: &[&[u8]] = &[b"."];
         for text in if paths.is_empty() { root_alone } else { paths } {
@@ -152,8 +163,8 @@ impl Model {
                 name,
                 match found.first() {
                     None if is_legacy => return Err(NOWHERE),
-                    Some(first) if is_legacy => first.to_string(),
-                    _ => array(found.into_iter()),
+                    Some(first) if is_legacy => layout.text(first, 0),
+                    _ => layout.array(found.into_iter(), 0),
                 },
             ));
         }
@@ -363,7 +374,7 @@ impl Model {
         Ok(match results.iter().rev().find(|node| **node != Node::Null) {
             _ if self.protocol == 3 => Reply::Array(results.iter().map(told).collect()),
             Some(last) if path.is_legacy => bulk(last.to_string().as_bytes()),
-            _ => bulk(array(results.iter()).as_bytes()),
+            _ => bulk(Layout::default().array(results.iter(), 0).as_bytes()),
         })
     }
 }
