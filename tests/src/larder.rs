@@ -26,7 +26,10 @@ pub fn binary() -> PathBuf {
 
 /// A folder of this workspace's target directory, for example `py`.
 pub fn target(name: &str) -> PathBuf {
-    binary().parent().and_then(Path::parent).expect("a binary is in target/PROFILE").join(name)
+    let own = std::env::current_exe().expect("a test knows its own path");
+    // A test is in target/PROFILE/deps, a binary in target/PROFILE.
+    let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
+    profile.and_then(Path::parent).expect("this was built by cargo").join(name)
 }
 
 /// `larder WORDS…`, without the settings and credentials of whoever runs the tests.
