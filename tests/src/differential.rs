@@ -1,5 +1,5 @@
 //! The differential test: random requests, seeded, sent to Debian's redis-server and to the node, replies and state
-//! compared.
+//! compared. What redis 7.0 lacks is sent to a plain slow model instead: [`plan`] says what is different then.
 //!
 //! Requests leave in pipelines. Before each, both are asked for the encoding of its first key: so it is known which keys
 //! exist when the next ones are chosen, how many requests met one, and which encodings were crossed. What is compared
@@ -11,6 +11,8 @@ pub mod acl;
 pub mod generate;
 pub mod grammar;
 pub mod judge;
+pub mod model;
+pub mod plan;
 pub mod report;
 pub mod shrink;
 pub mod steps;
@@ -28,17 +30,16 @@ use crate::transcript::play::Request;
 use crate::transcript::server::Server;
 use crate::transcript::shortened;
 use generate::Forms;
+use grammar::Form;
 use judge::Verdict;
+use plan::{Oracle, Plan, Side};
 use report::{Happening, Report};
 use steps::{Source, Step, Unit};
 use wire::{Wire, encoded, read, request};
 use words::{Known, World};
 
-const FORMS: &str = include_str!("../differential/commands.txt");
 /// Requests of one pipeline, about.
 const BATCH: usize = 300;
-/// Requests between two comparisons of everything, after which both are emptied and get other thresholds.
-const CHUNK: u64 = 50_000;
 /// Differences after which a run ends.
 const DIFFERENCES_MAX: usize = 20;
 /// What has a millisecond to live is over by then.
@@ -54,11 +55,14 @@ const THRESHOLDS: &[(&str, &[&str])] = &[
 
 /// A run in progress.
 struct Run {
+    plan: &'static Plan,
     seed: u64,
     protocol: u8,
-    redis: Wire,
+    oracle: Oracle,
     node: Wire,
     forms: Forms,
+    /// Those whose effect is over in a moment.
+    moments: Option<Forms>,
     world: World,
     report: Report,
     random: Xoshiro256PlusPlus,
@@ -88,28 +92,44 @@ pub struct Outcome {
     pub differences: Vec<String>,
 }
 
-/// The forms that requests are drawn from.
+/// The forms that requests of a plan are drawn from.
 ///
 /// # Panics
 /// The file of forms is broken.
 #[must_use]
-pub fn forms() -> Forms {
-    Forms::new(grammar::read(FORMS).expect("differential/commands.txt"))
+pub fn forms(plan: &Plan) -> Forms {
+    let forms = Forms::new(read_forms(plan, false));
+    match plan.side {
+        Side::Redis => forms,
+        // It does not know which errors are one when they are queued.
+        Side::Model => forms.unspoiled_in_multi(),
+        // What is an error to it, and what it only does not know, nobody can tell.
+        Side::Fakeredis => forms.unspoiled(),
+    }
 }
 
-/// Sends `requests` random requests, decided by `seed`, in RESP2 or RESP3.
+/// Those that are over in a moment, or the others.
+fn read_forms(plan: &Plan, is_moment: bool) -> Vec<Form> {
+    let all = grammar::read(plan.forms).expect("the forms of a plan");
+    all.into_iter().filter(|form| form.is_moment == is_moment).collect()
+}
+
+/// Sends `requests` random requests by a plan, decided by `seed`, in RESP2 or RESP3.
 ///
 /// # Panics
 /// A server does not start, or goes away.
 #[must_use]
-pub fn run(seed: u64, requests: u64, protocol: u8) -> Outcome {
-    let (redis, node) = (Server::redis(false), Server::node(false));
+pub fn run(plan: &'static Plan, seed: u64, requests: u64, protocol: u8) -> Outcome {
+    let (oracle, node) = (plan.oracle(protocol), Server::node(false));
+    let moments = read_forms(plan, true);
     let mut run = Run {
+        plan,
         seed,
         protocol,
-        redis: Wire::open(redis.address(), protocol),
+        oracle,
         node: Wire::open(node.address(), protocol),
-        forms: forms(),
+        forms: forms(plan),
+        moments: (!moments.is_empty()).then(|| Forms::new(moments).unspoiled()),
         world: World::default(),
         report: Report::default(),
         random: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -130,17 +150,21 @@ impl Run {
     /// Gives both the script and the functions by which requests are scripted.
     fn prepare(&mut self) {
         self.forms.register(&mut self.report);
+        self.moments.iter().for_each(|forms| forms.register(&mut self.report));
+        if !self.plan.is_redis() {
+            return;
+        }
         let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Request>();
         self.both(&words(&["SCRIPT", "LOAD", steps::SCRIPT]));
         self.both(&words(&["FUNCTION", "LOAD", steps::LIBRARY]));
         // The node's payloads are not compressed either.
-        self.redis.ask(&request("CONFIG SET rdbcompression no"));
+        self.oracle.wire.ask(&request("CONFIG SET rdbcompression no"));
     }
 
     /// Sends requests until everything is to be compared, or something differs.
     fn chunk(&mut self, requests: u64) {
         self.begin_chunk();
-        let end = requests.min(self.report.requests + CHUNK);
+        let end = requests.min(self.report.requests + self.plan.chunk);
         while self.report.requests < end && self.found.is_empty() {
             self.batch();
             self.settle();
@@ -159,6 +183,7 @@ impl Run {
         self.empty();
         self.world.databases.iter_mut().for_each(std::collections::BTreeMap::clear);
         self.world.database = 0;
+        self.world.entries.clear();
         self.past.clear();
         self.over.clear();
         self.thresholds.clear();
@@ -181,7 +206,8 @@ impl Run {
         let mut count = 0;
         while count < BATCH {
             let Self { forms, world, report, random, .. } = self;
-            let unit = Source { forms, world, report, random }.draw();
+            let mut source = Source { forms, world, report, random };
+            let unit = if self.plan.is_redis() { source.draw() } else { source.draw_plain() };
             // A key that is over counts until it is removed, which each does in its own time.
             if self.over.is_empty() || !unit.steps.iter().any(|step| step.answers()[0] == b"DBSIZE") {
                 count += unit.steps.len();
@@ -189,8 +215,8 @@ impl Run {
             }
         }
         self.report.requests += count as u64;
-        let bytes: Vec<u8> = units.iter().flat_map(|unit| &unit.steps).flat_map(sent).collect();
-        self.redis.send(&bytes);
+        let bytes: Vec<u8> = units.iter().flat_map(|unit| &unit.steps).flat_map(|step| sent(self.plan, step)).collect();
+        self.oracle.wire.send(&bytes);
         self.node.send(&bytes);
         for unit in units {
             self.past.push(unit.clone());
@@ -201,11 +227,11 @@ impl Run {
     /// Reads both replies to a step and compares them.
     fn receive(&mut self, step: &Step) {
         let existed = step.probe.as_ref().map(|key| self.read_probe(step, key));
-        let (redis, node) = (self.redis.reply(), self.node.reply());
+        let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
         let is_error = redis.first() == Some(&b'-');
         self.report.called(wire::name(&step.request), existed, is_error);
         self.note_transaction(step, &redis);
-        match judge::judge(step.answers(), &step.queued, &redis, &node) {
+        match (self.plan.judge)(step.answers(), &step.queued, &redis, &node) {
             Verdict::Same => {}
             Verdict::Loose => self.report.loose += 1,
             Verdict::Accepted(name) => self.report.accepted(name),
@@ -227,9 +253,9 @@ impl Run {
 
     /// Reads the answers about a key's encoding; whether there is such a key.
     fn read_probe(&mut self, step: &Step, key: &[u8]) -> bool {
-        let (redis, node) = (self.redis.reply(), self.node.reply());
-        let asked = vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.to_vec()];
-        match judge::judge(&asked, &[], &redis, &node) {
+        let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
+        let asked = self.plan.ask_of(key);
+        match (self.plan.judge)(&asked, &[], &redis, &node) {
             Verdict::Accepted(name) => self.report.accepted(name),
             Verdict::Different(why) => {
                 let asked = Step { database: step.database, ..Step::plain(asked) };
@@ -238,7 +264,7 @@ impl Run {
             _ => {}
         }
         let known = &mut self.world.databases[step.database];
-        let (Some(Reply::Bulk(redis)), Some(Reply::Bulk(node))) = (read(&redis), read(&node)) else {
+        let (Some(redis), Some(node)) = (held(&redis), held(&node)) else {
             // What it was stays known, to see what it becomes.
             known.entry(key.to_vec()).and_modify(|known| known.is_there = false);
             return false;
@@ -259,9 +285,10 @@ impl Run {
         let queued: Vec<String> = step.queued.iter().map(shown).collect();
         let from = redis.iter().zip(node).position(|(a, b)| a != b).unwrap_or(0);
         let text = format!(
-            "{} {}\n  {why}\n  redis: {}\n  node:  {}",
+            "{} {}\n  {why}\n  {}: {}\n  node:  {}",
             shown(&step.request),
             queued.join("; "),
+            self.plan.oracle,
             around(redis, from),
             around(node, from),
         );
@@ -307,17 +334,19 @@ impl Run {
         self.empty();
         let mut differs = false;
         for pipeline in units.chunk_by(|unit, _| !unit.pause) {
-            let bytes: Vec<u8> = pipeline.iter().flat_map(|unit| &unit.steps).flat_map(sent).collect();
-            self.redis.send(&bytes);
+            let bytes: Vec<u8> =
+                pipeline.iter().flat_map(|unit| &unit.steps).flat_map(|step| sent(self.plan, step)).collect();
+            self.oracle.wire.send(&bytes);
             self.node.send(&bytes);
             for step in pipeline.iter().flat_map(|unit| &unit.steps) {
                 if step.probe.is_some() {
-                    let (redis, node) = (self.redis.reply(), self.node.reply());
-                    let asked = request("OBJECT ENCODING key");
-                    differs |= matches!(judge::judge(&asked, &[], &redis, &node), Verdict::Different(_));
+                    let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
+                    let asked = self.plan.ask_of(b"key");
+                    differs |= matches!((self.plan.judge)(&asked, &[], &redis, &node), Verdict::Different(_));
                 }
-                let (redis, node) = (self.redis.reply(), self.node.reply());
-                differs |= matches!(judge::judge(step.answers(), &step.queued, &redis, &node), Verdict::Different(_));
+                let (redis, node) = (self.oracle.wire.reply(), self.node.reply());
+                differs |=
+                    matches!((self.plan.judge)(step.answers(), &step.queued, &redis, &node), Verdict::Different(_));
             }
             if pipeline.last().is_some_and(|unit| unit.pause) {
                 std::thread::sleep(MOMENT);
@@ -328,7 +357,7 @@ impl Run {
 
     /// Asks both, and compares nothing.
     fn both(&mut self, request: &Request) {
-        self.redis.ask(request);
+        self.oracle.wire.ask(request);
         self.node.ask(request);
     }
 
@@ -336,16 +365,25 @@ impl Run {
     fn compare(&mut self, request: Request) {
         let step = Step { database: self.world.database, ..Step::plain(request) };
         let bytes = encoded(&step.request);
-        self.redis.send(&bytes);
+        self.oracle.wire.send(&bytes);
         self.node.send(&bytes);
         self.past.push(Unit { steps: vec![step.clone()], pause: false });
         self.receive(&step);
     }
 }
 
-/// The bytes of a step, with those that ask for the encoding before it.
-fn sent(step: &Step) -> Vec<u8> {
-    let probe = step.probe.as_ref().map(|key| encoded(&vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]));
+/// The encoding or the type that a reply says a key has, if it is there.
+fn held(reply: &[u8]) -> Option<Vec<u8>> {
+    match read(reply)? {
+        Reply::Bulk(encoding) => Some(encoding),
+        Reply::Simple(kind) if kind != b"none" => Some(kind),
+        _ => None,
+    }
+}
+
+/// The bytes of a step, with those that ask what its key holds before it.
+fn sent(plan: &Plan, step: &Step) -> Vec<u8> {
+    let probe = step.probe.as_ref().map(|key| encoded(&plan.ask_of(key)));
     [probe.unwrap_or_default(), encoded(&step.request)].concat()
 }
 

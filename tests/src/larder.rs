@@ -1,6 +1,6 @@
 //! Real servers for whole-system tests: `larder` and redis-server as processes on free ports, gone when dropped.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,7 +26,10 @@ pub fn binary() -> PathBuf {
 
 /// A folder of this workspace's target directory, for example `py`.
 pub fn target(name: &str) -> PathBuf {
-    binary().parent().and_then(Path::parent).expect("a binary is in target/PROFILE").join(name)
+    let own = std::env::current_exe().expect("a test knows its own path");
+    // A test is in target/PROFILE/deps, a binary in target/PROFILE.
+    let profile = own.ancestors().find(|folder| folder.join("deps").is_dir());
+    profile.and_then(Path::parent).expect("this was built by cargo").join(name)
 }
 
 /// `larder WORDS…`, without the settings and credentials of whoever runs the tests.
@@ -262,6 +265,46 @@ impl Redis {
 }
 
 impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running fakeredis, of the Python clients that `cargo xtask test` installs.
+pub struct Fakeredis {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Fakeredis {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// It is not installed, or does not start.
+    pub fn start() -> Fakeredis {
+        let python = target("py/bin/python");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/fakeredis_server.py");
+        let mut child = Command::new(&python)
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}: `cargo xtask test` installs it", python.display()));
+        let mut said = String::new();
+        let output = child.stdout.take().expect("it was piped");
+        BufReader::new(output).read_line(&mut said).expect("its output can be read");
+        let port = said.trim().parse().expect("fakeredis says its port: `cargo xtask test` installs it");
+        Fakeredis { child, address: (Ipv4Addr::LOCALHOST, port).into() }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Fakeredis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

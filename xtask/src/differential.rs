@@ -6,7 +6,8 @@ use crate::peers;
 use crate::run::{cargo, run, step};
 
 /// Installs redis-server if it is missing, and sends as many requests as asked for (5,000,000), from a seed if one is given.
-/// `acl` before the numbers: makes as many users instead, and tries what they may do.
+/// `acl` before the numbers: makes as many users instead, and tries what they may do. `newer`, `fakeredis`: sends what redis
+/// 7.0 lacks, to a plain slow model or to fakeredis instead of redis-server.
 ///
 /// # Errors
 /// A wrong argument, or a difference: each is printed with the requests that led to it.

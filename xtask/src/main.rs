@@ -63,8 +63,9 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "differential",
-        arguments: "[[acl] COUNT [SEED]]",
-        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state; or make random users",
+        arguments: "[[WHAT] COUNT [SEED]]",
+        what: "send 5,000,000 random requests to redis-server and to the node; compare replies and state; WHAT: `acl` makes \
+               random users, `newer` and `fakeredis` send what redis 7.0 lacks to a model and to fakeredis instead",
         run: differential::run_verb,
     },
     Verb { name: "up", arguments: "[FLAGS]", what: "build the release binary and run `larder up`", run: test::up },

@@ -1,11 +1,11 @@
-//! The differences from redis 7.0 that random requests meet and that are meant: at most 20, each shown by requests of its
-//! own, and each a row of `docs/fidelity.md`.
+//! The differences from redis 7.0 that random requests meet and that are meant: at most 20, each with a test of its
+//! own in `tests/tests/differential.rs`, and each a row of `docs/fidelity.md`.
 
 use crate::transcript::play::Request;
 
 /// One of them.
 pub struct Accepted {
-    /// What it is called in reports.
+    /// What it is called in reports, and by its test.
     pub name: &'static str,
     /// How its row in `docs/fidelity.md` begins.
     pub row: &'static str,

@@ -12,6 +12,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::generate::Forms;
 use super::judge::{Verdict, judge};
+use super::plan::REDIS;
 use super::report::Report;
 use super::wire::{Wire, encoded, name, request};
 use super::words::World;
@@ -168,7 +169,7 @@ pub fn run(seed: u64, rounds: u64, protocol: u8) -> Result<Tally, String> {
         admins,
         users: Vec::new(),
         protocol,
-        forms: forms(),
+        forms: forms(&REDIS),
         world: World::default(),
         random: Xoshiro256PlusPlus::seed_from_u64(seed),
         tally: Tally::default(),

@@ -32,6 +32,10 @@ const JUNK: &[&[u8]] = &[
 pub struct Forms {
     forms: Vec<Named>,
     total: u32,
+    /// Share of requests with something wrong in them.
+    spoiled: f64,
+    /// The same inside MULTI, where some errors are one when the request is queued.
+    spoiled_in_multi: f64,
 }
 
 /// A form with the names of the commands of its requests.
@@ -50,7 +54,19 @@ impl Forms {
         let total = forms.iter().map(|form| form.weight).sum();
         assert!(total > 0, "no forms");
         let named = |form: Form| Named { names: form.requests.iter().map(|parts| name(parts)).collect(), form };
-        Self { forms: forms.into_iter().map(named).collect(), total }
+        Self { forms: forms.into_iter().map(named).collect(), total, spoiled: SPOILED, spoiled_in_multi: SPOILED }
+    }
+
+    /// The same with nothing wrong in any request.
+    #[must_use]
+    pub fn unspoiled(self) -> Self {
+        Self { spoiled: 0.0, ..self.unspoiled_in_multi() }
+    }
+
+    /// The same with nothing wrong in any request inside MULTI.
+    #[must_use]
+    pub fn unspoiled_in_multi(self) -> Self {
+        Self { spoiled_in_multi: 0.0, ..self }
     }
 
     /// Tells a report which options there are.
@@ -83,7 +99,7 @@ impl Forms {
             })
             .collect();
         if let ([request], false) = (requests.as_mut_slice(), form.multi_only)
-            && random.random_bool(SPOILED)
+            && random.random_bool(if in_multi { self.spoiled_in_multi } else { self.spoiled })
             && may_be_spoiled(request)
         {
             spoil(request, random);
@@ -178,11 +194,12 @@ fn repeats(random: &mut impl Rng) -> usize {
 
 /// Keys with only certain members must keep them, and a cursor of one server is none of the
 /// other's; what SPOP took must be all, or the key must go;
-/// a broken script is quoted in its error as the Lua library sees fit; ZRANK takes a word more than in redis 7.0.
+/// a broken script is quoted in its error as the Lua library sees fit; ZRANK takes a word more than in redis 7.0; and the
+/// model knows no broken paths.
 fn may_be_spoiled(request: &Request) -> bool {
     let keeps = |name: &Vec<u8>| {
         let is_one = ["SPOP", "ZRANK", "ZREVRANK"].iter().any(|one| name == one.as_bytes());
-        is_one || name.ends_with(b"SCAN") || name.starts_with(b"EVAL")
+        is_one || name.ends_with(b"SCAN") || name.starts_with(b"EVAL") || name.starts_with(b"JSON.")
     };
     let is_kept = request.first().is_some_and(keeps);
     !is_kept && !request.iter().any(|word| matches!(word.as_slice(), [b'c' | b'd' | b'y', b'0'..=b'9']))

@@ -2,7 +2,8 @@
 //!
 //! One form a line, its weight first. A bare word is sent as it is; `{place}` is filled in by [`super::words`];
 //! `[a|b c]` is one of its choices or nothing, `<a|b>` one of its choices; `(a b)+` is repeated; a lone `;` begins
-//! another request of the same form, sent behind the first; `"in quotes"` is one word. `multi` before the weight: only inside MULTI.
+//! another request of the same form, sent behind the first; `"in quotes"` is one word. `multi` before the weight: only inside MULTI;
+//! `moment`: what it does is over in a moment, so it is sent before a pause and its replies are not compared.
 
 /// One form.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct Form {
     pub weight: u32,
     /// Drawn inside MULTI only.
     pub multi_only: bool,
+    /// Over in a moment.
+    pub is_moment: bool,
     /// Its requests, in order.
     pub requests: Vec<Vec<Part>>,
 }
@@ -42,10 +45,11 @@ pub fn read(text: &str) -> Result<Vec<Form>, String> {
 
 fn form(line: &str) -> Result<Form, String> {
     let (multi_only, rest) = line.strip_prefix("multi ").map_or((false, line), |rest| (true, rest));
+    let (is_moment, rest) = rest.strip_prefix("moment ").map_or((false, rest), |rest| (true, rest));
     let (weight, rest) = rest.split_once(' ').ok_or("no request")?;
     let weight = weight.parse().map_err(|_| format!("no weight: {weight}"))?;
     let requests = rest.split(" ; ").map(request).collect::<Result<_, _>>()?;
-    Ok(Form { weight, multi_only, requests })
+    Ok(Form { weight, multi_only, is_moment, requests })
 }
 
 fn request(text: &str) -> Result<Vec<Part>, String> {
@@ -126,7 +130,9 @@ mod tests {
 
     #[test]
     fn a_form_is_read_and_a_broken_one_is_named() {
-        let forms = read("# a remark\n\n3 SET {s} {v} [NX|EX {ttl}]\nmulti 1 DEL ({k})+ ; PING <a|b>").unwrap();
+        let forms =
+            read("# a remark\n\n3 SET {s} {v} [NX|EX {ttl}]\nmulti 1 DEL ({k})+ ; PING <a|b>\nmoment 2 DEL a").unwrap();
+        assert_eq!(forms.iter().map(|form| form.is_moment).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!((forms[0].weight, forms[0].multi_only, forms[0].requests[0].len()), (3, false, 4));
         assert_eq!((forms[1].multi_only, forms[1].requests.len()), (true, 2));
         let ex = vec![Part::Word("EX".into()), Part::Place("ttl".into())];

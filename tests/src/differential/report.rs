@@ -150,16 +150,24 @@ impl Report {
     /// What a run of this length should have done more often. The bounds are for 5 million requests, and scaled.
     #[must_use]
     pub fn shortcomings(&self) -> Vec<String> {
-        let scaled = |times: u64| (times * self.requests).div_ceil(LONG);
-        let rare = self.rare_options(scaled(USES)).into_iter().map(|option| format!("rarely used: {option}"));
-        let absent = self.rarely_on_existing(ON_EXISTING);
-        let absent = absent.into_iter().map(|name| format!("mostly on keys that are not there: {name}"));
         let uncrossed =
-            self.uncrossed(scaled(CROSSINGS)).into_iter().map(|crossing| format!("rarely crossed: {crossing}"));
+            self.uncrossed(self.scaled(CROSSINGS)).into_iter().map(|crossing| format!("rarely crossed: {crossing}"));
         let count = |what| self.happened.get(what).copied().unwrap_or(0);
-        let seldom = ALL.iter().filter(|what| count(what) < scaled(HAPPENINGS));
+        let seldom = ALL.iter().filter(|what| count(what) < self.scaled(HAPPENINGS));
         let seldom = seldom.map(|what| format!("rarely {what:?}: {}", count(what)));
-        rare.chain(absent).chain(uncrossed).chain(seldom).collect()
+        self.shortcomings_of_requests().into_iter().chain(uncrossed).chain(seldom).collect()
+    }
+
+    /// As [`Report::shortcomings`], of requests alone: options, and keys that are there.
+    #[must_use]
+    pub fn shortcomings_of_requests(&self) -> Vec<String> {
+        let rare = self.rare_options(self.scaled(USES)).into_iter().map(|option| format!("rarely used: {option}"));
+        let absent = self.rarely_on_existing(ON_EXISTING);
+        rare.chain(absent.into_iter().map(|name| format!("mostly on keys that are not there: {name}"))).collect()
+    }
+
+    fn scaled(&self, times: u64) -> u64 {
+        (times * self.requests).div_ceil(LONG)
     }
 
     /// Commands that were called on keys, but on fewer existing ones than this share.

@@ -96,6 +96,24 @@ impl<R: Rng> Source<'_, R> {
         Unit { steps, pause: false }
     }
 
+    /// The next unit of those that need no scripts, no watched keys and no other databases.
+    pub fn draw_plain(&mut self) -> Unit {
+        let steps = if self.random.random_bool(TRANSACTIONS) { self.plain_transaction() } else { self.form() };
+        Unit { steps, pause: false }
+    }
+
+    fn plain_transaction(&mut self) -> Vec<Step> {
+        let count = self.random.random_range(1..6);
+        let draw = |_| self.forms.draw(true, self.world, self.report, self.random);
+        let queued: Vec<Request> = (0..count).flat_map(draw).collect();
+        let last = match self.random.random_bool(0.12) {
+            true => Step::plain(request("DISCARD")),
+            false => Step { queued: queued.clone(), ..Step::plain(request("EXEC")) },
+        };
+        let steps = [Step::plain(request("MULTI"))].into_iter().chain(queued.into_iter().map(Step::plain));
+        steps.chain([last]).collect()
+    }
+
     fn form(&mut self) -> Vec<Step> {
         let requests = self.forms.draw(false, self.world, self.report, self.random);
         // What follows in the same form undoes what the two did differently on purpose: nothing is asked before it.

@@ -42,6 +42,30 @@ impl Run {
         if !self.found.is_empty() || !self.random.random_bool(SHARE) {
             return;
         }
+        let steps = if self.moments.is_some() { self.momentary() } else { self.expiring() };
+        // Not compared: what the second one finds depends on how soon it comes.
+        steps.iter().for_each(|step| self.both(&step.request));
+        self.past.push(Unit { steps, pause: true });
+        std::thread::sleep(MOMENT);
+        // Either they are looked at now, or whatever comes finds them as they are.
+        if self.random.random_bool(0.5) {
+            self.settle();
+        }
+    }
+
+    /// Requests of the plan that are over in a moment.
+    fn momentary(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for _ in 0..self.random.random_range(1..4u8) {
+            let Self { moments: Some(forms), world, report, random, .. } = self else { break };
+            steps.extend(forms.draw(false, world, report, random).into_iter().map(Step::plain));
+            self.report.happened(Happening::Expired);
+        }
+        steps
+    }
+
+    /// Requests that let keys expire, each in one of the ways there are.
+    fn expiring(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for _ in 0..self.random.random_range(1..4u8) {
             let Some(key) = self.some_key() else { continue };
@@ -53,19 +77,12 @@ impl Run {
             self.over.push((self.world.database, key));
             self.report.happened(Happening::Expired);
         }
-        // Not compared: what the second one finds depends on how soon it comes.
-        steps.iter().for_each(|step| self.both(&step.request));
-        self.past.push(Unit { steps, pause: true });
-        std::thread::sleep(MOMENT);
-        // Either they are looked at now, or whatever comes finds them as they are.
-        if self.random.random_bool(0.5) {
-            self.settle();
-        }
+        steps
     }
 
     /// Restores here what was dumped there, or lists something step by step.
     pub(super) fn walk(&mut self) {
-        if !self.found.is_empty() || !self.over.is_empty() {
+        if !self.found.is_empty() || !self.over.is_empty() || !self.plan.is_redis() {
             return;
         }
         if self.random.random_bool(SHARE) {
@@ -84,7 +101,7 @@ impl Run {
     fn transplant(&mut self) {
         let Some(key) = self.some_key() else { return };
         let dump = vec![b"DUMP".to_vec(), key.clone()];
-        let (redis, node) = (self.redis.ask(&dump), self.node.ask(&dump));
+        let (redis, node) = (self.oracle.wire.ask(&dump), self.node.ask(&dump));
         let (Some(Reply::Bulk(theirs)), Some(Reply::Bulk(ours))) = (read(&redis), read(&node)) else {
             if redis != node {
                 self.differs(&Step::plain(dump), "not both have it", &redis, &node);
@@ -92,7 +109,7 @@ impl Run {
             return;
         };
         let encoding = request_of(&["OBJECT", "ENCODING"], &key);
-        let is_same_encoding = self.redis.ask(&encoding) == self.node.ask(&encoding);
+        let is_same_encoding = self.oracle.wire.ask(&encoding) == self.node.ask(&encoding);
         if let Verdict::Different(why) = judge(&dump, &[], &redis, &node)
             && is_same_encoding
         {
@@ -102,7 +119,7 @@ impl Run {
         let target = [key.get(..1).unwrap_or(b"s"), number.as_bytes()].concat();
         let restore =
             |payload: Vec<u8>| vec![b"RESTORE".to_vec(), target.clone(), b"0".to_vec(), payload, b"REPLACE".to_vec()];
-        let (redis, node) = (self.redis.ask(&restore(ours)), self.node.ask(&restore(theirs.clone())));
+        let (redis, node) = (self.oracle.wire.ask(&restore(ours)), self.node.ask(&restore(theirs.clone())));
         let step = Step { database: self.world.database, ..Step::plain(restore(theirs)) };
         self.past.push(Unit { steps: vec![step.clone()], pause: false });
         if redis != node || !redis.starts_with(b"+OK") {
@@ -125,7 +142,7 @@ impl Run {
             options.extend([b"MATCH".to_vec(), words::fill("pattern", &mut self.world, &mut self.random)]);
         }
         let width = if matches!(command, "HSCAN" | "ZSCAN") { 2 } else { 1 };
-        let theirs = listed(&mut self.redis, command, key.as_ref(), &options, width);
+        let theirs = listed(&mut self.oracle.wire, command, key.as_ref(), &options, width);
         let ours = listed(&mut self.node, command, key.as_ref(), &options, width);
         self.report.happened(Happening::Scanned);
         if theirs != ours {
@@ -140,33 +157,24 @@ impl Run {
 
     /// Compares what every key holds.
     pub(super) fn compare_everything(&mut self) {
-        for database in 0..self.world.databases.len() {
+        let databases = if self.plan.is_redis() { self.world.databases.len() } else { 1 };
+        for database in 0..databases {
             self.select(database);
             for key in words::all_keys() {
                 self.compare_key(&key);
             }
-            self.compare(request("DBSIZE"));
+            if self.plan.is_redis() {
+                self.compare(request("DBSIZE"));
+            }
         }
     }
 
     fn compare_key(&mut self, key: &[u8]) {
-        let kind = self.redis.ask(&request_of(&["TYPE"], key));
-        let whole = |name: &str, rest: &str| [request_of(&[name], key), request(rest)].concat();
-        let contents = match kind.as_slice() {
-            b"+string\r\n" => request_of(&["GET"], key),
-            b"+list\r\n" => whole("LRANGE", "0 -1"),
-            b"+hash\r\n" => request_of(&["HGETALL"], key),
-            b"+set\r\n" => request_of(&["SMEMBERS"], key),
-            b"+zset\r\n" => whole("ZRANGE", "0 -1 WITHSCORES"),
-            b"+stream\r\n" => {
-                request_of(&["XINFO", "STREAM"], key).into_iter().chain(request("FULL COUNT 0")).collect()
-            }
-            _ => request_of(&["EXISTS"], key),
-        };
+        let kind = self.oracle.wire.ask(&request_of(&["TYPE"], key));
         self.compare(request_of(&["TYPE"], key));
-        self.compare(request_of(&["OBJECT", "ENCODING"], key));
+        self.compare(self.plan.ask_of(key));
         self.compare(request_of(&["EXPIRETIME"], key));
-        self.compare(contents);
+        self.plan.contents(&kind, key).into_iter().for_each(|request| self.compare(request));
     }
 }
 

@@ -26,7 +26,15 @@ impl Wire {
     /// Nobody listens.
     #[must_use]
     pub fn open(address: SocketAddr, protocol: u8) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"), protocol)
+    }
+
+    /// As [`Wire::open`], over a connection that is there.
+    ///
+    /// # Panics
+    /// It is of no use.
+    #[must_use]
+    pub fn over(stream: TcpStream, protocol: u8) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         let mut wire = Self { stream, input: Vec::new(), read: 0 };

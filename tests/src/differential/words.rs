@@ -8,16 +8,16 @@ use rand::{Rng, RngExt};
 
 /// Keys of each type.
 pub const KEYS: usize = 10;
-/// The types by the letter of their keys, with what OBJECT ENCODING may call them.
+/// The types by the letter of their keys, with what OBJECT ENCODING and TYPE may call them.
 const TYPES: &[(&str, &[&str])] = &[
-    ("s", &["int", "embstr", "raw"]),
-    ("n", &["int", "embstr", "raw"]),
-    ("f", &["int", "embstr", "raw"]),
-    ("b", &["int", "embstr", "raw"]),
+    ("s", &["int", "embstr", "raw", "string"]),
+    ("n", &["int", "embstr", "raw", "string"]),
+    ("f", &["int", "embstr", "raw", "string"]),
+    ("b", &["int", "embstr", "raw", "string"]),
     ("l", &["listpack", "quicklist"]),
-    ("h", &["listpack", "hashtable"]),
+    ("h", &["listpack", "hashtable", "hash"]),
     ("t", &["intset", "listpack", "hashtable"]),
-    ("z", &["listpack", "skiplist"]),
+    ("z", &["listpack", "skiplist", "zset"]),
     ("g", &["listpack", "skiplist"]),
     ("x", &["stream"]),
     // HyperLogLogs, which other commands would break in ways of their own.
@@ -27,9 +27,18 @@ const TYPES: &[(&str, &[&str])] = &[
     ("d", &["intset", "listpack", "hashtable"]),
     // Sorted sets of one score, as ranges by name are undefined for others.
     ("y", &["listpack", "skiplist"]),
+    // Documents.
+    ("j", &["ReJSON-RL"]),
 ];
 /// So many of the first types may be taken for one another.
-const MIXED: usize = TYPES.len() - 4;
+const MIXED: usize = TYPES.len() - 5;
+/// The first of them begin with `$`, the others are legacy ones; some are of what is rarely there.
+const JSON_PATHS: &[&str] = &[
+    "$", "$.a", "$.b", "$.c", "$.a.b", "$.b.a", "$.*", "$..a", "$..b", "$..*", "$.a[0]", "$.a[-1]", "$.b[0:2]",
+    "$.a[*]", "$..[0]", "$['c']", "$.a.*", "$.d", "$.a.d", ".", "a", ".a", ".b", ".c", ".a.b", ".a[0]", "..a", ".*",
+    ".d", "b[-1]",
+];
+const DOLLARS: usize = 19;
 const INTS: &[i64] = &[0, 1, -1, 2, 10, 255, 65_535, -129, 1 << 40, i64::MAX, i64::MIN, i64::MAX - 1];
 
 /// What is known of the keys, and the wall clock that absolute times are made from.
@@ -45,6 +54,10 @@ pub struct World {
     pub same: Vec<u8>,
     /// Entries of streams added so far, for `{id-new}`.
     pub ids: u64,
+    /// The same by the key of their form, for `{id-of}`.
+    pub entries: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    /// Times to live given so far, for `{ttl-own}`.
+    pub times: u64,
 }
 
 /// What is known of a key.
@@ -145,6 +158,11 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
         // Multiples of ten seconds, so that two servers a few milliseconds apart agree on which is later.
         "ttl" => (random.random_range(100..100_000u64) * 10).to_string().into_bytes(),
         "ttl-ms" => (random.random_range(100..100_000u64) * 10_000).to_string().into_bytes(),
+        // As `ttl`, and never the same again, as two servers a few milliseconds apart may not agree on which is later.
+        "ttl-own" => own_time(world).to_string().into_bytes(),
+        "ttl-own-ms" => (own_time(world) * 1000).to_string().into_bytes(),
+        "at-own" => (world.now_ms / 1000 + own_time(world)).to_string().into_bytes(),
+        "at-own-ms" => (world.now_ms + own_time(world) * 1000).to_string().into_bytes(),
         "at" => (world.now_ms / 1000 + random.random_range(100..100_000u64) * 10).to_string().into_bytes(),
         "at-ms" => (world.now_ms + random.random_range(100..100_000u64) * 10_000).to_string().into_bytes(),
         "past" => ["-1", "0", "1", "1000"][random.random_range(0..4usize)].into(),
@@ -153,15 +171,39 @@ pub fn fill(place: &str, world: &mut World, random: &mut impl Rng) -> Vec<u8> {
         "radius" => format!("{:.3}", random.random_range(0.0..3000.0)).into_bytes(),
         "id-new" => {
             world.ids += 1;
-            format!("{}-{}", world.ids + 60, random.random_range(0..4u8)).into_bytes()
+            let id = format!("{}-{}", world.ids + 60, random.random_range(0..4u8)).into_bytes();
+            world.entries.entry(world.same.clone()).or_default().push(id.clone());
+            id
         }
         "place" => format!("place{}", random.random_range(0..8u8)).into_bytes(),
+        // One of the ids that the key of this form was sent, most of the time.
+        "id-of" => {
+            let ids = world.entries.get(&world.same).filter(|_| random.random_bool(0.9));
+            match ids.filter(|ids| !ids.is_empty()) {
+                Some(ids) => ids[random.random_range(0..ids.len())].clone(),
+                None => fill("id", world, random),
+            }
+        }
+        "id-last" => world.entries.get(&world.same).and_then(|ids| ids.last()).cloned().unwrap_or_default(),
         "id" => format!("{}-{}", random.random_range(1..60u8), random.random_range(0..4u8)).into_bytes(),
         "group-new" => format!("group{}", random.random_range(2..1000u16)).into_bytes(),
         "group" => format!("group{}", random.random_range(0..2u8)).into_bytes(),
+        "json" => json(0, random).into_bytes(),
+        "json-object" => {
+            format!("{{\"a\":{},\"b\":{},\"c\":{}}}", json(1, random), json(1, random), json(1, random)).into_bytes()
+        }
+        "json-text" => json_text(random).into_bytes(),
+        "dollar" => JSON_PATHS[random.random_range(0..DOLLARS)].into(),
+        "path" => JSON_PATHS[random.random_range(0..JSON_PATHS.len())].into(),
         "consumer" => format!("consumer{}", random.random_range(0..3u8)).into_bytes(),
         other => panic!("no such place: {{{other}}}"),
     }
+}
+
+/// Seconds: a multiple of ten, another one each time for very long.
+fn own_time(world: &mut World) -> u64 {
+    world.times += 1;
+    (world.times * 7_919 % 99_991 + 100) * 10
 }
 
 /// A key of a type: one that exists in it if there is one, most of the time.
@@ -179,6 +221,32 @@ fn key(letter: &str, encodings: &[&str], is_strict: bool, world: &World, random:
         return there[random.random_range(0..there.len())].clone();
     }
     format!("{letter}{}", random.random_range(0..KEYS)).into_bytes()
+}
+
+/// A value of a document, nested less the deeper it is.
+fn json(depth: usize, random: &mut impl Rng) -> String {
+    let kind = random.random_range(0..if depth > 2 { 6u8 } else { 11 });
+    let inner: Vec<String> = match kind {
+        6.. => (0..random.random_range(0..4u8)).map(|_| json(depth + 1, random)).collect(),
+        _ => Vec::new(),
+    };
+    match kind {
+        0 => "null".into(),
+        1 => random.random_bool(0.5).to_string(),
+        2 | 3 => random.random_range(-9..99i64).to_string(),
+        4 => "0.5".into(),
+        5 => json_text(random),
+        6..=8 => format!("[{}]", inner.join(",")),
+        _ => {
+            let named: Vec<String> =
+                ["c", "a", "b"].iter().zip(inner).map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("{{{}}}", named.join(","))
+        }
+    }
+}
+
+fn json_text(random: &mut impl Rng) -> String {
+    format!("\"{}\"", ["", "text", "\u{e9}"][random.random_range(0..3usize)])
 }
 
 fn int(random: &mut impl Rng) -> i64 {

@@ -57,7 +57,7 @@ fn replies() {
     says("HTTL s FIELDS 2 b x", "*2 :7 :-2");
     says("HGETEX s PERSIST FIELDS 1 b", "*1 $1 2");
     says("HTTL s FIELDS 1 b", "*1 :-1");
-    says("HGETEX s PXAT 5 FIELDS 2 b c", "*2 $1 2 $1 4");
+    says("HGETEX s PXAT 5 FIELDS 3 b c b", "*3 $1 2 $1 4 $-1");
     says("EXISTS s", ":0");
     says("HGETEX s EX 5 FIELDS 1 b", "*1 $-1");
     says("HSETEX s FXX FIELDS 1 a 1", ":0");

@@ -20,14 +20,11 @@ fn unit(option: &[u8]) -> Option<Unit> {
     found.map(|(_, (seconds, absolute))| Unit { seconds: *seconds, absolute: *absolute })
 }
 
-/// The values of fields, copied.
-fn values(hash: &Hash, fields: Args<'_>) -> Vec<Option<Vec<u8>>> {
-    let value = |field| {
-        let mut text = Vec::new();
-        copy(hash.get(field)?, &mut text);
-        Some(text)
-    };
-    fields.iter().map(value).collect()
+/// The value of a field, copied.
+fn value(hash: &Hash, field: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    copy(hash.get(field)?, &mut text);
+    Some(text)
 }
 
 /// Writes values; those of a hash that is not there are null.
@@ -63,12 +60,12 @@ fn hgetdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let fields = fields(args.from(2), NO_COUNT)?;
     let values = cx.keys.change(key, |hash: &mut Hash, _| {
         // One by one: a field that is said twice is gone the second time.
-        let one = |at: usize| {
-            let value = values(hash, fields.from(at).up_to(1)).pop().flatten();
-            hash.remove(fields.get(at));
+        let one = |field| {
+            let value = value(hash, field);
+            hash.remove(field);
             value
         };
-        let values: Vec<_> = (0..fields.len()).map(one).collect();
+        let values: Vec<_> = fields.iter().map(one).collect();
         let changed = values.iter().any(Option::is_some);
         (values, changed)
     })?;
@@ -131,10 +128,11 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let (mut effects, mut persisted) = (Effects::default(), false);
     let values = cx.keys.change(key, |hash: &mut Hash, growth| {
-        let values = values(hash, fields);
-        for field in fields.iter().filter(|_| then != Then::Nothing) {
+        // One by one: a field that is said twice may be gone the second time.
+        let one = |field| {
+            let value = value(hash, field);
             match then {
-                Then::ExpireAt(at_ms) if hash.get(field).is_some() => {
+                Then::ExpireAt(at_ms) if value.is_some() => {
                     effects.expire(hash, field, at_ms, now_ms, growth);
                 }
                 Then::Persist if hash.expire_at_ms(field).is_some() => {
@@ -143,7 +141,9 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
                 }
                 _ => {}
             }
-        }
+            value
+        };
+        let values: Vec<_> = fields.iter().map(one).collect();
         (values, persisted || !effects.is_empty())
     })?;
     match then {
