@@ -207,7 +207,12 @@ impl Run {
         while count < BATCH {
             let Self { forms, world, report, random, .. } = self;
             let mut source = Source { forms, world, report, random };
-            let unit = if self.plan.is_redis() { source.draw() } else { source.draw_plain() };
+            let unit = match self.plan.side {
+                Side::Redis => source.draw(),
+                Side::Model => source.draw_plain(),
+                // It gives up an EXEC with an error in it.
+                Side::Fakeredis => source.draw_alone(),
+            };
             // A key that is over counts until it is removed, which each does in its own time.
             if self.over.is_empty() || !unit.steps.iter().any(|step| step.answers()[0] == b"DBSIZE") {
                 count += unit.steps.len();

@@ -98,8 +98,15 @@ impl<R: Rng> Source<'_, R> {
 
     /// The next unit of those that need no scripts, no watched keys and no other databases.
     pub fn draw_plain(&mut self) -> Unit {
-        let steps = if self.random.random_bool(TRANSACTIONS) { self.plain_transaction() } else { self.form() };
-        Unit { steps, pause: false }
+        match self.random.random_bool(TRANSACTIONS) {
+            true => Unit { steps: self.plain_transaction(), pause: false },
+            false => self.draw_alone(),
+        }
+    }
+
+    /// The next unit of one form, with nothing around it.
+    pub fn draw_alone(&mut self) -> Unit {
+        Unit { steps: self.form(), pause: false }
     }
 
     fn plain_transaction(&mut self) -> Vec<Step> {
