@@ -80,7 +80,7 @@ fn evalsha_ro(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
     let (keys, argv) = split(args)?;
-    let sha = cx.engine.scripts.keep(script::owner(cx), args.get(1));
+    let sha = script::keep(cx, args.get(1))?;
     script::eval(cx, (sha, args.get(1)), keys, argv, read_only)
 }
 
@@ -131,8 +131,7 @@ pub(super) const SCRIPT_LOAD: Spec = Spec {
     ..SCRIPT
 };
 fn load(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    script::check(cx.engine, args.get(2))?;
-    let sha = cx.engine.scripts.keep(script::owner(cx), args.get(2));
+    let sha = script::keep(cx, args.get(2))?;
     cx.out.bulk(sha);
     Ok(())
 }

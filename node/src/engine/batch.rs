@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::cx::{Cx, Outcome};
 use super::road;
 use super::{Calls, Engine, Next, Progress};
-use crate::commands::{self, Acl, Call, Flags, Locks, Shape, Spec};
+use crate::commands::{self, Acl, Call, Family, Flags, Locks, Shape, Spec};
 use crate::error::CommandError;
 use crate::resp::{self, Args, Out, OwnedArgs, Parsed, ProtocolError};
 use crate::session::{Replies, Session};
@@ -174,7 +174,7 @@ impl Engine {
                 Outcome::Done => {
                     consumed = item.end;
                     at += 1;
-                    slow += usize::from(item.spec.is_none_or(|spec| spec.acl.has(Acl::SLOW)));
+                    slow += usize::from(item.spec.is_none_or(may_be_slow));
                     let is_over = slow >= SLOW_MAX || cx.out.len() >= out_max;
                     let walked = !simple && {
                         // It may have been CLIENT PAUSE.
@@ -218,6 +218,12 @@ impl Engine {
             && !self.meters.is_limited()
             && session.identity.as_ref().is_some_and(|identity| identity.grant.is_full() || identity.grant.is_of_user())
     }
+}
+
+/// Whether the time of a command grows with what it asks for. Redis calls SET and its kin slow too, which take one string.
+#[inline]
+fn may_be_slow(spec: &Spec) -> bool {
+    spec.acl.has(Acl::SLOW) && !(matches!(spec.family, Family::String) && matches!(spec.shape(), Shape::OneKey(_)))
 }
 
 /// How many of the next requests are simple, [`PREFETCH_MAX`] at most.

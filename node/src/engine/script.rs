@@ -95,11 +95,10 @@ impl Kept {
 
 impl Scripts {
     /// Keeps a script for EVALSHA. When there are too many, all are forgotten: a client that gets NOSCRIPT sends the script.
-    pub(crate) fn keep(&self, who: &str, body: &[u8]) -> Sha {
-        let sha = sha_of(body);
+    fn keep(&self, who: &str, sha: Sha, body: &[u8]) {
         let mut kept = self.kept.lock();
         if kept.find(who, &sha).is_some() {
-            return sha;
+            return;
         }
         if kept.len >= SCRIPTS_MAX || kept.bytes + body.len() > SCRIPT_BYTES_MAX {
             *kept = Kept::default();
@@ -107,7 +106,10 @@ impl Scripts {
         kept.bodies.entry(sha).or_default().push((who.into(), body.into()));
         kept.len += 1;
         kept.bytes += body.len();
-        sha
+    }
+
+    fn knows(&self, who: &str, sha: &Sha) -> bool {
+        self.kept.lock().find(who, sha).is_some()
     }
 
     pub(crate) fn find(&self, who: &str, sha: &[u8]) -> Option<(Sha, Arc<[u8]>)> {
@@ -161,12 +163,18 @@ impl Program<'_> {
     }
 }
 
-/// Whether a script can be compiled, and what it declares is known.
-pub(crate) fn check(engine: &Engine, body: &[u8]) -> Result<(), CommandError> {
+/// Keeps a script for the caller's EVALSHA, if it can be compiled and what it declares is known.
+pub(crate) fn keep(cx: &Cx<'_>, body: &[u8]) -> Result<Sha, CommandError> {
+    let (sha, scripts) = (sha_of(body), &cx.engine.scripts);
+    if scripts.knows(owner(cx), &sha) {
+        return Ok(sha);
+    }
     let (_, rest) = functions::shebang(body)?;
-    let checked = lua::check(&sha_of(body), rest);
-    lua::weigh(engine);
-    checked
+    let checked = lua::check(&sha, rest);
+    lua::weigh(cx.engine);
+    checked?;
+    scripts.keep(owner(cx), sha, body);
+    Ok(sha)
 }
 
 /// Reads, runs and keeps a library of functions; its name.

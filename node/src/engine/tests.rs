@@ -464,6 +464,7 @@ fn slow_requests_end_a_turn() {
     assert_eq!(run_at_once(&engine, &clock, "LRANGE l 0 -1\r\n"), 8);
     assert_eq!(run_at_once(&engine, &clock, "EVAL 1 0\r\n"), 8);
     assert_eq!(run_at_once(&engine, &clock, "HGET h a\r\n"), 32);
+    assert_eq!(run_at_once(&engine, &clock, "SET s a\r\n"), 32);
 }
 
 /// How many of forty such requests are run in one turn.

@@ -1,6 +1,6 @@
 //! A document: one value with all that is in it, and the bytes it takes.
 
-use super::node::block_bytes;
+use super::node::{block_bytes, give_back};
 use super::{Node, Place};
 use crate::db::entry::size_class;
 
@@ -112,23 +112,31 @@ impl Document {
 
     /// Takes the element at `at` out of the array at a place.
     pub fn pop(&mut self, place: &[u32], at: usize) -> Option<Node> {
-        let Node::Array(elements) = self.at_mut(place)? else { return None };
+        let node = self.at_mut(place)?;
+        let before = node.own_bytes();
+        let Node::Array(elements) = node else { return None };
         if at >= elements.len() {
             return None;
         }
         let taken = elements.remove(at);
-        self.bytes -= taken.heap_bytes();
+        give_back(elements);
+        let gone = before - node.own_bytes() + taken.heap_bytes();
+        self.bytes -= gone;
         Some(taken)
     }
 
     /// Keeps the elements from one to another, the latter not; how many those are.
     pub fn trim(&mut self, place: &[u32], from: usize, to: usize) -> Option<usize> {
-        let Node::Array(elements) = self.at_mut(place)? else { return None };
+        let node = self.at_mut(place)?;
+        let before = node.own_bytes();
+        let Node::Array(elements) = node else { return None };
         let to = to.min(elements.len());
         let from = from.min(to);
         let mut gone: usize = elements.drain(to..).map(|node| node.heap_bytes()).sum();
         gone += elements.drain(..from).map(|node| node.heap_bytes()).sum::<usize>();
+        give_back(elements);
         let len = elements.len();
+        gone += before - node.own_bytes();
         self.bytes -= gone;
         Some(len)
     }
@@ -197,6 +205,7 @@ fn remove(node: &mut Node, places: &[&[u32]], bytes: &mut usize) {
                 at += 1;
                 keep(at - 1, child)
             });
+            give_back(elements);
         }
         Node::Object(members) => members.retain(keep),
         _ => return,
@@ -288,6 +297,27 @@ mod tests {
         assert_eq!(shown(&it), r#"{"c":{"d":null,"f":{"h":1}},"z":[{"q":null}]}"#);
         assert!(it.clear(&[1]) && !it.clear(&[0, 0]) && it.clear(&[]));
         assert_eq!(shown(&it), "{}");
+    }
+
+    #[test]
+    fn what_shrinks_gives_memory_back() {
+        let ones = format!(
+            "[[{}1],{{{}}}]",
+            "1,".repeat(9_999),
+            (0..9_999).map(|n| format!("\"m{n}\":1,")).collect::<String>() + "\"m\":1"
+        );
+        let all = document(&ones).heap_bytes();
+        let mut it = document(&ones);
+        assert_eq!(it.trim(&[0], 5_000, 5_010), Some(10));
+        it.remove(&(0..9_990).map(|n| Place::from(vec![1, n])).collect::<Vec<_>>());
+        shown(&it);
+        assert!(it.heap_bytes() < all / 100, "{} of {all}", it.heap_bytes());
+        let mut it = document(&ones);
+        (0..9_999).for_each(|_| drop(it.pop(&[0], 0)));
+        let places: Vec<Place> = vec![vec![1].into()];
+        it.remove(&places);
+        assert_eq!(shown(&it), "[[1]]");
+        assert!(it.heap_bytes() < 2_000, "{}", it.heap_bytes());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use super::Node;
-use super::node::block_bytes;
+use super::node::{block_bytes, give_back};
 
 /// From so many members on they are found by an index: a search from the first would take a request's time squared.
 const INDEXED_MIN: usize = 24;
@@ -93,6 +93,7 @@ impl Members {
             at += 1;
             keep(at - 1, node)
         });
+        give_back(&mut self.items);
         self.rebuild();
     }
 

@@ -150,6 +150,12 @@ fn a_script_has_its_callers_rights_and_no_more() {
     assert_eq!(app.words(&["EVAL", "return 1", "1", "b:1"]).split(' ').next(), Some("-NOPERM"));
     let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
     assert!(root.words(&["SCRIPT", "LOAD", "return 2"]).starts_with("$40|"));
+    assert!(eval(&mut root, "return (").starts_with("-ERR Error compiling script"));
+    assert_eq!(
+        root.say("SCRIPT EXISTS 728acb63e2aaef0ee859ece5db586bff5d800d1e"),
+        "*1|:0|",
+        "what is no script is not kept"
+    );
     assert_eq!(eval(&mut root, "return 1"), ":1|");
     assert!(app.say(&format!("EVALSHA {sha} 0")).starts_with("-NOSCRIPT"), "another's script");
     assert_eq!(root.say(&format!("EVALSHA {sha} 0")), ":1|");
