@@ -64,11 +64,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
         if let (None, Front::Engine(engine)) = (&self.session, front) {
             self.session = Some(engine.open(peer.clone(), CONTROL, workers.clock().now()).ok()?);
         }
+        let mut is_over = false;
         while workers.choose().is_none() {
             if self.session.as_ref().is_some_and(|session| session.record.calls.has(Calls::CLOSE)) {
                 return None;
             }
-            if self.input.len() >= INPUT_BYTES_MAX {
+            if is_over || self.input.len() >= INPUT_BYTES_MAX {
                 tokio::time::sleep(LOOK).await;
             } else {
                 match tokio::time::timeout(LOOK, self.stream.read_buf(&mut self.input)).await {
@@ -76,6 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
                     // A worker that came back meanwhile answers what just came.
                     Ok(Ok(1..)) if workers.choose().is_some() => break,
                     Ok(Ok(1..)) => {}
+                    // It sends nothing more, and may wait for the answer to what it sent.
+                    Ok(Ok(0)) if !self.input.is_empty() => is_over = true,
                     Ok(_) => return None,
                 }
             }
