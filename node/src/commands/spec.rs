@@ -160,6 +160,13 @@ impl Spec {
         self.shape
     }
 
+    /// Whether it answers what it takes away.
+    #[inline]
+    pub(crate) fn takes(&self) -> bool {
+        let taken = KeyFlags::ACCESS.or(KeyFlags::DELETE);
+        self.flags.has(Flags::WRITE) && self.keys.iter().any(|key| key.flags.has(taken))
+    }
+
     /// Whether any of its arguments is a key.
     pub const fn has_keys(&self) -> bool {
         match self.keys {

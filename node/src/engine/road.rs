@@ -303,7 +303,9 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
         acts(cx.session.id);
     }
     let before = cx.out.mark();
+    cx.out.keep_whole(spec.takes());
     let mut done = (spec.run)(cx, args);
+    cx.out.keep_whole(false);
     if cx.out.is_cut() {
         cx.out.rollback(before);
         done = Err(CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes")));

@@ -454,6 +454,11 @@ fn long_replies_end_a_turn_and_have_an_end() {
     let many = [vec!["EVAL", script, "7000"], vec!["k"; 7_000]].concat();
     assert!(client.words(&many).starts_with("-ERR the reply would be longer than"));
     assert_eq!(client.say("GET after"), "$1|1|");
+    // What is taken away is answered whole: it is nowhere else.
+    (0..70).for_each(|_| drop(client.words(&push)));
+    let taken = client.say("LPOP l 7100");
+    assert!(taken.starts_with("*7100|$10000|") && taken.len() > 71_000_000, "{:.80}", taken);
+    assert_eq!(client.say("LLEN l"), ":0|");
 }
 
 /// Others have a turn between what may take long.

@@ -23,6 +23,7 @@ pub struct Out {
     shared: Vec<(usize, Bytes)>,
     shared_bytes: usize,
     resp3: bool,
+    is_whole: bool,
     is_cut: bool,
 }
 
@@ -84,8 +85,8 @@ impl Out {
     #[inline]
     pub fn bulk(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        if self.buf.len() > REPLY_BYTES_MAX {
-            return self.cut();
+        if self.buf.len() > REPLY_BYTES_MAX && self.cut() {
+            return;
         }
         self.buf.reserve(value.len() + 32);
         header(b'$', value.len(), &mut self.buf);
@@ -184,9 +185,8 @@ impl Out {
 
     /// All that `other` holds, after all that this holds; `other` is left empty.
     pub fn append(&mut self, other: &mut Out) {
-        if other.is_cut || self.buf.len() > REPLY_BYTES_MAX {
-            other.clear();
-            return self.cut();
+        if (other.is_cut || self.buf.len() > REPLY_BYTES_MAX) && self.cut() {
+            return other.clear();
         }
         let base = self.buf.len();
         self.buf.append(&mut other.buf);
@@ -194,9 +194,18 @@ impl Out {
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
     }
 
+    /// Leaves something out, unless the reply is to be whole.
     #[cold]
-    fn cut(&mut self) {
-        self.is_cut = true;
+    fn cut(&mut self) -> bool {
+        self.is_cut = !self.is_whole;
+        self.is_cut
+    }
+
+    /// Whether what is written from here on is kept however long it is: what a command takes out of the keyspace is nowhere
+    /// else, and needs no more memory than it did there.
+    #[inline]
+    pub fn keep_whole(&mut self, is_whole: bool) {
+        self.is_whole = is_whole;
     }
 
     /// Whether a part of the last reply was left out, as all of it was too long.
