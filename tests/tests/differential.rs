@@ -120,6 +120,7 @@ accepted! {
     accepted_encoding_of_a_small_set: "small sets are packed",
     accepted_lpos_of_the_least_rank: "the least rank has no opposite",
     accepted_sort_of_what_looks_like_numbers: "redis's SORT finds an old error",
+    accepted_sort_of_words_with_nuls: "words end at a NUL for redis's SORT",
     accepted_zrank_with_an_option: "ZRANK may have an option",
 }
 

@@ -1,6 +1,7 @@
 //! The differences from redis 7.0 that random requests meet and that are meant: at most 20, each with a test of its
 //! own in `tests/tests/differential.rs`, and each a row of `docs/fidelity.md`.
 
+use crate::transcript::compare::elements;
 use crate::transcript::play::Request;
 
 /// One of them.
@@ -53,6 +54,18 @@ pub const ACCEPTED: &[Accepted] = &[
         shown_by: &["RPUSH l 1.5 2.5", "ZADD z 1e400 m", "SORT l"],
     },
     Accepted {
+        name: "words end at a NUL for redis's SORT",
+        row: "`SORT … ALPHA` of words that are the same up to a NUL",
+        is: |request, redis, node| {
+            let is_alpha = request.iter().any(|word| word.eq_ignore_ascii_case(b"ALPHA"));
+            (named(request, "SORT") || named(request, "SORT_RO"))
+                && is_alpha
+                && redis.contains(&0)
+                && up_to_nuls(redis).is_some_and(|words| up_to_nuls(node) == Some(words))
+        },
+        shown_by: &["RPUSH l \0a \0b \0", "SORT l ALPHA DESC"],
+    },
+    Accepted {
         name: "ZRANK may have an option",
         row: "`ZRANK … WITHSCORE`",
         is: |request, redis, node| {
@@ -70,6 +83,16 @@ pub const ACCEPTED: &[Accepted] = &[
 #[must_use]
 pub fn find(request: &Request, redis: &[u8], node: &[u8]) -> Option<&'static Accepted> {
     ACCEPTED.iter().find(|accepted| (accepted.is)(request, redis, node))
+}
+
+/// The elements of an array of bulk strings, each up to its first NUL.
+fn up_to_nuls(reply: &[u8]) -> Option<Vec<&[u8]>> {
+    let word = |bulk: &'_ [u8]| {
+        let start = bulk.strip_prefix(b"$")?.windows(2).position(|two| two == b"\r\n")? + 3;
+        let end = bulk.len().checked_sub(2)?;
+        Some(start..bulk.get(start..end)?.iter().position(|byte| *byte == 0).map_or(end, |at| start + at))
+    };
+    elements(reply)?.into_iter().map(|bulk| bulk.get(word(bulk)?)).collect()
 }
 
 fn named(request: &Request, name: &str) -> bool {
