@@ -357,22 +357,47 @@ fn show_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), Comm
 }
 
 fn store_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
-    let members = merged(cx, args.from(2), merge, usize::MAX)?;
+    let keys = args.from(2);
+    let members = merged(cx, keys, merge, usize::MAX)?;
+    let passing = if matches!(merge, Merge::Diff) { passing(cx, keys)? } else { Vec::new() };
     let key = cx.key(args.get(1));
-    store(cx, key, &members);
+    store(cx, key, &members, &passing);
     cx.out.int(members.len() as i64);
     Ok(())
 }
 
-/// Makes a key hold just these members, whatever it held.
-fn store(cx: &mut Cx<'_>, key: Key<'_>, members: &[Vec<u8>]) {
+/// What SDIFFSTORE puts into the destination before it takes out what is in other sets: the first set, where redis takes that
+/// for less work than to look each of its members up in the others. It shows in how the destination is encoded.
+fn passing(cx: &mut Cx<'_>, keys: Args<'_>) -> Result<Vec<Vec<u8>>, CommandError> {
+    let mut lens = Vec::new();
+    for bytes in keys.iter() {
+        let key = cx.key(bytes);
+        lens.push(cx.keys.collection_again::<Set>(key)?.map_or(0, Set::len));
+    }
+    let sets = lens.iter().filter(|len| **len > 0).count();
+    if lens.first().map_or(0, |first| first.saturating_mul(sets)) / 2 <= lens.iter().sum() {
+        return Ok(Vec::new());
+    }
+    let first = cx.key(keys.get(0));
+    Ok(cx.keys.collection_again::<Set>(first)?.into_iter().flat_map(Set::iter).map(owned).collect())
+}
+
+/// Makes a key hold just these members, whatever it held; `passing` were in it on the way there.
+fn store(cx: &mut Cx<'_>, key: Key<'_>, members: &[Vec<u8>], passing: &[Vec<u8>]) {
     if members.is_empty() {
         cx.keys.delete(key);
         return;
     }
     let mut set = Set::new();
-    for member in members {
+    for member in passing.iter().chain(members) {
         set.add(member, &cx.engine.db.growth);
+    }
+    // Both are in the order of the first set.
+    let mut kept = members.iter().peekable();
+    for member in passing {
+        if kept.next_if_eq(&member).is_none() {
+            set.remove(member);
+        }
     }
     cx.keys.put(key, Entry::collection(key.bytes, set, None));
 }

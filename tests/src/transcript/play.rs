@@ -192,6 +192,9 @@ impl Player {
                 return Err("no INFO".into());
             };
             if info.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+                // It is gone before CLIENT LIST may be asked.
+                wire.ask(&[b"QUIT".to_vec()])?;
+                while wire.fill()? {}
                 return Ok(());
             }
             if started.elapsed() > PATIENCE {

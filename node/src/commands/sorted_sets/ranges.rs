@@ -270,10 +270,10 @@ fn zrangestore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut members = Vec::new();
     if let Some(set) = cx.keys.collection::<SortedSet>(source)? {
         let (from, to) = asked.ranks(set);
-        set.visit(from, to, false, &mut |member, score| members.push((member.to_vec(), score)));
+        set.visit(from, to, asked.back, &mut |member, score| members.push((member.to_vec(), score)));
     }
     let key = cx.key(args.get(1));
-    // Redis lets it grow, so what was packed first is stored as packed sets store it.
+    // Redis lets it grow in this order, so what was packed first is stored as packed sets store it.
     let mut set = SortedSet::new();
     for (member, score) in &members {
         set.set(member, *score, &cx.engine.db.growth);
