@@ -11,6 +11,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use libmimalloc_sys as mi;
 
 /// What every block is aligned to that is at least as large: `MI_MAX_ALIGN_SIZE` of mimalloc's types.h.
 const ALIGN: usize = 16;
+
 /// An option of mimalloc 3: its place in `mi_option_t` of mimalloc.h, what it is unless set, and what it is here.
 struct Choice {
     option: c_int,
@@ -88,6 +90,13 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program has this allocator, and [`start`]ed it.
+pub(crate) fn is_started() -> bool {
+    STARTED.load(Ordering::Relaxed)
+}
+
 /// Sets the process up for short pauses; the first thing a program with this allocator does.
 ///
 /// - No transparent huge pages: the first touch of one clears 2 MiB, 8 ms on a virtual machine whose host must find the
@@ -95,6 +104,7 @@ unsafe impl GlobalAlloc for Allocator {
 /// - No walks over all pages.
 /// - What is free is given back to the system by a thread of its own, not by whoever frees next.
 pub fn start() {
+    STARTED.store(true, Ordering::Relaxed);
     // Where the kernel does not know this, commands may wait for huge pages, as for any program.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     for choice in [COLLECT, PURGE] {

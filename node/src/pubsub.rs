@@ -26,7 +26,7 @@ pub(crate) struct PubSub {
     pub(crate) channels: Channels,
     /// Those of SSUBSCRIBE: names of their own, which patterns do not reach.
     pub(crate) shards: Channels,
-    /// Patterns someone listens to, in the order they came.
+    /// Patterns someone listens to, in the order of their bytes.
     patterns: Mutex<BTreeMap<Bytes, Vec<Arc<Inbox>>>>,
     /// How many; spares every message the lock when there are none.
     pattern_count: AtomicUsize,

@@ -389,10 +389,10 @@ fn store(cx: &mut Cx<'_>, key: Key<'_>, members: &[Vec<u8>], passing: &[Vec<u8>]
         return;
     }
     let mut set = Set::new();
-    for member in passing.iter().chain(members) {
+    for member in if passing.is_empty() { members } else { passing } {
         set.add(member, &cx.engine.db.growth);
     }
-    // Both are in the order of the first set.
+    // All members are among those, and both are in the order of the first set.
     let mut kept = members.iter().peekable();
     for member in passing {
         if kept.next_if_eq(&member).is_none() {

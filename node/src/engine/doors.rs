@@ -84,8 +84,13 @@ impl Doors {
 
     /// The addresses listened on, as redis's `bind` has them.
     pub(crate) fn bind(&self) -> String {
-        let mut addresses: Vec<_> = self.places.lock().iter().map(|(address, _)| address.ip().to_string()).collect();
-        addresses.dedup();
+        let mut addresses: Vec<String> = Vec::new();
+        for (address, _) in &*self.places.lock() {
+            let address = address.ip().to_string();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         addresses.join(" ")
     }
 
@@ -161,6 +166,9 @@ mod tests {
         doors.opened(&Listener::plain(other, "--listen", limits), other);
         assert_eq!((doors.port(false), doors.port(true)), (6379, 0));
         assert_eq!(doors.bind(), "127.0.0.1 ::1");
+        doors.opened(&Listener::plain(one, "--listen", limits), one);
+        assert_eq!(doors.bind(), "127.0.0.1 ::1");
+        doors.closed(limits, one);
         doors.closed(limits, one);
         assert_eq!((doors.port(false), doors.bind()), (6380, "::1".to_owned()));
     }

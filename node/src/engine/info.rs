@@ -15,6 +15,7 @@ use super::Engine;
 use super::cx::Cx;
 use super::memory::Usage;
 use super::percentiles;
+use crate::allocator;
 use crate::buffers::Cut;
 use crate::commands::{self, Spec};
 use crate::metrics::{Count, Gauge, Stats};
@@ -145,7 +146,7 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
     put_all(text, &["mem_total_replication_buffers", "mem_clients_slaves"], "0");
     put(text, "mem_clients_normal", usage.clients);
     put_all(text, &["mem_cluster_links", "mem_aof_buffer"], "0");
-    put(text, "mem_allocator", if cfg!(debug_assertions) { "system" } else { "mimalloc" });
+    put(text, "mem_allocator", if allocator::is_started() { "mimalloc" } else { "system" });
     put(text, "active_defrag_running", 0);
     put(text, "lazyfree_pending_objects", cx.engine.db.freeing.values());
     put(text, "lazyfreed_objects", cx.engine.db.freeing.freed());

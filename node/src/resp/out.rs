@@ -185,7 +185,9 @@ impl Out {
 
     /// All that `other` holds, after all that this holds; `other` is left empty.
     pub fn append(&mut self, other: &mut Out) {
-        if (other.is_cut || self.buf.len() > REPLY_BYTES_MAX) && self.cut() {
+        // What is cut already is no reply any more, whatever it is for.
+        if other.is_cut || self.buf.len() > REPLY_BYTES_MAX && self.cut() {
+            self.is_cut = true;
             return other.clear();
         }
         let base = self.buf.len();
@@ -272,6 +274,7 @@ impl Out {
 
     /// Forgets what was written; the buffer's capacity and the protocol stay.
     pub fn clear(&mut self) {
+        self.is_whole = false;
         self.rollback(Mark { buf: 0, shared: 0, shared_bytes: 0 });
     }
 
