@@ -27,7 +27,7 @@ pub use fuzz::fuzz_restore;
 use bytes::Bytes;
 use crc::{CRC_64_REDIS, Crc, Table};
 
-use crate::db::entry::{Collection, Entry, Growth, Hash, Json, List, Object, Set, SortedSet, Stream, Value};
+use crate::db::entry::{Collection, Entry, Growth, Hash, Json, List, ObjectRef, Set, SortedSet, Stream, Value};
 use decode::Piece;
 
 /// The RDB version that is written.
@@ -61,7 +61,7 @@ pub struct Limits {
 pub fn dump(value: Value<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
     encode::value(value, &mut payload);
-    let is_timed = matches!(value, Value::Object(Object::Hash(hash)) if hash.fields_due_at_ms().is_some());
+    let is_timed = matches!(value, Value::Object(ObjectRef::Hash(hash)) if hash.fields_due_at_ms().is_some());
     sealed_as(payload, if is_timed { VERSION_MAX } else { VERSION })
 }
 

@@ -150,7 +150,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::commands::{Call, resolve};
-    use crate::db::entry::Value;
+    use crate::db::entry::{ObjectRef, Value};
     use crate::resp::OwnedArgs;
     use crate::testing::{Client, Clock, dump, engine};
     use crate::time::Now;
@@ -186,7 +186,7 @@ mod tests {
         let (mut client, mut waiter) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
         assert_eq!(waiter.say("BLPOP list 0"), "");
         let list = crate::db::entry::List::from_iter(["a", "b"]);
-        let payload = rdb::dump(Value::Object(&crate::db::entry::Collection::into_object(list)));
+        let payload = rdb::dump(Value::Object(ObjectRef::List(&list)));
         assert_eq!(client.words(&[&b"RESTORE"[..], b"list", b"0", &payload]), "+OK|");
         assert_eq!(waiter.hear().0, "*2|$4|list|$1|a|");
         assert_eq!(client.say("LRANGE list 0 -1"), "*1|$1|b|");

@@ -74,12 +74,12 @@ fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let (key, field) = (cx.key(args.get(1)), args.get(2));
     let (text, expires) = cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
-        let text = sum(hash.get(field), &increment, CommandError::Text("ERR hash value is not a float"));
+        let text = sum(hash.view().get(field), &increment, CommandError::Text("ERR hash value is not a float"));
         if let Ok(text) = &text {
             hash.set_keeping(field, text.as_bytes(), growth);
         }
         let changed = text.is_ok();
-        (text.map(|text| (text, hash.expire_at_ms(field).is_some())), changed)
+        (text.map(|text| (text, hash.view().expire_at_ms(field).is_some())), changed)
     })??;
     if expires {
         cx.keys.log_instead(&[b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, text.as_bytes()]);

@@ -158,9 +158,9 @@ fn expire(cx: &mut Cx<'_>, args: Args<'_>, unit: Unit, command: &'static str) ->
     let condition = condition.unwrap_or(Condition::Always);
     let mut effects = Effects::default();
     let codes = cx.keys.change(key, |hash: &mut Hash, growth| {
-        let code = |field| match hash.get(field) {
+        let code = |field| match hash.view().get(field) {
             None => NO_FIELD,
-            Some(_) if !condition.is_met(hash.expire_at_ms(field), at_ms) => NOT_MET,
+            Some(_) if !condition.is_met(hash.view().expire_at_ms(field), at_ms) => NOT_MET,
             Some(_) => effects.expire(hash, field, at_ms, now_ms, growth),
         };
         (fields.iter().map(code).collect::<Vec<_>>(), !effects.is_empty())
@@ -292,7 +292,7 @@ fn hpersist(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     cx.keys.collection::<Hash>(key)?;
     let fields = fields(args.from(2), NO_COUNT)?;
     let codes = cx.keys.change(key, |hash: &mut Hash, growth| {
-        let code = |field| match (hash.get(field), hash.expire_at_ms(field)) {
+        let code = |field| match (hash.view().get(field), hash.view().expire_at_ms(field)) {
             (None, _) => NO_FIELD,
             (Some(_), None) => NO_EXPIRY,
             (Some(_), Some(_)) => {

@@ -6,7 +6,7 @@ use super::scans::scan;
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::{Hash, Value};
+use crate::db::entry::{Hash, HashRef, Value};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
@@ -85,7 +85,7 @@ pub(super) const HSETNX: Spec = Spec {
 fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let new = cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
-        let new = hash.get(args.get(2)).is_none() && hash.set(args.get(2), args.get(3), growth);
+        let new = hash.view().get(args.get(2)).is_none() && hash.set(args.get(2), args.get(3), growth);
         (new, new)
     })?;
     cx.out.int(new.into());
@@ -108,7 +108,7 @@ pub(super) const HGET: Spec = Spec {
 };
 fn hget(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    match cx.keys.collection(key)?.and_then(|hash: &Hash| hash.get(args.get(2))) {
+    match cx.keys.collection::<Hash>(key)?.and_then(|hash| hash.get(args.get(2))) {
         Some(value) => bulk(cx.out, value),
         None => cx.out.null(),
     }
@@ -155,8 +155,8 @@ pub(super) const HGETALL: Spec = Spec {
 fn hgetall(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let hash = cx.keys.collection::<Hash>(key)?;
-    cx.out.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+    cx.out.map(hash.map_or(0, HashRef::len));
+    for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
         cx.out.bulk(field);
         bulk(cx.out, value);
     }
@@ -169,8 +169,8 @@ pub(super) const HKEYS: Spec =
 fn hkeys(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let hash = cx.keys.collection::<Hash>(key)?;
-    cx.out.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(field, _)| cx.out.bulk(field));
+    cx.out.array(hash.map_or(0, HashRef::len));
+    hash.into_iter().flat_map(HashRef::iter).for_each(|(field, _)| cx.out.bulk(field));
     Ok(())
 }
 
@@ -180,8 +180,8 @@ pub(super) const HVALS: Spec =
 fn hvals(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let hash = cx.keys.collection::<Hash>(key)?;
-    cx.out.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(_, value)| bulk(cx.out, value));
+    cx.out.array(hash.map_or(0, HashRef::len));
+    hash.into_iter().flat_map(HashRef::iter).for_each(|(_, value)| bulk(cx.out, value));
     Ok(())
 }
 
@@ -222,7 +222,7 @@ pub(super) const HLEN: Spec = Spec {
 };
 fn hlen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let len = cx.keys.collection(key)?.map_or(0, Hash::len);
+    let len = cx.keys.collection::<Hash>(key)?.map_or(0, HashRef::len);
     cx.out.int(len as i64);
     Ok(())
 }
@@ -238,7 +238,7 @@ pub(super) const HEXISTS: Spec = Spec {
 };
 fn hexists(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let found = cx.keys.collection(key)?.is_some_and(|hash: &Hash| hash.get(args.get(2)).is_some());
+    let found = cx.keys.collection::<Hash>(key)?.is_some_and(|hash| hash.get(args.get(2)).is_some());
     cx.out.int(found.into());
     Ok(())
 }
@@ -255,7 +255,7 @@ pub(super) const HSTRLEN: Spec = Spec {
 };
 fn hstrlen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let bytes = cx.keys.collection(key)?.and_then(|hash: &Hash| hash.get(args.get(2))).map_or(0, length);
+    let bytes = cx.keys.collection::<Hash>(key)?.and_then(|hash| hash.get(args.get(2))).map_or(0, length);
     cx.out.int(bytes as i64);
     Ok(())
 }
@@ -274,7 +274,7 @@ pub(super) const HINCRBY: Spec = Spec {
 fn hincrby(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let by = int(args.get(3))?;
     let key = cx.key(args.get(1));
-    let held = match cx.keys.collection(key)?.and_then(|hash: &Hash| hash.get(args.get(2))) {
+    let held = match cx.keys.collection::<Hash>(key)?.and_then(|hash| hash.get(args.get(2))) {
         None => 0,
         Some(value) => integer(value).ok_or(CommandError::Text("ERR hash value is not an integer"))?,
     };
@@ -315,7 +315,7 @@ pub(super) const HSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn hscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    scan(cx, args, |hash: &Hash, cursor, page| {
+    scan::<Hash>(cx, args, |hash, cursor, page| {
         hash.scan(cursor, &mut |field, value| {
             page.add(field, |shown| {
                 let mut text = Vec::new();
@@ -374,7 +374,7 @@ fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn one_field(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let mut generator = cx.engine.random();
-    match cx.keys.collection(key)?.and_then(|hash: &Hash| hash.random(&mut || generator.next())) {
+    match cx.keys.collection::<Hash>(key)?.and_then(|hash| hash.random(&mut || generator.next())) {
         Some((field, _)) => cx.out.bulk(field),
         None => cx.out.null(),
     }

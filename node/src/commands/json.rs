@@ -135,7 +135,7 @@ fn wrong_type(error: CommandError) -> CommandError {
 
 /// The document at a key, counted as a read.
 fn document<'k>(keys: &'k mut Keyspace<'_>, key: Key<'_>) -> Result<Option<&'k Json>, CommandError> {
-    keys.collection(key).map_err(wrong_type)
+    keys.collection::<Json>(key).map_err(wrong_type)
 }
 
 /// Changes the document at a key in its place; `act` answers whether it did. Without a key, it is not called.

@@ -195,7 +195,7 @@ pub(super) const LLEN: Spec = Spec {
 };
 fn llen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let length = cx.keys.collection(key)?.map_or(0, List::len);
+    let length = cx.keys.collection::<List>(key)?.map_or(0, List::len);
     cx.out.int(length as i64);
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::help::help;
 use super::parse::is;
 use super::strings::{copy as copy_text, length};
 use super::{Acl, Arity, Flags, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::entry::{Entry, EntryRef, Growth, Hash, Object, Set, SortedSet, Value};
+use crate::db::entry::{Entry, EntryRef, Growth, Hash, ObjectRef, Set, SortedSet, Value};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -198,8 +198,8 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
     let expire_at_ms = entry.expire_at_ms();
     let copy = match entry.value() {
-        Value::Object(Object::List(list)) => Entry::collection(key, list.clone(), expire_at_ms),
-        Value::Object(Object::Hash(hash)) => {
+        Value::Object(ObjectRef::List(list)) => Entry::collection(key, list.clone(), expire_at_ms),
+        Value::Object(ObjectRef::Hash(hash)) => {
             let mut copy = Hash::alike(hash, growth);
             let mut text = Vec::new();
             for (field, value) in hash.iter() {
@@ -210,23 +210,22 @@ fn copy_of(entry: EntryRef<'_>, key: &[u8], growth: &Growth) -> Entry {
             }
             Entry::collection(key, copy, expire_at_ms)
         }
-        Value::Object(Object::Set(set)) => {
+        Value::Object(ObjectRef::Set(set)) => {
             let mut copy = Set::alike(set, growth);
             for member in set.iter() {
                 member.with(|member| copy.add(member, growth));
             }
             Entry::collection(key, copy, expire_at_ms)
         }
-        Value::Object(Object::SortedSet(set)) => {
+        Value::Object(ObjectRef::SortedSet(set)) => {
             let mut copy = SortedSet::alike(set, growth);
             set.visit(0, set.len(), false, &mut |member, score| {
                 copy.set(member, score, growth);
             });
             Entry::collection(key, copy, expire_at_ms)
         }
-        Value::Object(Object::Stream(stream)) => Entry::collection(key, stream.clone(), expire_at_ms),
-        Value::Object(Object::Json(document)) => Entry::collection(key, document.clone(), expire_at_ms),
-        Value::Object(Object::Text(text)) => Entry::shared(key, text.bytes().clone(), expire_at_ms),
+        Value::Object(ObjectRef::Stream(stream)) => Entry::collection(key, stream.clone(), expire_at_ms),
+        Value::Object(ObjectRef::Json(document)) => Entry::collection(key, document.clone(), expire_at_ms),
         Value::Shared(bytes) => Entry::shared(key, bytes.clone(), expire_at_ms),
         Value::Int(value) => Entry::int(key, value, expire_at_ms),
         Value::Bytes(bytes) => Entry::string(key, bytes, expire_at_ms),

@@ -30,7 +30,7 @@ impl Page<'_> {
 pub(super) fn scan<C: Collection>(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    step: impl Fn(&C, u64, &mut Page<'_>) -> u64,
+    step: impl Fn(C::View<'_>, u64, &mut Page<'_>) -> u64,
 ) -> Result<(), CommandError> {
     let mut next = cursor(args.get(2))?;
     let key = cx.key(args.get(1));

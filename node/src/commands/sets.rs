@@ -5,7 +5,7 @@ use super::parse::{count, int, is, repeats};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::{Entry, Member, Set};
+use crate::db::entry::{Entry, Member, Set, SetRef};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::{Args, Out};
@@ -92,7 +92,7 @@ pub(super) const SISMEMBER: Spec = Spec {
 };
 fn sismember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let found = cx.keys.collection(key)?.is_some_and(|set: &Set| set.contains(args.get(2)));
+    let found = cx.keys.collection::<Set>(key)?.is_some_and(|set| set.contains(args.get(2)));
     cx.out.int(found.into());
     Ok(())
 }
@@ -129,7 +129,7 @@ pub(super) const SCARD: Spec = Spec {
 };
 fn scard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let len = cx.keys.collection(key)?.map_or(0, Set::len);
+    let len = cx.keys.collection::<Set>(key)?.map_or(0, SetRef::len);
     cx.out.int(len as i64);
     Ok(())
 }
@@ -151,8 +151,8 @@ pub(super) const SMEMBERS: Spec = Spec {
 fn smembers(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let set = cx.keys.collection::<Set>(key)?;
-    cx.out.set(set.map_or(0, Set::len));
-    set.into_iter().flat_map(Set::iter).for_each(|member| show(cx.out, member));
+    cx.out.set(set.map_or(0, SetRef::len));
+    set.into_iter().flat_map(SetRef::iter).for_each(|member| show(cx.out, member));
     Ok(())
 }
 
@@ -225,9 +225,9 @@ fn spop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let mut random = cx.engine.random();
     let taken = cx.keys.change(key, |set: &mut Set, _| {
-        let n = wanted.unwrap_or(1).min(set.len());
-        let taken: Vec<Vec<u8>> = if n == set.len() {
-            std::mem::replace(set, Set::new()).iter().map(owned).collect()
+        let n = wanted.unwrap_or(1).min(set.view().len());
+        let taken: Vec<Vec<u8>> = if n == set.view().len() {
+            std::mem::take(set).view().iter().map(owned).collect()
         } else {
             (0..n).filter_map(|_| take_one(set, &mut || random.next())).collect()
         };
@@ -253,7 +253,7 @@ fn spop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn take_one(set: &mut Set, draw: &mut impl FnMut() -> u64) -> Option<Vec<u8>> {
-    let member = set.random(draw).map(owned)?;
+    let member = set.view().random(draw).map(owned)?;
     set.remove(&member);
     Some(member)
 }
@@ -278,7 +278,7 @@ pub(super) const SMOVE: Spec = Spec {
 };
 fn smove(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from, to, member) = (cx.key(args.get(1)), cx.key(args.get(2)), args.get(3));
-    let held = cx.keys.collection(from)?.map(|set: &Set| set.contains(member));
+    let held = cx.keys.collection::<Set>(from)?.map(|set| set.contains(member));
     // Redis asks the source first: without it, the destination's type does not matter.
     if held.is_some() {
         cx.keys.collection::<Set>(to)?;
@@ -312,12 +312,12 @@ fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge, limit: usize) -> Result
     let mut smallest = (usize::MAX, 0);
     for (at, bytes) in keys.iter().enumerate() {
         let key = cx.key(bytes);
-        let len = cx.keys.collection(key)?.map_or(0, Set::len);
+        let len = cx.keys.collection::<Set>(key)?.map_or(0, SetRef::len);
         smallest = smallest.min((len, at));
     }
     let members = |cx: &mut Cx<'_>, bytes: &[u8]| -> Result<Vec<Vec<u8>>, CommandError> {
         let key = cx.key(bytes);
-        Ok(cx.keys.collection_again::<Set>(key)?.into_iter().flat_map(Set::iter).map(owned).collect())
+        Ok(cx.keys.collection_again::<Set>(key)?.into_iter().flat_map(SetRef::iter).map(owned).collect())
     };
     match merge {
         Merge::Union => {
@@ -372,14 +372,14 @@ fn passing(cx: &mut Cx<'_>, keys: Args<'_>) -> Result<Vec<Vec<u8>>, CommandError
     let mut lens = Vec::new();
     for bytes in keys.iter() {
         let key = cx.key(bytes);
-        lens.push(cx.keys.collection_again::<Set>(key)?.map_or(0, Set::len));
+        lens.push(cx.keys.collection_again::<Set>(key)?.map_or(0, SetRef::len));
     }
     let sets = lens.iter().filter(|len| **len > 0).count();
     if lens.first().map_or(0, |first| first.saturating_mul(sets)) / 2 <= lens.iter().sum() {
         return Ok(Vec::new());
     }
     let first = cx.key(keys.get(0));
-    Ok(cx.keys.collection_again::<Set>(first)?.into_iter().flat_map(Set::iter).map(owned).collect())
+    Ok(cx.keys.collection_again::<Set>(first)?.into_iter().flat_map(SetRef::iter).map(owned).collect())
 }
 
 /// Makes a key hold just these members, whatever it held; `passing` were in it on the way there.
@@ -532,7 +532,7 @@ pub(super) const SSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn sscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    scan(cx, args, |set: &Set, cursor, page| {
+    scan::<Set>(cx, args, |set, cursor, page| {
         set.scan(cursor, &mut |member| member.with(|bytes| page.add(bytes, |_| {})))
     })
 }

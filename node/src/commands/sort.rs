@@ -8,7 +8,7 @@ use larder_iam_policies::access::Grant;
 use super::events::{Class, Event};
 use super::parse::{int, is, weight};
 use super::{Acl, Arity, Call, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
-use crate::db::entry::{Entry, Hash, List, Object, Value};
+use crate::db::entry::{Entry, Hash, List, ObjectRef, Value};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -249,14 +249,14 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, stores: bool) -> Result<(), CommandErro
 fn elements(entry: crate::db::entry::EntryRef<'_>) -> Option<(Vec<Bytes>, bool)> {
     let Value::Object(object) = entry.value() else { return None };
     match object {
-        Object::List(list) => Some((list.iter().map(Bytes::copy_from_slice).collect(), false)),
-        Object::Set(set) => Some((set.iter().map(|member| member.with(Bytes::copy_from_slice)).collect(), true)),
-        Object::SortedSet(set) => {
+        ObjectRef::List(list) => Some((list.iter().map(Bytes::copy_from_slice).collect(), false)),
+        ObjectRef::Set(set) => Some((set.iter().map(|member| member.with(Bytes::copy_from_slice)).collect(), true)),
+        ObjectRef::SortedSet(set) => {
             let mut members = Vec::with_capacity(set.len());
             set.visit(0, set.len(), false, &mut |member, _| members.push(Bytes::copy_from_slice(member)));
             Some((members, false))
         }
-        Object::Hash(_) | Object::Stream(_) | Object::Json(_) | Object::Text(_) => None,
+        ObjectRef::Hash(_) | ObjectRef::Stream(_) | ObjectRef::Json(_) => None,
     }
 }
 

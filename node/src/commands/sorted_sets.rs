@@ -16,7 +16,7 @@ use super::parse::{is, picks, score};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::{Entry, Growth, SortedSet};
+use crate::db::entry::{Entry, Growth, SortedSet, SortedSetRef};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::{Args, Out, write_double};
@@ -59,7 +59,7 @@ pub(super) fn store(cx: &mut Cx<'_>, key: Key<'_>, members: Vec<(Vec<u8>, f64)>)
 
 /// Makes a key hold this set, or nothing where it is empty; how many members there are.
 fn keep(cx: &mut Cx<'_>, key: Key<'_>, set: SortedSet) -> usize {
-    let count = set.len();
+    let count = set.view().len();
     if count == 0 {
         cx.keys.delete(key);
     } else {
@@ -146,7 +146,7 @@ struct Added {
 fn add(set: &mut SortedSet, options: Adding, pairs: &[(f64, &[u8])], growth: &Growth) -> Result<Added, CommandError> {
     let mut added = Added::default();
     for (given, member) in pairs {
-        let old = set.score(member);
+        let old = set.view().score(member);
         added.score = options.decide(old, *given)?;
         let Some(new) = added.score else { continue };
         if set.set(member, new, growth) {
@@ -265,7 +265,7 @@ pub(super) const ZCARD: Spec = Spec {
 };
 fn zcard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let count = cx.keys.collection(key)?.map_or(0, SortedSet::len);
+    let count = cx.keys.collection::<SortedSet>(key)?.map_or(0, SortedSetRef::len);
     cx.out.int(count as i64);
     Ok(())
 }
@@ -282,7 +282,7 @@ pub(super) const ZSCORE: Spec = Spec {
 };
 fn zscore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    match cx.keys.collection(key)?.and_then(|set: &SortedSet| set.score(args.get(2))) {
+    match cx.keys.collection::<SortedSet>(key)?.and_then(|set| set.score(args.get(2))) {
         Some(score) => cx.out.double(score),
         None => cx.out.null(),
     }
@@ -375,7 +375,7 @@ pub(super) const ZSCAN: Spec = Spec {
     ..Spec::ROW
 };
 fn zscan(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    scan(cx, args, |set: &SortedSet, cursor, page| {
+    scan::<SortedSet>(cx, args, |set, cursor, page| {
         let is_packed = set.is_packed();
         set.scan(cursor, &mut |member, score| {
             page.add(member, |shown| {
@@ -423,7 +423,7 @@ fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn one_member(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let mut generator = cx.engine.random();
-    match cx.keys.collection(key)?.and_then(|set: &SortedSet| set.random(&mut || generator.next())) {
+    match cx.keys.collection::<SortedSet>(key)?.and_then(|set| set.random(&mut || generator.next())) {
         Some((member, _)) => cx.out.bulk(member),
         None => cx.out.null(),
     }

@@ -176,7 +176,7 @@ pub(super) const XLEN: Spec = Spec {
 };
 fn xlen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let len = cx.keys.collection(key)?.map_or(0, Stream::len);
+    let len = cx.keys.collection::<Stream>(key)?.map_or(0, Stream::len);
     cx.out.int(len as i64);
     Ok(())
 }

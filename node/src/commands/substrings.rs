@@ -4,7 +4,7 @@ use super::events::Event;
 use super::parse::{Expiry, int};
 use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Stated, Ttl};
-use crate::db::entry::{Collection, EDITED_BYTES_MIN, EntryRef, Text, Value};
+use crate::db::entry::{EDITED_BYTES_MIN, EntryRef, Text, Value};
 use crate::db::{Change, Key};
 use crate::engine::Cx;
 use crate::error::CommandError;
@@ -291,7 +291,7 @@ pub(super) fn edit_again(
         Some(Value::Object(_)) => return Err(CommandError::WrongType),
         Some(value) if is_edited_in_place(found, length(value).max(least)) => {
             return Ok(edit_in_place(cx, key, |text| {
-                let grows = text.len() < least;
+                let grows = text.bytes().len() < least;
                 text.edit(least, change) || grows
             }));
         }
@@ -321,9 +321,7 @@ pub(super) fn is_edited_in_place(entry: Option<EntryRef<'_>>, len: usize) -> boo
 pub(super) fn edit_in_place(cx: &mut Cx<'_>, key: Key<'_>, change: impl FnOnce(&mut Text) -> bool) -> usize {
     let (len, changed) = cx.keys.edit(key, |entry| {
         let Some(mut entry) = entry else { return (0, false) };
-        let Some(mut text) = entry.text_mut() else { return (0, false) };
-        let changed = change(&mut text);
-        (text.len(), changed)
+        entry.change_text(|text| (change(text), text.bytes().len())).map_or((0, false), |(changed, len)| (len, changed))
     });
     if changed {
         cx.keys.changed(key, Change::Value);

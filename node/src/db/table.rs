@@ -22,7 +22,7 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
-pub use occupied::{CollectionMut, Occupied};
+pub use occupied::Occupied;
 pub use scan::Iter;
 pub use sweep::Swept;
 

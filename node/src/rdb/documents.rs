@@ -60,7 +60,7 @@ pub(super) fn read(reader: &mut Reader<'_>, limits: Limits) -> Result<(Json, usi
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use crate::db::entry::{Collection, Growth, Json, Value};
+    use crate::db::entry::{Growth, Json, ObjectRef, Value};
     use crate::db::table::KeyHash;
     use crate::rdb::{Bad, Limits, dump, restore, sealed};
 
@@ -70,14 +70,14 @@ mod tests {
         let growth = Growth::new(KeyHash::new(7));
         for text in [r#"{"a":[1,2.5,null],"b":{"é":"x"}}"#, "12", "[]", "\"text\""] {
             let document = Json::new(crate::json::read(text, 1 << 20).unwrap());
-            let payload = dump(Value::Object(&document.into_object()));
+            let payload = dump(Value::Object(ObjectRef::Json(&document)));
             let entry = restore(&payload, b"k", None, &growth, limits).unwrap();
-            let again: &Json = entry.value().collection().unwrap();
+            let again = entry.value().collection::<Json>().unwrap();
             assert_eq!(*again.root(), crate::json::read(text, 1 << 20).unwrap());
         }
         // The id that redis gives the type in a payload: `ReJSON-RL` and 3.
         let document = Json::new(crate::json::read("[]", 100).unwrap());
-        let payload = dump(Value::Object(&document.into_object()));
+        let payload = dump(Value::Object(ObjectRef::Json(&document)));
         assert!(payload.starts_with(b"\x07\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03\x05\x02\x5b\x5d\x00"));
         let other = sealed(b"\x07\x81\0\0\0\0\0\0\0\x03\x05\x02[]\0".to_vec());
         assert_eq!(restore(&other, b"k", None, &growth, limits).err(), Some(Bad::Type));

@@ -1,7 +1,7 @@
 //! Values to RDB bytes, in the forms redis 7.0 gives them. Nothing is compressed.
 
 use super::{documents, intset, listpack, streams};
-use crate::db::entry::{Hash, List, Member, Object, Set, SortedSet, Value};
+use crate::db::entry::{HashRef, List, Member, ObjectRef, SetRef, SortedSetRef, Value};
 use crate::resp::{parse_i64, write_double};
 
 /// Most bytes of a list's node, as redis's `list-max-listpack-size` of -2.
@@ -26,19 +26,15 @@ pub(super) fn value(value: Value<'_>, out: &mut Vec<u8>) {
             out.push(0);
             string(bytes, out);
         }
-        Value::Object(Object::Text(text)) => {
-            out.push(0);
-            string(text.bytes(), out);
-        }
-        Value::Object(Object::List(it)) => list(it, out),
-        Value::Object(Object::Hash(it)) => match it.fields_due_at_ms() {
+        Value::Object(ObjectRef::List(it)) => list(it, out),
+        Value::Object(ObjectRef::Hash(it)) => match it.fields_due_at_ms() {
             None => hash(it, out),
             Some(first_ms) => timed_hash(it, first_ms, out),
         },
-        Value::Object(Object::Set(it)) => set(it, out),
-        Value::Object(Object::SortedSet(it)) => sorted_set(it, out),
-        Value::Object(Object::Stream(it)) => streams::write(it, out),
-        Value::Object(Object::Json(it)) => documents::write(it, out),
+        Value::Object(ObjectRef::Set(it)) => set(it, out),
+        Value::Object(ObjectRef::SortedSet(it)) => sorted_set(it, out),
+        Value::Object(ObjectRef::Stream(it)) => streams::write(it, out),
+        Value::Object(ObjectRef::Json(it)) => documents::write(it, out),
     }
 }
 
@@ -108,8 +104,8 @@ fn list(list: &List, out: &mut Vec<u8>) {
     }
 }
 
-fn hash(hash: &Hash, out: &mut Vec<u8>) {
-    if hash.encoding() == "listpack" && hash.heap_bytes() < LISTPACK_BYTES_MAX {
+fn hash(hash: HashRef<'_>, out: &mut Vec<u8>) {
+    if hash.packed_bytes().is_some_and(|bytes| bytes < LISTPACK_BYTES_MAX) {
         let mut writer = listpack::Writer::new();
         for (field, value) in hash.iter() {
             writer.push(field);
@@ -128,7 +124,7 @@ fn hash(hash: &Hash, out: &mut Vec<u8>) {
 
 /// A hash some of whose fields expire, the first at `first_ms`: as redis 7.4 writes it. How long after that one a field
 /// expires stands before it, one more than it is; 0 before a field that does not.
-fn timed_hash(hash: &Hash, first_ms: u64, out: &mut Vec<u8>) {
+fn timed_hash(hash: HashRef<'_>, first_ms: u64, out: &mut Vec<u8>) {
     out.push(24);
     out.extend_from_slice(&first_ms.to_le_bytes());
     length(hash.len() as u64, out);
@@ -150,7 +146,7 @@ fn text<R>(value: Value<'_>, show: impl FnOnce(&[u8]) -> R) -> R {
     }
 }
 
-fn set(set: &Set, out: &mut Vec<u8>) {
+fn set(set: SetRef<'_>, out: &mut Vec<u8>) {
     if set.encoding() == "intset" {
         let ints: Vec<i64> = set.iter().filter_map(int_of).collect();
         let mut blob = Vec::new();
@@ -173,8 +169,8 @@ fn int_of(member: Member<'_>) -> Option<i64> {
     }
 }
 
-fn sorted_set(set: &SortedSet, out: &mut Vec<u8>) {
-    if set.encoding() == "listpack" && set.heap_bytes() < LISTPACK_BYTES_MAX {
+fn sorted_set(set: SortedSetRef<'_>, out: &mut Vec<u8>) {
+    if set.packed_bytes().is_some_and(|bytes| bytes < LISTPACK_BYTES_MAX) {
         let mut writer = listpack::Writer::new();
         set.visit(0, set.len(), false, &mut |member, score| {
             writer.push(member);

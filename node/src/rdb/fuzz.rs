@@ -2,7 +2,7 @@
 
 use super::{Limits, dump, longest, opened, restore, sealed};
 use crate::db::entry::stream::Id;
-use crate::db::entry::{Entry, Growth, Object, Stream, Value};
+use crate::db::entry::{Entry, Growth, ObjectRef, Stream, Value};
 use crate::db::table::KeyHash;
 
 /// Most bytes that compressed strings of one input may become.
@@ -35,7 +35,7 @@ fn heap_bytes(entry: &Entry) -> usize {
         Value::Int(_) => 0,
         Value::Bytes(bytes) => bytes.len(),
         Value::Shared(bytes) => bytes.len(),
-        Value::Object(object) => object.heap_bytes(),
+        Value::Object(_) => entry.heap_bytes(),
     }
 }
 
@@ -43,23 +43,25 @@ fn heap_bytes(entry: &Entry) -> usize {
 pub(crate) fn elements(value: Value<'_>) -> Vec<String> {
     let mut all = Vec::new();
     match value {
-        Value::Object(Object::List(list)) => return list.iter().map(|item| item.escape_ascii().to_string()).collect(),
-        Value::Object(Object::Hash(hash)) => {
+        Value::Object(ObjectRef::List(list)) => {
+            return list.iter().map(|item| item.escape_ascii().to_string()).collect();
+        }
+        Value::Object(ObjectRef::Hash(hash)) => {
             all.extend(hash.iter().map(|(field, value)| match hash.expire_at_ms(field) {
                 None => format!("{} {value:?}", field.escape_ascii()),
                 Some(at_ms) => format!("{} {value:?} until {at_ms}", field.escape_ascii()),
             }));
         }
-        Value::Object(Object::Set(set)) => {
+        Value::Object(ObjectRef::Set(set)) => {
             all.extend(set.iter().map(|member| member.with(|member| member.escape_ascii().to_string())));
         }
-        Value::Object(Object::SortedSet(set)) => {
+        Value::Object(ObjectRef::SortedSet(set)) => {
             // Zeros of both signs are one score, and only a big set keeps them apart.
             set.visit(0, set.len(), false, &mut |member, score| {
                 all.push(format!("{} {:?}", member.escape_ascii(), score + 0.0));
             });
         }
-        Value::Object(Object::Stream(stream)) => return parts(stream),
+        Value::Object(ObjectRef::Stream(stream)) => return parts(stream),
         value => all.push(format!("{value:?}")),
     }
     all.sort();

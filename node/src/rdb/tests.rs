@@ -169,19 +169,19 @@ fn bytes_are_those_of_redis() {
         (Value::Bytes(b"hello"), &b"\x00\x05hello\n\x00cr\xdfve4 \n"[..]),
         (Value::Int(70000), b"\x00\xc2p\x11\x01\x00\n\x00\x01\xa4\x08\xfe\x950\x95\xa5"),
         (
-            Value::Object(&list.into_object()),
+            Value::Object(ObjectRef::List(&list)),
             b"\x12\x01\x02\x0f\x0f\0\0\0\x03\0\x81a\x02\x81b\x02\x01\x01\xff\n\0\xe0\x1b\xabJG\xceY\"",
         ),
         (
-            Value::Object(&ints.into_object()),
+            Value::Object(ObjectRef::Set(ints.view())),
             b"\x0b\x0e\x02\0\0\0\x03\0\0\0\x01\0\x02\0,\x01\n\x00\xe5\x10\xb2\x8e{\x95)\xaa",
         ),
         (
-            Value::Object(&hash.into_object()),
+            Value::Object(ObjectRef::Hash(hash.view())),
             b"\x10\x0c\x0c\0\0\0\x02\0\x81f\x02\x01\x01\xff\n\x001\xba\x08\x19I\xa0\xe3\xdd",
         ),
         (
-            Value::Object(&scores.into_object()),
+            Value::Object(ObjectRef::SortedSet(scores.view())),
             b"\x11\x14\x14\0\0\0\x04\0\x81a\x02\x01\x01\x81b\x02\x832.5\x04\xff\n\x00\xd4Ln\xa4\xf6D\xd9\xd7",
         ),
     ] {

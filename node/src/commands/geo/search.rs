@@ -6,7 +6,7 @@ use crate::commands::events::{Class, Event};
 use crate::commands::parse::{int, is, score};
 use crate::commands::sorted_sets::store;
 use crate::commands::{Arity, Begin, Family, Flags, KeyFlags, KeySpec, Spec, keys};
-use crate::db::entry::SortedSet;
+use crate::db::entry::{SortedSet, SortedSetRef};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::geo::{Area, Position, Shape};
@@ -84,7 +84,7 @@ enum Centre {
 
 impl Asked {
     /// Reads the arguments; the members are those of `set`.
-    fn read(args: Args<'_>, form: Form, set: Option<&SortedSet>) -> Result<Self, CommandError> {
+    fn read(args: Args<'_>, form: Form, set: Option<SortedSetRef<'_>>) -> Result<Self, CommandError> {
         let mut asked = Self::default();
         match form {
             Form::Around { .. } => {
@@ -114,7 +114,7 @@ impl Asked {
         args: Args<'_>,
         at: usize,
         form: Form,
-        set: Option<&SortedSet>,
+        set: Option<SortedSetRef<'_>>,
     ) -> Result<usize, CommandError> {
         let (option, more) = (args.get(at), args.len() - at - 1);
         let flag = match option {
@@ -134,7 +134,7 @@ impl Asked {
         args: Args<'_>,
         (at, more): (usize, usize),
         form: Form,
-        set: Option<&SortedSet>,
+        set: Option<SortedSetRef<'_>>,
     ) -> Result<usize, CommandError> {
         let (option, search) = (args.get(at), form.is_search());
         let (by_member, at_place) = (
@@ -204,7 +204,7 @@ impl Asked {
     }
 }
 
-fn member(name: &[u8], set: Option<&SortedSet>) -> Result<Centre, CommandError> {
+fn member(name: &[u8], set: Option<SortedSetRef<'_>>) -> Result<Centre, CommandError> {
     let Some(set) = set else { return Ok(Centre::Nowhere) };
     let score = set.score(name).ok_or(CommandError::Text("ERR could not decode requested zset member"))?;
     Ok(Centre::Member(Position::of_score(score)))
@@ -243,7 +243,7 @@ struct Found {
 const STRIDE: usize = 64;
 
 /// The members within an area, in the order redis finds them; with `enough` above 0, so many of them.
-fn find(set: &SortedSet, area: &Area, enough: usize) -> Vec<Found> {
+fn find(set: SortedSetRef<'_>, area: &Area, enough: usize) -> Vec<Found> {
     let mut found = Vec::new();
     let has_enough = |found: &Vec<Found>| enough > 0 && found.len() >= enough;
     for range in area.ranges() {

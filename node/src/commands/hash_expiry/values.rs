@@ -5,7 +5,7 @@ use crate::commands::events::{self, Class, Event};
 use crate::commands::parse::{int, is};
 use crate::commands::strings::copy;
 use crate::commands::{Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::entry::Hash;
+use crate::db::entry::{Hash, HashRef};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -21,7 +21,7 @@ fn unit(option: &[u8]) -> Option<Unit> {
 }
 
 /// The value of a field, copied.
-fn value(hash: &Hash, field: &[u8]) -> Option<Vec<u8>> {
+fn value(hash: HashRef<'_>, field: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     copy(hash.get(field)?, &mut text);
     Some(text)
@@ -61,7 +61,7 @@ fn hgetdel(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let values = cx.keys.change(key, |hash: &mut Hash, _| {
         // One by one: a field that is said twice is gone the second time.
         let one = |field| {
-            let value = value(hash, field);
+            let value = value(hash.view(), field);
             hash.remove(field);
             value
         };
@@ -130,12 +130,12 @@ fn hgetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let values = cx.keys.change(key, |hash: &mut Hash, growth| {
         // One by one: a field that is said twice may be gone the second time.
         let one = |field| {
-            let value = value(hash, field);
+            let value = value(hash.view(), field);
             match then {
                 Then::ExpireAt(at_ms) if value.is_some() => {
                     effects.expire(hash, field, at_ms, now_ms, growth);
                 }
-                Then::Persist if hash.expire_at_ms(field).is_some() => {
+                Then::Persist if hash.view().expire_at_ms(field).is_some() => {
                     hash.set_expiry(field, None, growth);
                     persisted = true;
                 }
@@ -219,7 +219,7 @@ impl<'a> Setting<'a> {
         self.pairs.iter().step_by(2)
     }
 
-    fn is_forbidden(&self, hash: &Hash) -> bool {
+    fn is_forbidden(&self, hash: HashRef<'_>) -> bool {
         match self.present {
             None => false,
             Some(Present::None) => self.fields().any(|field| hash.get(field).is_some()),
@@ -277,7 +277,7 @@ fn hsetex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
     let is_past = setting.at_ms.is_some_and(|at_ms| at_ms <= now_ms);
     let done = cx.keys.change_or_new(key, |hash: &mut Hash, growth| {
-        if setting.is_forbidden(hash) {
+        if setting.is_forbidden(hash.view()) {
             return (false, false);
         }
         let values = setting.pairs.iter().skip(1).step_by(2);

@@ -214,7 +214,7 @@ fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Opti
 impl Popping<'_, End> {
     /// Takes from a list that is there, and writes the reply.
     fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Option<Effect>, CommandError> {
-        let taking = cx.keys.collection(key)?.map_or(0, List::len).min(self.wanted);
+        let taking = cx.keys.collection::<List>(key)?.map_or(0, List::len).min(self.wanted);
         cx.out.array(2);
         cx.out.bulk(key.bytes);
         cx.out.array(taking);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{READ, RO_ACCESS, Shower, WRITE, store};
 use crate::commands::parse::{int, is, score};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec};
-use crate::db::entry::{EntryRef, Object, Set, SortedSet, Value};
+use crate::db::entry::{EntryRef, ObjectRef, SetRef, SortedSetRef, Value};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -44,8 +44,8 @@ fn number(score: f64) -> f64 {
 
 /// A set or a sorted set, read.
 enum Source<'a> {
-    Set(&'a Set),
-    Sorted(&'a SortedSet),
+    Set(SetRef<'a>),
+    Sorted(SortedSetRef<'a>),
 }
 
 impl<'a> Source<'a> {
@@ -53,8 +53,8 @@ impl<'a> Source<'a> {
         let key = cx.key(key);
         match cx.keys.find(key).map(EntryRef::value) {
             None => Ok(None),
-            Some(Value::Object(Object::Set(set))) => Ok(Some(Source::Set(set))),
-            Some(Value::Object(Object::SortedSet(set))) => Ok(Some(Source::Sorted(set))),
+            Some(Value::Object(ObjectRef::Set(set))) => Ok(Some(Source::Set(set))),
+            Some(Value::Object(ObjectRef::SortedSet(set))) => Ok(Some(Source::Sorted(set))),
             Some(_) => Err(CommandError::WrongType),
         }
     }

@@ -6,7 +6,7 @@ use crate::commands::lists::{alone_with_timeout, blocking_pop};
 use crate::commands::parse::{Popping, count, is, timeout_ms};
 use crate::commands::{Acl, Arity, Effect, Family, Flags, Http, KeyFlags, KeySpec, Serve, Spec, Ttl};
 use crate::db::Key;
-use crate::db::entry::{Kind, SortedSet};
+use crate::db::entry::{Kind, SortedSet, SortedSetRef};
 use crate::engine::{Cx, take_or_block};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs};
@@ -71,7 +71,7 @@ fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     }
     let wanted = args.try_get(2).map(count).transpose()?;
     let key = cx.key(args.get(1));
-    let taking = cx.keys.collection(key)?.map_or(0, SortedSet::len).min(wanted.unwrap_or(1));
+    let taking = cx.keys.collection::<SortedSet>(key)?.map_or(0, SortedSetRef::len).min(wanted.unwrap_or(1));
     let paired = wanted.is_some() && cx.out.protocol() == 3;
     cx.out.array(if paired { taking } else { taking * 2 });
     take(cx, key, end, taking, paired)
@@ -81,12 +81,12 @@ fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
 fn take(cx: &mut Cx<'_>, key: Key<'_>, end: End, taking: usize, paired: bool) -> Result<(), CommandError> {
     let out = &mut *cx.out;
     cx.keys.change(key, |set: &mut SortedSet, _| {
-        let len = set.len();
+        let len = set.view().len();
         let (from, to, back) = match end {
             End::Min => (0, taking.min(len), false),
             End::Max => (len - taking.min(len), len, true),
         };
-        set.visit(from, to, back, &mut |member, score| {
+        set.view().visit(from, to, back, &mut |member, score| {
             if paired {
                 out.array(2);
             }
@@ -224,7 +224,7 @@ fn take_blocked(cx: &mut Cx<'_>, key: Key<'_>, request: Args<'_>) -> Result<Opti
 impl Popping<'_, End> {
     /// Takes from a sorted set that is there, and writes the reply.
     fn take(&self, cx: &mut Cx<'_>, key: Key<'_>) -> Result<Option<Effect>, CommandError> {
-        let taking = cx.keys.collection(key)?.map_or(0, SortedSet::len).min(self.wanted);
+        let taking = cx.keys.collection::<SortedSet>(key)?.map_or(0, SortedSetRef::len).min(self.wanted);
         cx.out.array(2);
         cx.out.bulk(key.bytes);
         cx.out.array(taking);

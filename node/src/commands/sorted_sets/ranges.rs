@@ -3,7 +3,7 @@
 use super::{READ, RO_ACCESS, RW_DELETE, Shower, WRITE, keep};
 use crate::commands::parse::{self, int, is, places};
 use crate::commands::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
-use crate::db::entry::SortedSet;
+use crate::db::entry::{SortedSet, SortedSetRef};
 use crate::engine::Cx;
 use crate::error::CommandError;
 use crate::resp::Args;
@@ -53,7 +53,7 @@ impl<'a> Range<'a> {
     }
 
     /// The ranks it covers: from the first to before the second. `back` counts ranks from the end.
-    fn ranks(&self, set: &SortedSet, back: bool) -> (usize, usize) {
+    fn ranks(&self, set: SortedSetRef<'_>, back: bool) -> (usize, usize) {
         let len = set.len();
         let (from, to) = match *self {
             Self::Rank(start, stop) => {
@@ -148,7 +148,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The ranks to show, its limit applied.
-    fn ranks(&self, set: &SortedSet) -> (usize, usize) {
+    fn ranks(&self, set: SortedSetRef<'_>) -> (usize, usize) {
         let (from, to) = self.range.ranks(set, self.back);
         let Some((skip, count)) = self.limit else { return (from, to) };
         let Ok(skip) = usize::try_from(skip) else { return (from, from) };
@@ -325,7 +325,7 @@ fn remove(cx: &mut Cx<'_>, args: Args<'_>, by: By) -> Result<(), CommandError> {
     let range = Range::read(by, args.get(2), args.get(3))?;
     let key = cx.key(args.get(1));
     let removed = cx.keys.change(key, |set: &mut SortedSet, _| {
-        let (from, to) = range.ranks(set, false);
+        let (from, to) = range.ranks(set.view(), false);
         set.remove_range(from, to);
         (to - from, to > from)
     })?;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::members::{Growth, Members};
+use super::members::{Growth, Members, MembersRef};
+use super::packed::{Packed, PackedRef};
 use super::{Value, size_class};
 
 /// Fields with values.
@@ -16,6 +17,16 @@ pub struct Hash(Form);
 enum Form {
     Plain(Members),
     Timed(Box<Timed>),
+}
+
+/// A [`Hash`], to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct HashRef<'a>(FormRef<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum FormRef<'a> {
+    Plain(MembersRef<'a>),
+    Timed(&'a Timed),
 }
 
 /// Fields in a table, whose entries have expiries.
@@ -45,31 +56,29 @@ impl Hash {
     }
 
     /// An empty hash, encoded as `other` is.
-    pub fn alike(other: &Hash, growth: &Growth) -> Hash {
+    pub fn alike(other: HashRef<'_>, growth: &Growth) -> Hash {
         Hash(Form::Plain(Members::alike(other.fields(), &growth.key_hash)))
     }
 
-    fn fields(&self) -> &Members {
+    pub(super) fn of_packed(fields: Packed) -> Hash {
+        Hash(Form::Plain(Members::Packed(fields)))
+    }
+
+    /// The fields, while they are packed.
+    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
         match &self.0 {
-            Form::Plain(fields) => fields,
-            Form::Timed(timed) => &timed.fields,
+            Form::Plain(fields) => fields.packed(),
+            Form::Timed(_) => None,
         }
     }
 
-    /// How many fields, those included that are due and not yet taken out.
+    /// It, to be read.
     #[inline]
-    pub fn len(&self) -> usize {
-        self.fields().len()
-    }
-
-    /// True when there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The value of a field.
-    pub fn get(&self, field: &[u8]) -> Option<Value<'_>> {
-        self.fields().get(field)
+    pub fn view(&self) -> HashRef<'_> {
+        HashRef(match &self.0 {
+            Form::Plain(fields) => FormRef::Plain(fields.view()),
+            Form::Timed(timed) => FormRef::Timed(timed),
+        })
     }
 
     /// Gives a field a value, and takes its expiry; whether the field is new.
@@ -86,7 +95,7 @@ impl Hash {
 
     /// Gives a field a value and leaves its expiry; whether the field is new.
     pub fn set_keeping(&mut self, field: &[u8], value: &[u8], growth: &Growth) -> bool {
-        let at_ms = self.expire_at_ms(field);
+        let at_ms = self.view().expire_at_ms(field);
         let new = self.set(field, value, growth);
         if at_ms.is_some() {
             self.set_expiry(field, at_ms, growth);
@@ -105,22 +114,6 @@ impl Hash {
                 self.settle();
                 removed
             }
-        }
-    }
-
-    /// When a field expires, in unix ms.
-    pub fn expire_at_ms(&self, field: &[u8]) -> Option<u64> {
-        match &self.0 {
-            Form::Plain(_) => None,
-            Form::Timed(timed) => timed.expire_at_ms(field),
-        }
-    }
-
-    /// When the first field expires, in unix ms.
-    pub fn fields_due_at_ms(&self) -> Option<u64> {
-        match &self.0 {
-            Form::Plain(_) => None,
-            Form::Timed(timed) => timed.order.first().map(|(at_ms, _)| *at_ms),
         }
     }
 
@@ -160,21 +153,6 @@ impl Hash {
         }
     }
 
-    /// All fields with their values, in no order that holds.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Value<'_>)> {
-        self.fields().iter()
-    }
-
-    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
-    pub fn scan(&self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
-        self.fields().scan(cursor, visit)
-    }
-
-    /// Some field with its value. `draw` gives random numbers.
-    pub fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<(&[u8], Value<'_>)> {
-        self.fields().random(draw)
-    }
-
     /// Heap bytes of the fields and their places.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
@@ -185,16 +163,84 @@ impl Hash {
             }
         }
     }
+}
+
+impl<'a> HashRef<'a> {
+    pub(super) fn of_packed(fields: PackedRef<'a>) -> Self {
+        Self(FormRef::Plain(MembersRef::Packed(fields)))
+    }
+
+    fn fields(self) -> MembersRef<'a> {
+        match self.0 {
+            FormRef::Plain(fields) => fields,
+            FormRef::Timed(timed) => timed.fields.view(),
+        }
+    }
+
+    /// How many fields, those included that are due and not yet taken out.
+    #[inline]
+    pub fn len(self) -> usize {
+        self.fields().len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a field.
+    pub fn get(self, field: &[u8]) -> Option<Value<'a>> {
+        self.fields().get(field)
+    }
+
+    /// When a field expires, in unix ms.
+    pub fn expire_at_ms(self, field: &[u8]) -> Option<u64> {
+        match self.0 {
+            FormRef::Plain(_) => None,
+            FormRef::Timed(timed) => timed.expire_at_ms(field),
+        }
+    }
+
+    /// When the first field expires, in unix ms.
+    pub fn fields_due_at_ms(self) -> Option<u64> {
+        match self.0 {
+            FormRef::Plain(_) => None,
+            FormRef::Timed(timed) => timed.order.first().map(|(at_ms, _)| *at_ms),
+        }
+    }
+
+    /// All fields with their values, in no order that holds.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> {
+        self.fields().iter()
+    }
+
+    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
+    pub fn scan(self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
+        self.fields().scan(cursor, visit)
+    }
+
+    /// Some field with its value. `draw` gives random numbers.
+    pub fn random(self, draw: &mut impl FnMut() -> u64) -> Option<(&'a [u8], Value<'a>)> {
+        self.fields().random(draw)
+    }
+
+    /// How long it is, in bytes, while it is packed.
+    pub fn packed_bytes(self) -> Option<usize> {
+        match self.0 {
+            FormRef::Plain(MembersRef::Packed(packed)) => Some(packed.bytes()),
+            _ => None,
+        }
+    }
 
     /// `listpack` while small, `hashtable` when not: redis's names.
-    pub fn encoding(&self) -> &'static str {
+    pub fn encoding(self) -> &'static str {
         if self.fields().is_packed() { "listpack" } else { "hashtable" }
     }
 }
 
 impl Timed {
     fn expire_at_ms(&self, field: &[u8]) -> Option<u64> {
-        self.fields.expire_at_ms(field)
+        self.fields.view().expire_at_ms(field)
     }
 
     fn forget(&mut self, field: &[u8], at_ms: Option<u64>) {
@@ -263,12 +309,12 @@ mod tests {
                         prop_assert_eq!(taken, before - twin.len());
                     }
                 }
-                prop_assert_eq!(hash.len(), twin.len());
-                prop_assert_eq!(hash.fields_due_at_ms(), twin.values().filter_map(|(_, at_ms)| *at_ms).min());
-                prop_assert_eq!(matches!(hash.0, Form::Timed(_)), hash.fields_due_at_ms().is_some());
+                prop_assert_eq!(hash.view().len(), twin.len());
+                prop_assert_eq!(hash.view().fields_due_at_ms(), twin.values().filter_map(|(_, at_ms)| *at_ms).min());
+                prop_assert_eq!(matches!(hash.0, Form::Timed(_)), hash.view().fields_due_at_ms().is_some());
                 for (name, (value, at_ms)) in &twin {
-                    let held = matches!(hash.get(name), Some(Value::Bytes(held)) if held == value);
-                    prop_assert!(held && hash.expire_at_ms(name) == *at_ms);
+                    let held = matches!(hash.view().get(name), Some(Value::Bytes(held)) if held == value);
+                    prop_assert!(held && hash.view().expire_at_ms(name) == *at_ms);
                 }
                 if let Form::Timed(timed) = &hash.0 {
                     prop_assert_eq!(timed.name_bytes, timed.order.iter().map(|(_, name)| size_class(name.len())).sum::<usize>());

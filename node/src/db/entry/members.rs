@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use super::list::Fill;
-use super::packed::Packed;
+use super::packed::{Packed, PackedRef};
 use super::{Entry, EntryRef, Value, size_class};
 use crate::db::table::{KeyHash, Table};
 
@@ -100,11 +100,19 @@ impl Default for Members {
     }
 }
 
+/// [`Members`], to be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MembersRef<'a> {
+    Packed(PackedRef<'a>),
+    Table(&'a Table),
+}
+
 impl Members {
-    pub(super) fn len(&self) -> usize {
+    #[inline]
+    pub(super) fn view(&self) -> MembersRef<'_> {
         match self {
-            Self::Packed(packed) => packed.len(),
-            Self::Table(table) => table.len(),
+            Self::Packed(packed) => MembersRef::Packed(packed.view()),
+            Self::Table(table) => MembersRef::Table(table),
         }
     }
 
@@ -116,29 +124,18 @@ impl Members {
     }
 
     /// None, kept as `other` keeps them.
-    pub(super) fn alike(other: &Self, key_hash: &KeyHash) -> Self {
+    pub(super) fn alike(other: MembersRef<'_>, key_hash: &KeyHash) -> Self {
         match other {
-            Self::Packed(_) => Self::default(),
-            Self::Table(_) => Self::Table(Box::new(Table::new(key_hash.clone()))),
+            MembersRef::Packed(_) => Self::default(),
+            MembersRef::Table(_) => Self::Table(Box::new(Table::new(key_hash.clone()))),
         }
     }
 
-    pub(super) fn is_packed(&self) -> bool {
-        matches!(self, Self::Packed(_))
-    }
-
-    pub(super) fn get(&self, name: &[u8]) -> Option<Value<'_>> {
+    /// The pairs, while they are packed.
+    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
         match self {
-            Self::Packed(packed) => packed.get(name).map(Value::Bytes),
-            Self::Table(table) => table.find(table.hash_of(name), name).map(EntryRef::value),
-        }
-    }
-
-    /// When a name expires: a name in a table can.
-    pub(super) fn expire_at_ms(&self, name: &[u8]) -> Option<u64> {
-        match self {
-            Self::Packed(_) => None,
-            Self::Table(table) => table.find(table.hash_of(name), name).and_then(EntryRef::expire_at_ms),
+            Self::Packed(packed) => Some(packed.view()),
+            Self::Table(_) => None,
         }
     }
 
@@ -148,7 +145,7 @@ impl Members {
             Self::Packed(packed) => {
                 let fits = name.len().max(value.len()) <= bounds.value_bytes_max;
                 let fits = fits && packed.has_room(name.len() + value.len());
-                if fits && (packed.len() < bounds.entries_max || packed.get(name).is_some()) {
+                if fits && (packed.view().len() < bounds.entries_max || packed.view().get(name).is_some()) {
                     return packed.set(name, value);
                 }
                 self.unpack(key_hash)
@@ -180,7 +177,7 @@ impl Members {
     pub(super) fn unpack(&mut self, key_hash: &KeyHash) -> &mut Table {
         if let Self::Packed(packed) = self {
             let mut table = Box::new(Table::new(key_hash.clone()));
-            for (name, value) in packed.iter() {
+            for (name, value) in packed.view().iter() {
                 table.insert_new(key_hash.hash(name), Entry::string(name, value, None));
             }
             *self = Self::Table(table);
@@ -190,8 +187,36 @@ impl Members {
             Self::Packed(_) => unreachable!("it was unpacked just now"),
         }
     }
+}
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Value<'_>)> {
+impl<'a> MembersRef<'a> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.len(),
+            Self::Table(table) => table.len(),
+        }
+    }
+
+    pub(super) fn is_packed(self) -> bool {
+        matches!(self, Self::Packed(_))
+    }
+
+    pub(super) fn get(self, name: &[u8]) -> Option<Value<'a>> {
+        match self {
+            Self::Packed(packed) => packed.get(name).map(Value::Bytes),
+            Self::Table(table) => table.find(table.hash_of(name), name).map(EntryRef::value),
+        }
+    }
+
+    /// When a name expires: a name in a table can.
+    pub(super) fn expire_at_ms(self, name: &[u8]) -> Option<u64> {
+        match self {
+            Self::Packed(_) => None,
+            Self::Table(table) => table.find(table.hash_of(name), name).and_then(EntryRef::expire_at_ms),
+        }
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> {
         let (packed, table) = match self {
             Self::Packed(packed) => (Some(packed.iter()), None),
             Self::Table(table) => (None, Some(table.iter())),
@@ -201,7 +226,7 @@ impl Members {
     }
 
     /// Visits one step of a scan and answers the next cursor: all at once while packed. See [`Table::scan`].
-    pub(super) fn scan(&self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
+    pub(super) fn scan(self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
         match self {
             Self::Packed(packed) => {
                 packed.iter().for_each(|(name, value)| visit(name, Value::Bytes(value)));
@@ -212,7 +237,7 @@ impl Members {
     }
 
     /// Some pair, each with about the same chance.
-    pub(super) fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<(&[u8], Value<'_>)> {
+    pub(super) fn random(self, draw: &mut impl FnMut() -> u64) -> Option<(&'a [u8], Value<'a>)> {
         match self {
             Self::Packed(packed) if packed.is_empty() => None,
             Self::Packed(packed) => {

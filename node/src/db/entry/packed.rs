@@ -7,15 +7,20 @@ use super::size_class;
 use crate::db::table::prefetch_walk;
 
 /// Pairs of byte strings, in the order they were added. At most 2^24 - 1 pairs in 1 GiB.
+///
+/// The buffer begins with how many pairs there are (3 bytes, lowest first), so that it can be kept anywhere: what reads it
+/// is [`PackedRef`].
 #[derive(Debug, Clone, Default)]
 pub struct Packed {
     bytes: Box<[u8]>,
-    /// Bytes of the pairs.
+    /// Bytes in use; 0 when there are no pairs.
     used: u32,
-    /// How many pairs, lowest byte first.
-    len: [u8; 3],
     _spare: Spare,
 }
+
+/// A [`Packed`], or its bytes elsewhere, to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct PackedRef<'a>(&'a [u8]);
 
 /// A byte with one value, so that an enum which holds a [`Packed`] tells its variants by the others and is no larger.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,10 +30,14 @@ enum Spare {
     One,
 }
 
+/// Bytes before the first pair.
+const HEAD: usize = 3;
 /// Most bytes of the pairs, as redis has it.
 const BYTES_MAX: usize = 1 << 30;
 /// Most pairs.
 const PAIRS_MAX: usize = (1 << 24) - 1;
+/// Bytes for what is likely to be added to a copy.
+const ROOM: usize = 48;
 
 /// Where a pair stands in the buffer.
 #[derive(Debug, Clone, Copy)]
@@ -38,88 +47,57 @@ struct Place {
     end: usize,
 }
 
-impl Packed {
+impl<'a> PackedRef<'a> {
+    /// What [`PackedRef::stored`] of another gave.
+    #[inline]
+    pub(super) fn of(stored: &'a [u8]) -> Self {
+        Self(stored)
+    }
+
+    /// Its bytes, to be kept elsewhere.
+    #[inline]
+    pub(super) fn stored(self) -> &'a [u8] {
+        self.0
+    }
+
     /// How many pairs.
     #[inline]
-    pub fn len(&self) -> usize {
-        let [a, b, c] = self.len;
-        u32::from_le_bytes([a, b, c, 0]) as usize
-    }
-
-    fn set_len(&mut self, len: usize) {
-        let [a, b, c, _] = (len as u32).to_le_bytes();
-        self.len = [a, b, c];
-    }
-
-    /// Whether one more pair of so many bytes fits at all.
-    #[inline]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.used as usize + bytes + 10 <= BYTES_MAX && self.len() < PAIRS_MAX
-    }
-
-    #[inline]
-    fn used(&self) -> &[u8] {
-        self.bytes.get(..self.used as usize).unwrap_or_default()
+    pub fn len(self) -> usize {
+        match *self.0 {
+            [a, b, c, ..] => u32::from_le_bytes([a, b, c, 0]) as usize,
+            _ => 0,
+        }
     }
 
     /// True when there are none.
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
     }
 
-    /// Heap bytes of the buffer.
-    pub fn heap_bytes(&self) -> usize {
-        if self.bytes.is_empty() { 0 } else { size_class(self.bytes.len()) }
+    /// Bytes of the pairs and of their count.
+    pub fn bytes(self) -> usize {
+        self.0.len()
     }
 
     /// The pairs in their order.
-    pub fn iter(&self) -> Iter<'_> {
-        Iter { bytes: self.used(), at: 0 }
+    #[inline]
+    pub fn iter(self) -> Iter<'a> {
+        Iter { bytes: self.0, at: HEAD }
     }
 
     /// The pair at a position.
-    pub fn nth(&self, n: usize) -> Option<(&[u8], &[u8])> {
+    pub fn nth(self, n: usize) -> Option<(&'a [u8], &'a [u8])> {
         self.iter().nth(n)
     }
 
     /// The value of a name.
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        prefetch_walk(&self.bytes);
+    pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
+        prefetch_walk(self.0);
         self.iter().find(|(each, _)| *each == name).map(|(_, value)| value)
     }
 
-    /// Gives a name a value; whether the name is new.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
-        match self.place(name) {
-            Some(place) => {
-                self.splice(place.value, place.end, &[value]);
-                false
-            }
-            None => {
-                self.insert_at(self.used as usize, name, value);
-                true
-            }
-        }
-    }
-
-    /// Puts a pair before the `n`th, without asking whether its name is there already.
-    pub fn insert(&mut self, n: usize, name: &[u8], value: &[u8]) {
-        let mut iter = self.iter();
-        iter.by_ref().take(n).for_each(drop);
-        let at = iter.at;
-        self.insert_at(at, name, value);
-    }
-
-    /// Removes a name; whether it was there.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        let Some(place) = self.place(name) else { return false };
-        self.splice(place.start, place.end, &[]);
-        self.set_len(self.len() - 1);
-        true
-    }
-
-    fn place(&self, name: &[u8]) -> Option<Place> {
-        prefetch_walk(&self.bytes);
+    fn place(self, name: &[u8]) -> Option<Place> {
+        prefetch_walk(self.0);
         let mut iter = self.iter();
         loop {
             let start = iter.at;
@@ -131,28 +109,91 @@ impl Packed {
             }
         }
     }
+}
+
+impl Packed {
+    /// A copy, with room for a little more.
+    pub(in crate::db) fn copied(from: PackedRef<'_>) -> Packed {
+        let mut bytes = Vec::with_capacity(size_class(from.0.len() + ROOM));
+        bytes.extend_from_slice(from.0);
+        bytes.resize(bytes.capacity(), 0);
+        Packed { bytes: bytes.into_boxed_slice(), used: from.0.len() as u32, _spare: Spare::One }
+    }
+
+    /// It, to be read.
+    #[inline]
+    pub fn view(&self) -> PackedRef<'_> {
+        PackedRef(self.bytes.get(..self.used as usize).unwrap_or_default())
+    }
+
+    /// Whether one more pair of so many bytes fits at all.
+    #[inline]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.used as usize + bytes + 10 <= BYTES_MAX && self.view().len() < PAIRS_MAX
+    }
+
+    /// Heap bytes of the buffer.
+    pub fn heap_bytes(&self) -> usize {
+        if self.bytes.is_empty() { 0 } else { size_class(self.bytes.len()) }
+    }
+
+    /// Gives a name a value; whether the name is new.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+        match self.view().place(name) {
+            Some(place) => {
+                self.splice(place.value, place.end, &[value], 0);
+                false
+            }
+            None => {
+                self.insert_at((self.used as usize).max(HEAD), name, value);
+                true
+            }
+        }
+    }
+
+    /// Puts a pair before the `n`th, without asking whether its name is there already.
+    pub fn insert(&mut self, n: usize, name: &[u8], value: &[u8]) {
+        let mut iter = self.view().iter();
+        iter.by_ref().take(n).for_each(drop);
+        let at = iter.at;
+        self.insert_at(at, name, value);
+    }
+
+    /// Removes a name; whether it was there.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let Some(place) = self.view().place(name) else { return false };
+        self.splice(place.start, place.end, &[], -1);
+        true
+    }
 
     fn insert_at(&mut self, at: usize, name: &[u8], value: &[u8]) {
-        self.splice(at, at, &[name, value]);
-        self.set_len(self.len() + 1);
+        self.splice(at, at, &[name, value], 1);
     }
 
     /// Puts strings in the place of a part of the buffer, which is as long as a block of the allocator, and is given up
-    /// for a smaller one when less than half of it is needed.
-    fn splice(&mut self, start: usize, end: usize, strings: &[&[u8]]) {
+    /// for a smaller one when less than half of it is needed. `more` pairs are there then.
+    fn splice(&mut self, start: usize, end: usize, strings: &[&[u8]], more: isize) {
+        let pairs = self.view().len().wrapping_add_signed(more);
+        if pairs == 0 {
+            *self = Packed::default();
+            return;
+        }
         let new: usize = strings.iter().map(|string| head_len(string) + string.len()).sum();
-        let used = self.used as usize;
+        let used = (self.used as usize).max(HEAD);
         let (to, len) = (start + new, used - (end - start) + new);
         let capacity = size_class(len);
         if len > self.bytes.len() || capacity * 2 < self.bytes.len() {
-            let mut bytes = vec![0; if len == 0 { 0 } else { capacity }].into_boxed_slice();
-            bytes[..start].copy_from_slice(&self.bytes[..start]);
-            bytes[to..len].copy_from_slice(&self.bytes[end..used]);
+            let mut bytes = vec![0; capacity].into_boxed_slice();
+            if let Some(before) = self.bytes.get(..start) {
+                bytes[..start].copy_from_slice(before);
+                bytes[to..len].copy_from_slice(&self.bytes[end..used]);
+            }
             self.bytes = bytes;
         } else {
             self.bytes.copy_within(end..used, to);
         }
         self.used = len as u32;
+        self.bytes[..HEAD].copy_from_slice(&(pairs as u32).to_le_bytes()[..HEAD]);
         let mut at = start;
         for string in strings {
             at = write(&mut self.bytes, at, string);
@@ -248,11 +289,11 @@ mod tests {
                         at.map(|at| twin.remove(at));
                     }
                 }
-                prop_assert!(packed.iter().eq(twin.iter().map(|(name, value)| (&name[..], &value[..]))));
-                prop_assert_eq!(packed.len(), twin.len());
-                prop_assert!(packed.heap_bytes() >= packed.used().len());
+                prop_assert!(packed.view().iter().eq(twin.iter().map(|(name, value)| (&name[..], &value[..]))));
+                prop_assert_eq!(packed.view().len(), twin.len());
+                prop_assert!(packed.heap_bytes() >= packed.view().stored().len());
                 for (name, value) in &twin {
-                    prop_assert_eq!(packed.get(name), Some(&value[..]));
+                    prop_assert_eq!(packed.view().get(name), Some(&value[..]));
                 }
             }
         }
@@ -264,10 +305,10 @@ mod tests {
         for n in 0..100u8 {
             packed.set(&[n], &[n; 50]);
         }
-        assert_eq!(packed.nth(7).unwrap().0, [7]);
+        assert_eq!(packed.view().nth(7).unwrap().0, [7]);
         for n in 0..100u8 {
             assert!(packed.remove(&[n]));
         }
-        assert!(packed.is_empty() && packed.heap_bytes() <= 16, "{}", packed.heap_bytes());
+        assert!(packed.view().is_empty() && packed.heap_bytes() == 0, "{}", packed.heap_bytes());
     }
 }

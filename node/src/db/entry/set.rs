@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::members::{Growth, Members};
+use super::members::{Growth, Members, MembersRef};
+use super::packed::{Packed, PackedRef};
 use super::size_class;
 use crate::resp::parse_i64;
 
@@ -15,6 +16,16 @@ enum Kept {
     /// Ascending.
     Ints(Vec<i64>),
     Members(Members),
+}
+
+/// A [`Set`], to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct SetRef<'a>(KeptRef<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum KeptRef<'a> {
+    Ints(&'a [i64]),
+    Members(MembersRef<'a>),
 }
 
 impl Default for Set {
@@ -49,33 +60,32 @@ impl Set {
     }
 
     /// An empty set, encoded as `other` is.
-    pub fn alike(other: &Set, growth: &Growth) -> Set {
-        match &other.0 {
-            Kept::Ints(_) => Set::new(),
-            Kept::Members(members) => Set(Kept::Members(Members::alike(members, &growth.key_hash))),
+    pub fn alike(other: SetRef<'_>, growth: &Growth) -> Set {
+        match other.0 {
+            KeptRef::Ints(_) => Set::new(),
+            KeptRef::Members(members) => Set(Kept::Members(Members::alike(members, &growth.key_hash))),
         }
     }
 
-    /// How many members.
+    pub(super) fn of_packed(members: Packed) -> Set {
+        Set(Kept::Members(Members::Packed(members)))
+    }
+
+    /// The members, while they are packed.
+    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+        match &self.0 {
+            Kept::Ints(_) => None,
+            Kept::Members(members) => members.packed(),
+        }
+    }
+
+    /// It, to be read.
     #[inline]
-    pub fn len(&self) -> usize {
-        match &self.0 {
-            Kept::Ints(ints) => ints.len(),
-            Kept::Members(members) => members.len(),
-        }
-    }
-
-    /// True when there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether `member` is in it.
-    pub fn contains(&self, member: &[u8]) -> bool {
-        match &self.0 {
-            Kept::Ints(ints) => parse_i64(member).is_some_and(|int| ints.binary_search(&int).is_ok()),
-            Kept::Members(members) => members.get(member).is_some(),
-        }
+    pub fn view(&self) -> SetRef<'_> {
+        SetRef(match &self.0 {
+            Kept::Ints(ints) => KeptRef::Ints(ints),
+            Kept::Members(members) => KeptRef::Members(members.view()),
+        })
     }
 
     /// Adds a member; whether it is new.
@@ -127,36 +137,6 @@ impl Set {
         }
     }
 
-    /// All members: integers ascending, others in no order that holds.
-    pub fn iter(&self) -> impl Iterator<Item = Member<'_>> {
-        let (ints, members) = match &self.0 {
-            Kept::Ints(ints) => (Some(ints.iter()), None),
-            Kept::Members(members) => (None, Some(members.iter())),
-        };
-        let ints = ints.into_iter().flatten().map(|int| Member::Int(*int));
-        ints.chain(members.into_iter().flatten().map(|(member, _)| Member::Bytes(member)))
-    }
-
-    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
-    pub fn scan(&self, cursor: u64, visit: &mut impl FnMut(Member<'_>)) -> u64 {
-        match &self.0 {
-            Kept::Ints(ints) => {
-                ints.iter().for_each(|int| visit(Member::Int(*int)));
-                0
-            }
-            Kept::Members(members) => members.scan(cursor, &mut |member, _| visit(Member::Bytes(member))),
-        }
-    }
-
-    /// Some member. `draw` gives random numbers.
-    pub fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<Member<'_>> {
-        match &self.0 {
-            Kept::Ints(ints) if ints.is_empty() => None,
-            Kept::Ints(ints) => ints.get((draw() % ints.len() as u64) as usize).map(|int| Member::Int(*int)),
-            Kept::Members(members) => members.random(draw).map(|(member, _)| Member::Bytes(member)),
-        }
-    }
-
     /// Heap bytes of the members and their places.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
@@ -165,13 +145,71 @@ impl Set {
             Kept::Members(members) => members.heap_bytes(),
         }
     }
+}
+
+impl<'a> SetRef<'a> {
+    pub(super) fn of_packed(members: PackedRef<'a>) -> Self {
+        Self(KeptRef::Members(MembersRef::Packed(members)))
+    }
+
+    /// How many members.
+    #[inline]
+    pub fn len(self) -> usize {
+        match self.0 {
+            KeptRef::Ints(ints) => ints.len(),
+            KeptRef::Members(members) => members.len(),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `member` is in it.
+    pub fn contains(self, member: &[u8]) -> bool {
+        match self.0 {
+            KeptRef::Ints(ints) => parse_i64(member).is_some_and(|int| ints.binary_search(&int).is_ok()),
+            KeptRef::Members(members) => members.get(member).is_some(),
+        }
+    }
+
+    /// All members: integers ascending, others in no order that holds.
+    pub fn iter(self) -> impl Iterator<Item = Member<'a>> {
+        let (ints, members) = match self.0 {
+            KeptRef::Ints(ints) => (Some(ints.iter()), None),
+            KeptRef::Members(members) => (None, Some(members.iter())),
+        };
+        let ints = ints.into_iter().flatten().map(|int| Member::Int(*int));
+        ints.chain(members.into_iter().flatten().map(|(member, _)| Member::Bytes(member)))
+    }
+
+    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
+    pub fn scan(self, cursor: u64, visit: &mut impl FnMut(Member<'_>)) -> u64 {
+        match self.0 {
+            KeptRef::Ints(ints) => {
+                ints.iter().for_each(|int| visit(Member::Int(*int)));
+                0
+            }
+            KeptRef::Members(members) => members.scan(cursor, &mut |member, _| visit(Member::Bytes(member))),
+        }
+    }
+
+    /// Some member. `draw` gives random numbers.
+    pub fn random(self, draw: &mut impl FnMut() -> u64) -> Option<Member<'a>> {
+        match self.0 {
+            KeptRef::Ints([]) => None,
+            KeptRef::Ints(ints) => ints.get((draw() % ints.len() as u64) as usize).map(|int| Member::Int(*int)),
+            KeptRef::Members(members) => members.random(draw).map(|(member, _)| Member::Bytes(member)),
+        }
+    }
 
     /// `intset`, `listpack` or `hashtable`: Valkey's names.
-    pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Kept::Ints(_) => "intset",
-            Kept::Members(members) if members.is_packed() => "listpack",
-            Kept::Members(_) => "hashtable",
+    pub fn encoding(self) -> &'static str {
+        match self.0 {
+            KeptRef::Ints(_) => "intset",
+            KeptRef::Members(members) if members.is_packed() => "listpack",
+            KeptRef::Members(_) => "hashtable",
         }
     }
 }
@@ -196,15 +234,15 @@ mod tests {
                 } else {
                     prop_assert_eq!(set.remove(&member), twin.remove(&member));
                 }
-                prop_assert_eq!(set.contains(&member), twin.contains(&member));
-                prop_assert_eq!(set.len(), twin.len());
+                prop_assert_eq!(set.view().contains(&member), twin.contains(&member));
+                prop_assert_eq!(set.view().len(), twin.len());
             }
-            let members: BTreeSet<_> = set.iter().map(|member| member.with(<[u8]>::to_vec)).collect();
+            let members: BTreeSet<_> = set.view().iter().map(|member| member.with(<[u8]>::to_vec)).collect();
             prop_assert_eq!(&members, &twin);
             let mut scanned = BTreeSet::new();
             let mut cursor = 0;
             loop {
-                cursor = set.scan(cursor, &mut |member| { scanned.insert(member.with(<[u8]>::to_vec)); });
+                cursor = set.view().scan(cursor, &mut |member| { scanned.insert(member.with(<[u8]>::to_vec)); });
                 if cursor == 0 { break }
             }
             prop_assert_eq!(scanned, twin);
@@ -218,23 +256,24 @@ mod tests {
         for n in 0..512u32 {
             set.add(n.to_string().as_bytes(), &growth);
         }
-        assert_eq!(set.encoding(), "intset");
+        assert_eq!(set.view().encoding(), "intset");
         set.add(b"512", &growth);
-        assert_eq!((set.encoding(), set.len()), ("hashtable", 513));
+        assert_eq!((set.view().encoding(), set.view().len()), ("hashtable", 513));
         let mut set = Set::new();
         set.add(b"1", &growth);
         set.add(b"a", &growth);
-        assert_eq!(set.encoding(), "listpack");
+        assert_eq!(set.view().encoding(), "listpack");
         set.add(&[b'a'; 65], &growth);
-        assert_eq!((set.encoding(), set.len()), ("hashtable", 3));
-        assert!(set.contains(b"1") && set.heap_bytes() > 0);
+        assert_eq!((set.view().encoding(), set.view().len()), ("hashtable", 3));
+        assert!(set.view().contains(b"1") && set.heap_bytes() > 0);
         let mut draw = 0;
         assert!(
-            set.random(&mut || {
-                draw += 1;
-                draw
-            })
-            .is_some()
+            set.view()
+                .random(&mut || {
+                    draw += 1;
+                    draw
+                })
+                .is_some()
         );
     }
 }

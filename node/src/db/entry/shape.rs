@@ -17,6 +17,7 @@ pub(super) enum Encoding {
     Raw = 0,
     Int = 1,
     Object = 2,
+    Packed = 3,
 }
 
 /// What a block's header and lengths say: enough to compute all places in it.
@@ -78,6 +79,7 @@ pub(super) fn encoding(shape: u8) -> Encoding {
         0 => Encoding::Raw,
         1 => Encoding::Int,
         2 => Encoding::Object,
+        3 => Encoding::Packed,
         _ => unreachable!("no block is built with another encoding"),
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::members::Growth;
-use super::packed::Packed;
+use super::packed::{Packed, PackedRef};
 use super::ranked::Ranked;
 use super::{Entry, Value, size_class};
 use crate::db::table::Table;
@@ -17,6 +17,16 @@ enum Form {
     /// Few and small: in order in one buffer.
     Packed(Packed),
     Tree(Box<Tree>),
+}
+
+/// A [`SortedSet`], to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct SortedSetRef<'a>(FormRef<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum FormRef<'a> {
+    Packed(PackedRef<'a>),
+    Tree(&'a Tree),
 }
 
 /// Members twice: by name, to find a score; by rank, to find an order.
@@ -59,46 +69,45 @@ impl SortedSet {
     }
 
     /// An empty one, encoded as `other` is.
-    pub fn alike(other: &SortedSet, growth: &Growth) -> SortedSet {
+    pub fn alike(other: SortedSetRef<'_>, growth: &Growth) -> SortedSet {
         let mut set = SortedSet::new();
-        if matches!(other.0, Form::Tree(_)) {
+        if !other.is_packed() {
             set.unpack(growth);
         }
         set
     }
 
-    /// How many members.
+    pub(super) fn of_packed(members: Packed) -> SortedSet {
+        SortedSet(Form::Packed(members))
+    }
+
+    /// The members, while they are packed.
+    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+        match &self.0 {
+            Form::Packed(packed) => Some(packed.view()),
+            Form::Tree(_) => None,
+        }
+    }
+
+    /// It, to be read.
     #[inline]
-    pub fn len(&self) -> usize {
-        match &self.0 {
-            Form::Packed(packed) => packed.len(),
-            Form::Tree(tree) => tree.order.len(),
-        }
-    }
-
-    /// True when there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The score of a member.
-    pub fn score(&self, member: &[u8]) -> Option<f64> {
-        match &self.0 {
-            Form::Packed(packed) => packed.get(member).map(unpack),
-            Form::Tree(tree) => tree.scores.find(tree.scores.hash_of(member), member).map(|entry| read(entry.value())),
-        }
+    pub fn view(&self) -> SortedSetRef<'_> {
+        SortedSetRef(match &self.0 {
+            Form::Packed(packed) => FormRef::Packed(packed.view()),
+            Form::Tree(tree) => FormRef::Tree(tree),
+        })
     }
 
     /// Gives a member a score, which is not NaN; whether the member is new.
     pub fn set(&mut self, member: &[u8], score: f64, growth: &Growth) -> bool {
-        let old = self.score(member);
+        let old = self.view().score(member);
         if old.is_some_and(|old| old.to_bits() == score.to_bits()) {
             return false;
         }
         if let Form::Packed(packed) = &self.0 {
             let bounds = growth.sorted_set.get();
             let fits = member.len() <= bounds.value_bytes_max && packed.has_room(member.len() + 8);
-            if !fits || (old.is_none() && packed.len() >= bounds.entries_max) {
+            if !fits || (old.is_none() && packed.view().len() >= bounds.entries_max) {
                 self.unpack(growth);
             }
         }
@@ -107,7 +116,8 @@ impl SortedSet {
                 if old.is_some() {
                     packed.remove(member);
                 }
-                let at = packed.iter().take_while(|(name, value)| comes_before(unpack(value), name, score, member));
+                let at =
+                    packed.view().iter().take_while(|(name, value)| comes_before(unpack(value), name, score, member));
                 let at = at.count();
                 // As redis: while small, a negative zero is a zero.
                 pack(score + 0.0, |bytes| packed.insert(at, member, bytes));
@@ -119,7 +129,7 @@ impl SortedSet {
 
     /// Removes a member; the score it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let score = self.score(member)?;
+        let score = self.view().score(member)?;
         match &mut self.0 {
             Form::Packed(packed) => drop(packed.remove(member)),
             Form::Tree(tree) => tree.remove(member, score),
@@ -129,69 +139,11 @@ impl SortedSet {
 
     /// Removes the members from a rank to before another.
     pub fn remove_range(&mut self, from: usize, to: usize) {
-        for _ in from..to.min(self.len()) {
-            let Some((member, _)) = self.at(from).map(|(member, score)| (Vec::from(member), score)) else { return };
+        for _ in from..to.min(self.view().len()) {
+            let Some((member, _)) = self.view().at(from).map(|(member, score)| (Vec::from(member), score)) else {
+                return;
+            };
             self.remove(&member);
-        }
-    }
-
-    /// The member at a rank, 0 being that of the lowest score.
-    pub fn at(&self, rank: usize) -> Option<(&[u8], f64)> {
-        match &self.0 {
-            Form::Packed(packed) => packed.nth(rank).map(|(member, score)| (member, unpack(score))),
-            Form::Tree(tree) => tree.order.range(rank, rank + 1).next().map(|it| (&*it.member, it.score)),
-        }
-    }
-
-    /// The rank of a member.
-    pub fn rank(&self, member: &[u8]) -> Option<usize> {
-        let score = self.score(member)?;
-        Some(self.partition_point(|each, name| comes_before(each, name, score, member)))
-    }
-
-    /// How many members at the start fulfil a condition on score and member that none fulfils after one that does not.
-    pub fn partition_point(&self, fulfils: impl Fn(f64, &[u8]) -> bool) -> usize {
-        match &self.0 {
-            Form::Packed(packed) => packed.iter().take_while(|(member, score)| fulfils(unpack(score), member)).count(),
-            Form::Tree(tree) => tree.order.partition_point(|it| fulfils(it.score, &it.member)),
-        }
-    }
-
-    /// Visits the members from a rank to before another, in order or last first.
-    pub fn visit(&self, from: usize, to: usize, back: bool, visit: &mut impl FnMut(&[u8], f64)) {
-        match &self.0 {
-            Form::Packed(packed) => {
-                let range = packed.iter().skip(from).take(to.saturating_sub(from));
-                if back {
-                    let all: smallvec::SmallVec<[(&[u8], &[u8]); 128]> = range.collect();
-                    all.iter().rev().for_each(|(member, score)| visit(member, unpack(score)));
-                } else {
-                    range.for_each(|(member, score)| visit(member, unpack(score)));
-                }
-            }
-            Form::Tree(tree) if back => {
-                tree.order.range_back(from, to).for_each(|it| visit(&it.member, it.score));
-            }
-            Form::Tree(tree) => tree.order.range(from, to).for_each(|it| visit(&it.member, it.score)),
-        }
-    }
-
-    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
-    pub fn scan(&self, cursor: u64, visit: &mut impl FnMut(&[u8], f64)) -> u64 {
-        match &self.0 {
-            Form::Packed(packed) => {
-                packed.iter().for_each(|(member, score)| visit(member, unpack(score)));
-                0
-            }
-            Form::Tree(tree) => tree.scores.scan(cursor, &mut |entry| visit(entry.key(), read(entry.value()))),
-        }
-    }
-
-    /// Some member with its score. `draw` gives random numbers.
-    pub fn random(&self, draw: &mut impl FnMut() -> u64) -> Option<(&[u8], f64)> {
-        match self.len() as u64 {
-            0 => None,
-            len => self.at((draw() % len) as usize),
         }
     }
 
@@ -205,26 +157,123 @@ impl SortedSet {
         }
     }
 
-    /// Whether it is small.
-    pub fn is_packed(&self) -> bool {
-        matches!(self.0, Form::Packed(_))
-    }
-
-    /// `listpack` while small, `skiplist` when not: redis's names.
-    pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Form::Packed(_) => "listpack",
-            Form::Tree(_) => "skiplist",
-        }
-    }
-
     fn unpack(&mut self, growth: &Growth) {
         let Form::Packed(packed) = &self.0 else { return };
         let mut tree = Tree { scores: Table::new(growth.key_hash.clone()), order: Ranked::default(), member_bytes: 0 };
-        for (member, score) in packed.iter() {
+        for (member, score) in packed.view().iter() {
             tree.set(member, None, unpack(score));
         }
         self.0 = Form::Tree(Box::new(tree));
+    }
+}
+
+impl<'a> SortedSetRef<'a> {
+    pub(super) fn of_packed(members: PackedRef<'a>) -> Self {
+        Self(FormRef::Packed(members))
+    }
+
+    /// How many members.
+    #[inline]
+    pub fn len(self) -> usize {
+        match self.0 {
+            FormRef::Packed(packed) => packed.len(),
+            FormRef::Tree(tree) => tree.order.len(),
+        }
+    }
+
+    /// True when there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The score of a member.
+    pub fn score(self, member: &[u8]) -> Option<f64> {
+        match self.0 {
+            FormRef::Packed(packed) => packed.get(member).map(unpack),
+            FormRef::Tree(tree) => {
+                tree.scores.find(tree.scores.hash_of(member), member).map(|entry| read(entry.value()))
+            }
+        }
+    }
+
+    /// The member at a rank, 0 being that of the lowest score.
+    pub fn at(self, rank: usize) -> Option<(&'a [u8], f64)> {
+        match self.0 {
+            FormRef::Packed(packed) => packed.nth(rank).map(|(member, score)| (member, unpack(score))),
+            FormRef::Tree(tree) => tree.order.range(rank, rank + 1).next().map(|it| (&*it.member, it.score)),
+        }
+    }
+
+    /// The rank of a member.
+    pub fn rank(self, member: &[u8]) -> Option<usize> {
+        let score = self.score(member)?;
+        Some(self.partition_point(|each, name| comes_before(each, name, score, member)))
+    }
+
+    /// How many members at the start fulfil a condition on score and member that none fulfils after one that does not.
+    pub fn partition_point(self, fulfils: impl Fn(f64, &[u8]) -> bool) -> usize {
+        match self.0 {
+            FormRef::Packed(packed) => {
+                packed.iter().take_while(|(member, score)| fulfils(unpack(score), member)).count()
+            }
+            FormRef::Tree(tree) => tree.order.partition_point(|it| fulfils(it.score, &it.member)),
+        }
+    }
+
+    /// Visits the members from a rank to before another, in order or last first.
+    pub fn visit(self, from: usize, to: usize, back: bool, visit: &mut impl FnMut(&[u8], f64)) {
+        match self.0 {
+            FormRef::Packed(packed) => {
+                let range = packed.iter().skip(from).take(to.saturating_sub(from));
+                if back {
+                    let all: smallvec::SmallVec<[(&[u8], &[u8]); 128]> = range.collect();
+                    all.iter().rev().for_each(|(member, score)| visit(member, unpack(score)));
+                } else {
+                    range.for_each(|(member, score)| visit(member, unpack(score)));
+                }
+            }
+            FormRef::Tree(tree) if back => {
+                tree.order.range_back(from, to).for_each(|it| visit(&it.member, it.score));
+            }
+            FormRef::Tree(tree) => tree.order.range(from, to).for_each(|it| visit(&it.member, it.score)),
+        }
+    }
+
+    /// Visits one step of a scan and answers the cursor of the next; 0 begins and ends.
+    pub fn scan(self, cursor: u64, visit: &mut impl FnMut(&[u8], f64)) -> u64 {
+        match self.0 {
+            FormRef::Packed(packed) => {
+                packed.iter().for_each(|(member, score)| visit(member, unpack(score)));
+                0
+            }
+            FormRef::Tree(tree) => tree.scores.scan(cursor, &mut |entry| visit(entry.key(), read(entry.value()))),
+        }
+    }
+
+    /// Some member with its score. `draw` gives random numbers.
+    pub fn random(self, draw: &mut impl FnMut() -> u64) -> Option<(&'a [u8], f64)> {
+        match self.len() as u64 {
+            0 => None,
+            len => self.at((draw() % len) as usize),
+        }
+    }
+
+    /// How long it is, in bytes, while it is packed.
+    pub fn packed_bytes(self) -> Option<usize> {
+        match self.0 {
+            FormRef::Packed(packed) => Some(packed.bytes()),
+            FormRef::Tree(_) => None,
+        }
+    }
+
+    /// Whether it is small.
+    pub fn is_packed(self) -> bool {
+        self.packed_bytes().is_some()
+    }
+
+    /// `listpack` while small, `skiplist` when not: redis's names.
+    pub fn encoding(self) -> &'static str {
+        if self.is_packed() { "listpack" } else { "skiplist" }
     }
 }
 
@@ -319,7 +368,7 @@ mod tests {
 
     fn all(set: &SortedSet, back: bool) -> Vec<(Vec<u8>, u64)> {
         let mut all = Vec::new();
-        set.visit(0, set.len(), back, &mut |member, score| all.push((member.to_vec(), score.to_bits())));
+        set.view().visit(0, set.view().len(), back, &mut |member, score| all.push((member.to_vec(), score.to_bits())));
         all
     }
 
@@ -342,10 +391,11 @@ mod tests {
                 if draw().is_multiple_of(4) {
                     assert_eq!(set.remove(&member).map(f64::to_bits), twin.remove(&member).map(f64::to_bits));
                 } else {
-                    let kept = if set.encoding() == "listpack" && twin.len() < 128 { score + 0.0 } else { score };
+                    let kept =
+                        if set.view().encoding() == "listpack" && twin.len() < 128 { score + 0.0 } else { score };
                     assert_eq!(set.set(&member, score, &growth), twin.insert(member.clone(), kept).is_none());
                 }
-                assert_eq!(set.len(), twin.len());
+                assert_eq!(set.view().len(), twin.len());
                 if step % 500 == 499 {
                     let mut sorted: Vec<_> = twin.iter().collect();
                     sorted.sort_by(|a, b| a.1.partial_cmp(b.1).unwrap().then(a.0.cmp(b.0)));
@@ -353,18 +403,18 @@ mod tests {
                     assert_eq!(all(&set, false), sorted);
                     assert!(all(&set, true).iter().eq(sorted.iter().rev()));
                     for (rank, (member, score)) in sorted.iter().enumerate() {
-                        assert_eq!(set.rank(member), Some(rank));
-                        assert_eq!(set.score(member).map(f64::to_bits), Some(*score));
+                        assert_eq!(set.view().rank(member), Some(rank));
+                        assert_eq!(set.view().score(member).map(f64::to_bits), Some(*score));
                     }
                 }
             }
-            assert_eq!(set.encoding(), if names <= 100 { "listpack" } else { "skiplist" });
-            let half = set.len() / 2;
+            assert_eq!(set.view().encoding(), if names <= 100 { "listpack" } else { "skiplist" });
+            let half = set.view().len() / 2;
             let rest = all(&set, false)[half..].to_vec();
             set.remove_range(0, half);
             assert_eq!(all(&set, false), rest);
             set.remove_range(0, usize::MAX);
-            assert!(set.is_empty() && set.rank(b"m1").is_none());
+            assert!(set.view().is_empty() && set.view().rank(b"m1").is_none());
         }
     }
 

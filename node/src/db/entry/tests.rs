@@ -3,7 +3,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn text(entry: &Entry) -> Vec<u8> {
-    match entry.value() {
+    bytes_of(entry.value())
+}
+
+fn bytes_of(value: Value<'_>) -> Vec<u8> {
+    match value {
         Value::Int(value) => value.to_string().into_bytes(),
         Value::Bytes(value) => value.to_vec(),
         Value::Shared(value) => value.to_vec(),
@@ -24,7 +28,7 @@ impl PartialEq for Value<'_> {
 }
 
 fn items(entry: &Entry) -> Option<&List> {
-    entry.value().collection()
+    entry.value().collection::<List>()
 }
 
 #[test]
@@ -85,7 +89,7 @@ fn what_is_never_overwritten_in_place() {
     let mut list = Entry::collection(b"k", List::from_iter(["a"]), None);
     assert!(!list.overwrite(b"abcdefgh") && !list.set_int(1));
     assert!(!Entry::string(b"k", b"text", None).set_int(1));
-    assert!(Entry::string(b"k", b"text", None).collection_mut::<List>().is_none());
+    assert!(Entry::string(b"k", b"text", None).object_mut().is_none());
 }
 
 #[test]
@@ -159,10 +163,31 @@ proptest! {
     }
 
     #[test]
+    fn small_hashes_are_in_their_entrys_block(
+        pairs in proptest::collection::btree_map(bytes(60), bytes(60), 1..20),
+        expiry in proptest::option::of(0u64..1000),
+    ) {
+        let (growth, mut hash) = (Growth::new(crate::db::table::KeyHash::new(1)), Hash::new());
+        for (field, value) in &pairs {
+            hash.set(field, value, &growth);
+        }
+        let (packed, own) = (hash.view().packed_bytes().unwrap(), hash.heap_bytes());
+        let entry = Entry::collection(b"k", hash, None).with_expiry(expiry).with_key(b"other");
+        let mut entry = entry.with_attribute(Some(b"x")).unwrap().with_expiry(None);
+        let is_in = packed <= PACKED_BYTES_MAX;
+        prop_assert_eq!((entry.view().packed().is_some(), entry.object_mut().is_some()), (is_in, !is_in));
+        let block = size_class(HEADER + b"other".len() + 3 + if is_in { packed } else { 8 });
+        prop_assert_eq!(entry.heap_bytes(), if is_in { block } else { block + size_class(size_of::<Object>()) + own });
+        let held = entry.value().collection::<Hash>().unwrap();
+        let held = held.iter().map(|(field, value)| (field.to_vec(), bytes_of(value))).collect();
+        prop_assert_eq!(pairs, held);
+    }
+
+    #[test]
     fn lists_survive_rebuilding(pushed in proptest::collection::vec(bytes(20), 1..20), expiry in proptest::option::of(0u64..1000)) {
         let mut entry = Entry::collection(b"k", List::new(), None).with_expiry(expiry).with_key(b"other");
         for item in &pushed {
-            entry.collection_mut::<List>().unwrap().push(false, item, Fill::of(Fill::DEFAULT));
+            List::of_mut(entry.object_mut().unwrap()).unwrap().push(false, item, Fill::of(Fill::DEFAULT));
         }
         let entry = entry.with_expiry(None).with_attribute(Some(b"x")).unwrap();
         prop_assert_eq!(items(&entry), Some(&List::from_iter(&pushed)));

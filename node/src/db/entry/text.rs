@@ -1,6 +1,6 @@
 //! Strings in a block of their own: long ones, which readers may hold on to, and those that are changed in their place.
 
-use super::{Collection, Kind, Object, size_class};
+use super::size_class;
 use bytes::{Bytes, BytesMut};
 
 /// Strings of so many bytes are changed in their place; shorter ones are as quickly written anew.
@@ -34,6 +34,12 @@ impl Text {
     #[inline]
     pub fn bytes(&self) -> &Bytes {
         &self.0.bytes
+    }
+
+    /// Heap bytes of the string and of what keeps it.
+    pub fn heap_bytes(&self) -> usize {
+        let counted = if self.0.capacity > self.0.bytes.len() { COUNTED_BYTES } else { 0 };
+        size_class(size_of::<Parts>()) + size_class(self.0.capacity) + counted
     }
 
     /// Adds bytes at the end.
@@ -76,43 +82,6 @@ fn moved(bytes: &[u8], room: usize) -> BytesMut {
     let mut moved = BytesMut::with_capacity(capacity);
     moved.extend_from_slice(bytes);
     moved
-}
-
-impl Collection for Text {
-    const KIND: Kind = Kind::String;
-    // It is a string, whatever is in it.
-    const KEEPS_EMPTY: bool = true;
-
-    fn into_object(self) -> Object {
-        Object::Text(self)
-    }
-
-    fn of(object: &Object) -> Option<&Self> {
-        match object {
-            Object::Text(it) => Some(it),
-            _ => None,
-        }
-    }
-
-    fn of_mut(object: &mut Object) -> Option<&mut Self> {
-        match object {
-            Object::Text(it) => Some(it),
-            _ => None,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.bytes.len()
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let counted = if self.0.capacity > self.0.bytes.len() { COUNTED_BYTES } else { 0 };
-        size_class(size_of::<Parts>()) + size_class(self.0.capacity) + counted
-    }
-
-    fn encoding(&self) -> &'static str {
-        "raw"
-    }
 }
 
 #[cfg(test)]

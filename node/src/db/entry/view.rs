@@ -1,13 +1,14 @@
 //! Reading an entry.
 
+use super::packed::PackedRef;
 use super::shape::{Encoding, HAS_ATTRIBUTE, HAS_EXPIRY, HEADER, LONG_KEY, Shape, encoding, get, kind, slice};
-use super::{Collection, EntryRef, Kind, Object, Value, size_class};
+use super::{Collection, EntryRef, Kind, Object, ObjectRef, Value, size_class};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 impl<'a> Value<'a> {
     /// The collection, if it is one of this type.
-    pub fn collection<C: Collection>(self) -> Option<&'a C> {
+    pub fn collection<C: Collection>(self) -> Option<C::View<'a>> {
         match self {
             Value::Object(object) => C::of(object),
             _ => None,
@@ -56,8 +57,14 @@ impl<'a> EntryRef<'a> {
             Encoding::Int => Value::Int(i64::from_ne_bytes(unsafe { get(self.0, shape.value_at()) })),
             Encoding::Object => match self.object(shape) {
                 Object::Text(text) => Value::Shared(text.bytes()),
-                object => Value::Object(object),
+                Object::List(list) => Value::Object(ObjectRef::List(list)),
+                Object::Hash(hash) => Value::Object(ObjectRef::Hash(hash.view())),
+                Object::Set(set) => Value::Object(ObjectRef::Set(set.view())),
+                Object::SortedSet(set) => Value::Object(ObjectRef::SortedSet(set.view())),
+                Object::Stream(stream) => Value::Object(ObjectRef::Stream(stream)),
+                Object::Json(document) => Value::Object(ObjectRef::Json(document)),
             },
+            Encoding::Packed => Value::Object(ObjectRef::packed(shape.kind, self.stored(shape))),
         }
     }
 
@@ -66,6 +73,12 @@ impl<'a> EntryRef<'a> {
         debug_assert!(shape.encoding == Encoding::Object);
         // SAFETY: the encoding says that the value is a pointer from Box<Object>, alive as long as the entry.
         unsafe { &*(self.pointer(shape) as *const Object) }
+    }
+
+    /// The elements of a collection that is in the entry's own block.
+    pub(in crate::db) fn packed(self) -> Option<PackedRef<'a>> {
+        let shape = self.shape();
+        (shape.encoding == Encoding::Packed).then(|| PackedRef::of(self.stored(shape)))
     }
 
     /// When the entry dies: unix milliseconds.
@@ -90,7 +103,7 @@ impl<'a> EntryRef<'a> {
     /// When the first field of a hash expires, if one does.
     pub fn fields_due_at_ms(self) -> Option<u64> {
         match self.value() {
-            Value::Object(Object::Hash(hash)) => hash.fields_due_at_ms(),
+            Value::Object(ObjectRef::Hash(hash)) => hash.fields_due_at_ms(),
             _ => None,
         }
     }
@@ -108,7 +121,7 @@ impl<'a> EntryRef<'a> {
         let shape = self.shape();
         let own = shape.layout().size();
         match shape.encoding {
-            Encoding::Raw | Encoding::Int => own,
+            Encoding::Raw | Encoding::Int | Encoding::Packed => own,
             Encoding::Object => own + size_class(size_of::<Object>()) + self.object(shape).heap_bytes(),
         }
     }

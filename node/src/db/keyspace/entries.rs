@@ -126,8 +126,8 @@ impl Keyspace<'_> {
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub(crate) fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
-        match self.read(key).map(|entry| entry.value().collection()) {
+    pub(crate) fn collection<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<C::View<'_>>, CommandError> {
+        match self.read(key).map(|entry| entry.value().collection::<C>()) {
             Some(Some(it)) => Ok(Some(it)),
             None => Ok(None),
             Some(None) => Err(CommandError::WrongType),
@@ -138,8 +138,11 @@ impl Keyspace<'_> {
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub(crate) fn collection_again<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<&C>, CommandError> {
-        match self.find(key).map(|entry| entry.value().collection()) {
+    pub(crate) fn collection_again<C: Collection>(
+        &mut self,
+        key: Key<'_>,
+    ) -> Result<Option<C::View<'_>>, CommandError> {
+        match self.find(key).map(|entry| entry.value().collection::<C>()) {
             Some(Some(it)) => Ok(Some(it)),
             None => Ok(None),
             Some(None) => Err(CommandError::WrongType),
@@ -159,10 +162,12 @@ impl Keyspace<'_> {
         let growth = &self.db.growth;
         let done = self.edit(key, |entry| -> Result<_, CommandError> {
             let Some(mut entry) = entry else { return Ok(None) };
-            let mut it = entry.collection_mut::<C>().ok_or(CommandError::WrongType)?;
-            let before = it.len();
-            let (result, changed) = act(&mut it, growth);
-            Ok(Some((result, changed, before, it.len())))
+            let done = entry.change(|it: &mut C| {
+                let before = it.len();
+                let (result, changed) = act(it, growth);
+                (result, changed, before, it.len())
+            });
+            done.map(Some).ok_or(CommandError::WrongType)
         })?;
         let Some((result, changed, before, after)) = done else { return Ok(None) };
         if after == 0 && !C::KEEPS_EMPTY {

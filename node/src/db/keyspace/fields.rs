@@ -29,11 +29,11 @@ impl Keyspace<'_> {
         let (cells, place, now_ms) = (self.cells, self.place(), self.now_ms);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
-        let mut found = shard.table.find_mut(key.hash, key.bytes);
-        let Some(mut hash) = found.as_mut().and_then(|entry| entry.collection_mut::<Hash>()) else { return 0 };
-        let gone = hash.take_due(now_ms, most);
-        let is_empty = hash.is_empty();
-        drop(hash);
+        let found = shard.table.find_mut(key.hash, key.bytes);
+        let taken = found.and_then(|mut entry| {
+            entry.change(|hash: &mut Hash| (hash.take_due(now_ms, most), hash.view().is_empty()))
+        });
+        let Some((gone, is_empty)) = taken else { return 0 };
         before.settle(shard, cells, place);
         if gone.is_empty() {
             return 0;

@@ -2,10 +2,9 @@
 
 use super::bucket::{Bucket, Slot};
 use super::{Entry, EntryRef, Table};
-use crate::db::entry::{Collection, Text, Value};
+use crate::db::entry::{Collection, Object, Packed, Text, Value};
 use bytes::Bytes;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// A found entry. Changes keep the table's counts of memory, expiries and due times true.
@@ -106,26 +105,49 @@ impl<'a> Occupied<'a> {
         self.with_entry(|entry| entry.overwrite(value))
     }
 
-    /// The string in a block of its own, to be changed in its place; it is moved to one first. `None` for integers and
+    /// Lets `change` change the string in its place; it is moved to a block of its own first. `None` for integers and
     /// collections. An attribute is dropped by the move.
-    pub fn text_mut(&mut self) -> Option<CollectionMut<'_, Text>> {
+    pub fn change_text<R>(&mut self, change: impl FnOnce(&mut Text) -> R) -> Option<R> {
         if let Value::Bytes(bytes) = self.entry().value() {
             let text = Text::of(Bytes::copy_from_slice(bytes));
-            let entry = Entry::collection(self.entry().key(), text, self.entry().expire_at_ms());
+            let entry = Entry::text(self.entry().key(), text, self.entry().expire_at_ms());
             drop(self.replace(entry));
         }
-        self.collection_mut()
+        self.change_object(|object| match object {
+            Object::Text(text) => Some(change(text)),
+            _ => None,
+        })
     }
 
-    /// The collection, to be changed; its memory is counted when the guard goes. `None` for other kinds.
-    pub fn collection_mut<C: Collection>(&mut self) -> Option<CollectionMut<'_, C>> {
-        // SAFETY: the entry is owned by the table, which `self` borrows mutably, for as long as the guard lives.
-        let entry = unsafe { self.slot().into_entry() };
-        let it = ManuallyDrop::new(entry).collection_mut().map(NonNull::from)?;
-        // SAFETY: the collection is in a block of its own, owned by the entry; nothing else reaches it while the guard
-        // lives.
-        let it: &mut C = unsafe { &mut *it.as_ptr() };
-        Some(CollectionMut { before: it.heap_bytes(), it, total: &mut self.table.entry_bytes })
+    /// Lets `change` change the collection. `None` for other kinds.
+    pub fn change<C: Collection, R>(&mut self, change: impl FnOnce(&mut C) -> R) -> Option<R> {
+        let Some(elements) = self.entry().packed().filter(|_| self.entry().kind() == C::KIND) else {
+            let result = self.change_object(|object| C::of_mut(object).map(change))?;
+            if let Some(entry) = self.with_entry(Entry::moved_in::<C>) {
+                drop(self.replace(entry));
+            }
+            return Some(result);
+        };
+        let mut it = C::of_packed(Packed::copied(elements))?;
+        let result = change(&mut it);
+        let is_in_place = it.packed().is_some_and(|elements| self.with_entry(|entry| entry.overwrite_packed(elements)));
+        if !is_in_place {
+            let entry = self.with_entry(|entry| entry.with_collection(it));
+            drop(self.replace(entry));
+        }
+        Some(result)
+    }
+
+    /// Lets `change` change what is in a block of its own, and counts its memory afterwards.
+    fn change_object<R>(&mut self, change: impl FnOnce(&mut Object) -> Option<R>) -> Option<R> {
+        let (result, before, after) = self.with_entry(|entry| {
+            let object = entry.object_mut()?;
+            let before = object.heap_bytes();
+            let result = change(object)?;
+            Some((result, before, object.heap_bytes()))
+        })?;
+        self.table.entry_bytes = self.table.entry_bytes - before + after;
+        Some(result)
     }
 
     /// Takes the entry out.
@@ -210,33 +232,5 @@ impl<'a> Occupied<'a> {
                 self.table.chain_buckets -= 1;
             }
         }
-    }
-}
-
-/// A collection of a table, to be changed.
-#[derive(Debug)]
-pub struct CollectionMut<'a, C: Collection> {
-    it: &'a mut C,
-    before: usize,
-    total: &'a mut usize,
-}
-
-impl<C: Collection> Deref for CollectionMut<'_, C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        self.it
-    }
-}
-
-impl<C: Collection> DerefMut for CollectionMut<'_, C> {
-    fn deref_mut(&mut self) -> &mut C {
-        self.it
-    }
-}
-
-impl<C: Collection> Drop for CollectionMut<'_, C> {
-    fn drop(&mut self) {
-        *self.total = *self.total - self.before + self.it.heap_bytes();
     }
 }

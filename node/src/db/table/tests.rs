@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::twin::{Content, Twin, Twins, sweep};
 use super::*;
-use crate::db::entry::{Fill, List, Value};
+use crate::db::entry::{Fill, Growth, List, ObjectRef, Set, Value};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -21,6 +21,9 @@ fn twin(entry: EntryRef<'_>) -> Twin {
         Value::Int(value) => Content::Text(value.to_string().into_bytes()),
         Value::Bytes(value) => Content::Text(value.to_vec()),
         Value::Shared(value) => Content::Text(value.to_vec()),
+        Value::Object(ObjectRef::Set(set)) => {
+            Content::Set(set.iter().map(|member| member.with(<[u8]>::to_vec)).collect())
+        }
         object => Content::List(object.collection::<List>().unwrap().iter().map(<[u8]>::to_vec).collect()),
     };
     Twin { content, expire_at_ms: entry.expire_at_ms() }
@@ -128,6 +131,8 @@ enum Step {
     Empty(u32, u32),
     Set(u32, Vec<u8>, Option<u64>),
     Push(u32, Vec<u8>),
+    Add(u32, Vec<u8>, usize),
+    Take(u32, usize),
     Remove(u32),
     SetString(u32, Vec<u8>, Option<u64>),
     Expiry(u32, Option<u64>),
@@ -146,6 +151,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key(), 0u32..300).prop_map(|(a, n)| Step::Empty(a, n)),
         6 => (key(), text(), expiry()).prop_map(|(k, v, e)| Step::Set(k, v, e)),
         3 => (key(), text()).prop_map(|(k, v)| Step::Push(k, v)),
+        4 => (key(), text(), 1usize..40).prop_map(|(k, v, n)| Step::Add(k, v, n)),
+        3 => (key(), 1usize..40).prop_map(|(k, n)| Step::Take(k, n)),
         6 => key().prop_map(Step::Remove),
         4 => (key(), text(), expiry()).prop_map(|(k, v, e)| Step::SetString(k, v, e)),
         4 => (key(), expiry()).prop_map(|(k, e)| Step::Expiry(k, e)),
@@ -165,13 +172,33 @@ fn apply(both: &mut Both, step: Step) {
         Step::Remove(n) => both.remove(&key(n)),
         Step::Push(n, item) => both.change(&key(n), |occupied, twin| match &mut twin.content {
             Content::List(items) => {
-                occupied.collection_mut::<List>().unwrap().push(false, &item, Fill::of(Fill::DEFAULT));
+                occupied.change(|list: &mut List| list.push(false, &item, Fill::of(Fill::DEFAULT))).unwrap();
                 items.push(item);
             }
-            Content::Text(_) => {
-                assert!(occupied.collection_mut::<List>().is_none());
+            Content::Text(_) | Content::Set(_) => {
+                assert!(occupied.change(|_: &mut List| ()).is_none());
                 occupied.replace(Entry::collection(&key(n), List::from_iter([&item]), None));
                 *twin = Twin { content: Content::List(vec![item]), expire_at_ms: None };
+            }
+        }),
+        Step::Add(n, member, times) => both.change(&key(n), |occupied, twin| {
+            if !matches!(twin.content, Content::Set(_)) {
+                assert!(occupied.change(|_: &mut Set| ()).is_none());
+                occupied.replace(Entry::collection(&key(n), Set::new(), None));
+                *twin = Twin { content: Content::Set(BTreeSet::new()), expire_at_ms: None };
+            }
+            let Content::Set(members) = &mut twin.content else { unreachable!("it is one now") };
+            let growth = Growth::new(KeyHash::new(1));
+            for time in 0..times {
+                let member = [&member, &time.to_string().into_bytes()[..]].concat();
+                assert_eq!(occupied.change(|set: &mut Set| set.add(&member, &growth)), Some(members.insert(member)));
+            }
+        }),
+        Step::Take(n, times) => both.change(&key(n), |occupied, twin| {
+            let Content::Set(members) = &mut twin.content else { return };
+            for _ in 0..times {
+                let Some(member) = members.pop_first() else { break };
+                assert_eq!(occupied.change(|set: &mut Set| set.remove(&member)), Some(true));
             }
         }),
         Step::SetString(n, value, expiry) => both.change(&key(n), |occupied, twin| {

@@ -1,12 +1,13 @@
 //! The safe twin: the table's face over std collections, as plain as can be. Tests compare the two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a twin knows of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
     Text(Vec<u8>),
     List(Vec<Vec<u8>>),
+    Set(BTreeSet<Vec<u8>>),
 }
 
 /// An entry of the twin.
