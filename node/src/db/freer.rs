@@ -62,6 +62,8 @@ impl Load {
 pub(crate) struct Garbage {
     entries: Vec<Entry>,
     tables: Vec<Cleared>,
+    /// What was kept beside the entries: not counted.
+    others: Vec<Box<dyn Send>>,
     /// Bytes dropped in this hold.
     dropped_bytes: usize,
 }
@@ -88,9 +90,14 @@ impl Garbage {
         }
     }
 
+    /// Drops what is not counted as a value.
+    pub(crate) fn other(&mut self, other: impl Send + 'static) {
+        self.others.push(Box::new(other));
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.tables.is_empty()
+        self.entries.is_empty() && self.tables.is_empty() && self.others.is_empty()
     }
 
     fn weigh(&self) -> (u64, u64) {
