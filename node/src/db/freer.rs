@@ -22,6 +22,9 @@ pub(crate) struct Freeing {
     bytes: AtomicU64,
     values: AtomicU64,
     freed: AtomicU64,
+    /// Times that something was given, and times that it was freed.
+    loads: AtomicU64,
+    loads_freed: AtomicU64,
 }
 
 impl Freeing {
@@ -33,6 +36,11 @@ impl Freeing {
     /// Values not freed yet; a cleared table counts its entries.
     pub(crate) fn values(&self) -> u64 {
         self.values.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that was given is freed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.loads_freed.load(Ordering::Acquire) == self.loads.load(Ordering::Acquire)
     }
 
     /// Values freed so far.
@@ -54,6 +62,7 @@ impl Load {
         self.freeing.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.freeing.values.fetch_sub(values, Ordering::Relaxed);
         self.freeing.freed.fetch_add(values, Ordering::Relaxed);
+        self.freeing.loads_freed.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -119,6 +128,7 @@ impl Garbage {
         let (bytes, values) = load.garbage.weigh();
         freeing.bytes.fetch_add(bytes, Ordering::Relaxed);
         freeing.values.fetch_add(values, Ordering::Relaxed);
+        freeing.loads.fetch_add(1, Ordering::Release);
         match freer {
             Some(freer) => {
                 if let Err(unsent) = freer.send(load) {

@@ -3,7 +3,9 @@
 use super::server::Server;
 use super::table::{Aim, Bound, Section};
 use super::{Bench, load};
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 /// What the node may take of redis-server's total.
 const TOTAL_MOST: f64 = 0.66;
@@ -13,6 +15,12 @@ const INTEGERS_MOST: f64 = 1.0;
 const SWING_MOST: f64 = 3.0;
 /// Of strings of 64 bytes without a TTL, over key and value.
 const OVER_MOST: f64 = 36.0;
+
+/// Connections that have asked one thing.
+const CONNECTIONS: &str = "connections that sent a PING";
+const CONNECTIONS_HELD: usize = 500;
+/// What the node may take for each of what redis-server does.
+const CONNECTIONS_MOST: f64 = 1.0;
 
 /// Keys of one kind.
 struct Shape {
@@ -75,7 +83,7 @@ fn shapes(power: u64) -> Vec<Shape> {
 
 /// All of them, but for how many keys they have.
 pub(super) fn rows() -> Vec<String> {
-    shapes(1 << 20).into_iter().map(|shape| shape.what).collect()
+    shapes(1 << 20).into_iter().map(|shape| shape.what).chain([CONNECTIONS.to_owned()]).collect()
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Section> {
@@ -109,6 +117,18 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         let what = "node: bytes per key at 1, 1.5 and 2 times a power of two, distance from their middle".to_owned();
         aims.push(Aim { what, measured: (most - least) / 2.0, bound: Some(Bound::Most(SWING_MOST)) });
     }
+    if bench.plan.wants("memory", CONNECTIONS) {
+        let node = bytes_per_connection(&Server::node(bench, false)?)?;
+        let what = |who: &str| format!("{CONNECTIONS}: bytes of each, {who}");
+        aims.push(Aim { what: what("node"), measured: node, bound: None });
+        for peer in Server::peers(bench)? {
+            let theirs = bytes_per_connection(&peer)?;
+            let bound = (peer.name == "redis-server").then_some(Bound::Most(CONNECTIONS_MOST));
+            aims.push(Aim { what: what(peer.name), measured: theirs, bound: None });
+            let what = format!("{CONNECTIONS}: node / {}", peer.name);
+            aims.push(Aim { what, measured: node / theirs, bound });
+        }
+    }
     let about = "Keys of 16 bytes, each kind in a fresh process; resident memory.".to_owned();
     Ok(Section { title: "Memory", about, rows: Vec::new(), aims })
 }
@@ -117,4 +137,24 @@ fn bytes_per_key(bench: &Bench, server: Server, shape: &Shape) -> Result<f64> {
     let before = server.rss_bytes()?;
     load::fill(bench, &server, None, &shape.command, shape.keys)?;
     Ok(server.rss_bytes()?.saturating_sub(before) as f64 / shape.keys as f64)
+}
+
+/// What a server's process grows by for each of many connections. Those of before show it what its workers need once.
+fn bytes_per_connection(server: &Server) -> Result<f64> {
+    let _warm = connections(server, CONNECTIONS_HELD)?;
+    let before = server.rss_bytes()?;
+    let _held = connections(server, CONNECTIONS_HELD)?;
+    Ok(server.rss_bytes()?.saturating_sub(before) as f64 / CONNECTIONS_HELD as f64)
+}
+
+fn connections(server: &Server, count: usize) -> Result<Vec<TcpStream>> {
+    let connect = |_| {
+        let mut stream = TcpStream::connect(server.address)?;
+        stream.write_all(b"PING\r\n")?;
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply)?;
+        ensure!(&reply == b"+PONG\r\n", "a server does not answer PING");
+        Ok(stream)
+    };
+    (0..count).map(connect).collect()
 }
