@@ -5,6 +5,7 @@
 
 mod call;
 mod chain;
+mod entry;
 mod explain;
 mod grant;
 mod login;
@@ -33,6 +34,7 @@ use chain::{Inside, Known, Proof};
 
 pub use call::{Actions, Asks, Commands, Need};
 pub use chain::{Admitted, Caller, Evidence, Permit, Source};
+pub use entry::LastEntry;
 pub use explain::Explained;
 pub use grant::Grant;
 pub use refusal::{AuthnError, Denied, NotAdmitted, Statement};
