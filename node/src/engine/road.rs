@@ -297,7 +297,7 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
 pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
-    cx.keys.tell_misses(spec.is_read() || spec.misses);
+    cx.keys.count_looks(spec.is_read() || spec.looks);
     let tracks = cx.session.tracker.is_some();
     if tracks {
         acts(cx.session.id);
