@@ -8,7 +8,7 @@ use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
 use crate::metrics::{Cells, Count};
 use crate::resp::Out;
-use crate::session::{Session, Stalled};
+use crate::session::{Replies, Session, Stalled};
 use crate::time::Now;
 
 /// Everything one command may touch: the client's session, the partitions of its keys (locked), the time, and where the
@@ -31,6 +31,8 @@ pub struct Cx<'a> {
     pub(crate) is_counted: bool,
     /// Commands and bytes of the EXEC that it runs in.
     pub(crate) executing: Option<(usize, usize)>,
+    /// What is no reply, for a client that wants no replies: [`Cx::push`].
+    pub(super) aside: Option<Box<Out>>,
 }
 
 /// What a command asks of the connection, besides its reply.
@@ -102,6 +104,7 @@ impl<'a> Cx<'a> {
         self.session.record.state.database.store(database, Ordering::Relaxed);
     }
 
+            aside: None,
     /// The database of this number, if there is one. HTTP knows only the first.
     pub(crate) fn database(&self, number: i64) -> Option<u8> {
         let databases = if self.session.is_detached() { 1 } else { self.engine.db.databases() };
@@ -131,6 +134,18 @@ impl<'a> Cx<'a> {
             self.cells.add(Count::Errors, 1);
         }
         self.engine.note_error(&error.bytes());
+    }
+
+    /// Writes what is no reply: a client that wants none is sent it all the same, once it is known what is left out.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.session.replies == Replies::All {
+            return write(self);
+        }
+        let mut aside = self.aside.take().unwrap_or_else(|| Box::new(Out::new(self.out.protocol())));
+        std::mem::swap(self.out, &mut aside);
+        write(self);
+        std::mem::swap(self.out, &mut aside);
+        self.aside = Some(aside);
     }
 
     /// Whether the command comes from a log: what it says was decided already, and the clock stands still.

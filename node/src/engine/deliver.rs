@@ -125,7 +125,8 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     }
     let Waiting { invalidations, seen, messages, .. } = session.inbox.take();
     deliver_invalidations(session, invalidations, now, out);
-    if !deliver_seen(session, &seen, now, out) {
+    // What a monitor is shown is a reply, of which it may want none.
+    if session.replies == Replies::All && !deliver_seen(session, &seen, now, out) {
         return false;
     }
     let cells = session.engine.metrics.of(session.worker);

@@ -59,12 +59,14 @@ fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let (before, mark) = (cx.session.replies, cx.out.mark());
     let outcome = answered(cx, args);
     // One that blocks is answered, or not, when it is served.
-    if matches!(outcome, Outcome::Busy | Outcome::Blocked(_)) || cx.session.replies != before {
-        return outcome;
+    if !matches!(outcome, Outcome::Busy | Outcome::Blocked(_)) && cx.session.replies == before {
+        cx.out.rollback(mark);
+        if before == Replies::ButNext {
+            cx.session.replies = Replies::All;
+        }
     }
-    cx.out.rollback(mark);
-    if before == Replies::ButNext {
-        cx.session.replies = Replies::All;
+    if let Some(pushes) = cx.aside.take() {
+        cx.out.raw(&pushes.to_vec());
     }
     outcome
 }
