@@ -74,11 +74,12 @@ fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 /// Whether a pause holds this request back.
 #[cold]
 pub(super) fn is_paused(cx: &Cx<'_>, pause: Pause, args: Args<'_>) -> bool {
+    let may_write = |spec: &Spec, args| spec.may_replicate() && !commands::declares_no_writes(cx, spec, args);
     let queued = || cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
     match commands::resolve(args) {
         _ if pause.reads_too => true,
-        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, _)| spec.may_replicate()),
-        Ok(spec) => spec.may_replicate(),
+        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, args)| may_write(spec, args.as_args())),
+        Ok(spec) => may_write(spec, args),
         Err(_) => false,
     }
 }
