@@ -164,7 +164,10 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
                 at += 1;
             }
             Ok(Some(reply)) => leave(cx, key, at, &waiter, Woken::Served(reply)),
-            Err(why) => leave(cx, key, at, &waiter, Woken::Denied(why)),
+            Err(why) => {
+                cx.count(&why);
+                leave(cx, key, at, &waiter, Woken::Denied(why));
+            }
         }
     }
     cx.keys.shard(key.hash).waiters.tidy(bytes);

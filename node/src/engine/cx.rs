@@ -53,6 +53,22 @@ const ERROR_NAMES_MAX: usize = 128;
 const ERROR_NAME_BYTES_MAX: usize = 30;
 
 impl Engine {
+    /// Counts an error, whoever it is answered to.
+    #[cold]
+    pub(super) fn count_error(&self, cells: &Cells, error: &CommandError) {
+        let count = match error {
+            CommandError::NoPermission(_) => Count::Denied,
+            CommandError::WrongPass => Count::AuthFailures,
+            CommandError::Throttled(_) => Count::Throttled,
+            _ => Count::Errors,
+        };
+        cells.add(count, 1);
+        if count != Count::Errors {
+            cells.add(Count::Errors, 1);
+        }
+        self.note_error(&error.bytes());
+    }
+
     /// Counts an error reply by its first word, which redis looks for in 31 bytes: what has none is `ERR`.
     #[cold]
     fn note_error(&self, text: &[u8]) {
@@ -88,6 +104,7 @@ impl<'a> Cx<'a> {
             out_of_memory: false,
             is_counted: false,
             executing: None,
+            aside: None,
         }
     }
 
@@ -104,7 +121,6 @@ impl<'a> Cx<'a> {
         self.session.record.state.database.store(database, Ordering::Relaxed);
     }
 
-            aside: None,
     /// The database of this number, if there is one. HTTP knows only the first.
     pub(crate) fn database(&self, number: i64) -> Option<u8> {
         let databases = if self.session.is_detached() { 1 } else { self.engine.db.databases() };
@@ -120,22 +136,6 @@ impl<'a> Cx<'a> {
         self.out.error(error.bytes());
     }
 
-    /// Counts an error, whoever it is answered to.
-    #[cold]
-    pub(super) fn count(&self, error: &CommandError) {
-        let count = match error {
-            CommandError::NoPermission(_) => Count::Denied,
-            CommandError::WrongPass => Count::AuthFailures,
-            CommandError::Throttled(_) => Count::Throttled,
-            _ => Count::Errors,
-        };
-        self.cells.add(count, 1);
-        if count != Count::Errors {
-            self.cells.add(Count::Errors, 1);
-        }
-        self.engine.note_error(&error.bytes());
-    }
-
     /// Writes what is no reply: a client that wants none is sent it all the same, once it is known what is left out.
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Self)) {
         if self.session.replies == Replies::All {
@@ -148,6 +148,12 @@ impl<'a> Cx<'a> {
         self.aside = Some(aside);
     }
 
+    /// Counts an error, whoever it is answered to.
+    #[cold]
+    pub(super) fn count(&self, error: &CommandError) {
+        self.engine.count_error(self.cells, error);
+    }
+
     /// Whether the command comes from a log: what it says was decided already, and the clock stands still.
     pub(crate) fn replays(&self) -> bool {
         self.session.kind == crate::session::Kind::Replay
@@ -158,7 +164,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn note_refusal(&self, what: What) {
         self.session.note(self.executing);
         let client = crate::commands::describe_client(&self.session.record, self.now, self.out.len());
-        self.engine.acl_log.note(what, client, self.now);
+        self.engine.acl_log.note(what, client.trim_end().to_owned(), self.now);
     }
 
     /// Makes the client wait for so long before its `OK` and everything it asks after.

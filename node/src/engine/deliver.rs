@@ -7,6 +7,7 @@ use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
 use crate::buffers::Cut;
 use crate::commands::{self, Call};
+use crate::error::CommandError;
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::{Heard, Waiting};
 use crate::resp::{Out, OwnedArgs};
@@ -90,6 +91,8 @@ fn answer(session: &mut Session, out: &mut Out, write: impl FnOnce(&mut Out)) {
     }
 }
 
+const UNBLOCKED: CommandError = CommandError::Text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
 fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
     let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
     let deadline_us = blocked.deadline_us;
@@ -101,7 +104,8 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
         Some(Woken::Denied(error)) => out.error(error.bytes()),
         // Who just looks whether there is something for it may let it go again: what it is called for stays until then.
         None if calls.has(Calls::UNBLOCK) && waiter.claim() => {
-            out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            session.engine.count_error(session.engine.metrics.of(session.worker), &UNBLOCKED);
+            out.error(UNBLOCKED.bytes());
         }
         None if is_over() && waiter.claim() => (waiter.serve.give_up)(out),
         None => return Next::Blocked(deadline_us),
