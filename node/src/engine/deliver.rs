@@ -1,6 +1,6 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
-use super::blocking::{forget_waiter, serve_own};
+use super::blocking::{count_failed, forget_waiter, serve_own};
 use super::events::key_of;
 use super::monitors::{deliver_seen, stop_monitoring};
 use super::tracking::{deliver_invalidations, stop_tracking};
@@ -104,7 +104,7 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
         Some(Woken::Denied(error)) => out.error(error.bytes()),
         // Who just looks whether there is something for it may let it go again: what it is called for stays until then.
         None if calls.has(Calls::UNBLOCK) && waiter.claim() => {
-            session.engine.count_error(session.engine.metrics.of(session.worker), &UNBLOCKED);
+            count_failed(&session.engine, session.engine.metrics.of(session.worker), waiter, &UNBLOCKED);
             out.error(UNBLOCKED.bytes());
         }
         None if is_over() && waiter.claim() => (waiter.serve.give_up)(out),
