@@ -64,6 +64,7 @@ pub(crate) use events::{Classes, told, told_gone};
 pub(crate) use listing::may_be_shown;
 pub use reference::reference;
 pub use refused::{REFUSED, Refused, Why};
+pub(crate) use scripting::declares_no_writes;
 pub(crate) use spec::Shape;
 pub use spec::{
     Acl, Arity, Begin, Beyond, Effect, Family, Find, Flags, Http, KeyFlags, KeySpec, Locks, Run, Serve, Spec, Stated,

@@ -308,7 +308,10 @@ pub(super) const BITFIELD: Spec = Spec {
 fn bitfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let ops = ops(args, cx.engine.config.limits.resp.bulk_bytes_max)?;
     let least = ops.iter().filter(|op| op.act != Act::Get).map(Op::end).max();
-    let Some(least) = least else { return show_read(cx, args, &ops) };
+    let Some(least) = least else {
+        cx.keys.count_looks(true);
+        return show_read(cx, args, &ops);
+    };
     let key = cx.key(args.get(1));
     let mut shown = Vec::with_capacity(ops.len());
     edit(cx, key, least, |bytes| {

@@ -23,15 +23,24 @@ fn offset(cx: &Cx<'_>, text: &[u8]) -> Result<usize, CommandError> {
 
 /// Shows the bytes of the string at a key, those of an absent one being none.
 pub(super) fn with_bytes<R>(cx: &mut Cx<'_>, key: &[u8], show: impl FnOnce(&[u8]) -> R) -> Result<R, CommandError> {
+    with_any_bytes(cx, key, |bytes| show(bytes.unwrap_or_default()))
+}
+
+/// As [`with_bytes`], of a key that may be absent.
+pub(super) fn with_any_bytes<R>(
+    cx: &mut Cx<'_>,
+    key: &[u8],
+    show: impl FnOnce(Option<&[u8]>) -> R,
+) -> Result<R, CommandError> {
     let key = cx.key(key);
     Ok(match cx.keys.string(key)? {
-        None => show(&[]),
-        Some(Value::Bytes(bytes)) => show(bytes),
-        Some(Value::Shared(bytes)) => show(bytes),
+        None => show(None),
+        Some(Value::Bytes(bytes)) => show(Some(bytes)),
+        Some(Value::Shared(bytes)) => show(Some(bytes)),
         Some(value) => {
             let mut digits = Vec::new();
             copy(value, &mut digits);
-            show(&digits)
+            show(Some(&digits))
         }
     })
 }
@@ -289,7 +298,7 @@ pub(super) const BITOP: Spec = Spec {
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(2).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::at(3).to(-1, 1).doing(RO_ACCESS)],
     event: Event::Is(Class::STRING, "set"),
-    misses: true,
+    looks: true,
     summary: "Makes a key the bits of others combined.",
     reply: "integer: the length of the result in bytes",
     run: bitop,

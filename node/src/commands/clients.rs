@@ -69,7 +69,9 @@ fn client_pause(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let ms = parse_i64(args.get(2)).ok_or(CommandError::Text("ERR timeout is not an integer or out of range"))?;
     let ms = u64::try_from(ms).map_err(|_| CommandError::Text("ERR timeout is negative"))?;
-    let until_us = cx.now.mono_us.saturating_add(ms.saturating_mul(1000));
+    // Redis 7.0 adds the time of day to it, and its sum may be in the past.
+    let until_us = ms.checked_mul(1000).and_then(|us| cx.now.mono_us.checked_add(us));
+    let until_us = until_us.ok_or(CommandError::Text("ERR timeout is out of range"))?;
     cx.engine.clients.pause_until(until_us, reads_too, cx.now);
     cx.out.ok();
     Ok(())

@@ -93,16 +93,18 @@ fn config_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             return Err(CommandError::Quoted([start, shown(name, 1024), b"'"].concat()));
         };
         if matches!(parameter.kind, Kind::Immutable) {
-            return Err(failed(parameter, "can't set immutable config"));
+            return Err(failed(name, "can't set immutable config"));
         }
         if wanted.iter().any(|(other, _)| std::ptr::eq(*other, parameter)) {
-            return Err(failed(parameter, "duplicate parameter"));
+            return Err(failed(name, "duplicate parameter"));
         }
         wanted.push((parameter, value));
     }
     let changes: Result<Vec<_>, _> = wanted
         .into_iter()
-        .map(|(parameter, value)| read(cx.engine, parameter, value).map_err(|why| failed(parameter, &why)))
+        .map(|(parameter, value)| {
+            read(cx.engine, parameter, value).map_err(|why| failed(parameter.name.as_bytes(), &why))
+        })
         .collect();
     // Nothing is left that could go wrong.
     let db = &cx.engine.db;
@@ -116,8 +118,10 @@ fn config_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn failed(parameter: &Parameter, why: &str) -> CommandError {
-    CommandError::Said(format!("ERR CONFIG SET failed (possibly related to argument '{}') - {why}", parameter.name))
+/// As redis, what is wrong with a name is said of it in the letters it was asked by.
+fn failed(name: &[u8], why: &str) -> CommandError {
+    let name = String::from_utf8_lossy(name);
+    CommandError::Said(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
 }
 
 /// What setting a parameter to this text would do; nothing, when it is so already and can be nothing else.

@@ -24,7 +24,7 @@ pub(super) const DUMP: Spec = Spec {
 };
 fn dump(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    match cx.keys.find(key).map(EntryRef::value) {
+    match cx.keys.read(key).map(EntryRef::value) {
         Some(value) => {
             let payload = rdb::dump(value);
             cx.out.bulk_shared(payload.into());

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::bitmaps::with_bytes;
+use super::bitmaps::{with_any_bytes, with_bytes};
 use super::events::{self, Class, Event};
 use super::substrings::{edit, edit_again};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
@@ -129,17 +129,16 @@ fn pfcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// Counts one, and keeps the count in it.
 fn count_one(cx: &mut Cx<'_>, key: &[u8]) -> Result<u64, CommandError> {
-    let found = cx.key(key);
-    if cx.keys.find(found).is_none() {
-        return Ok(0);
-    }
-    let (count, is_kept) = with_bytes(cx, key, |bytes| match (hll::is_one(bytes), hll::cached(bytes)) {
-        (false, _) => Err(NOT_ONE),
-        (true, Some(count)) => Ok((count, true)),
-        (true, None) => Ok((hll::count(bytes)?, false)),
+    let (count, is_kept) = with_any_bytes(cx, key, |bytes| match bytes.map(|bytes| (hll::is_one(bytes), bytes)) {
+        None => Ok((0, true)),
+        Some((false, _)) => Err(NOT_ONE),
+        Some((true, bytes)) => match hll::cached(bytes) {
+            Some(count) => Ok((count, true)),
+            None => Ok((hll::count(bytes)?, false)),
+        },
     })??;
     if !is_kept {
-        edit_again(cx, found, 0, |bytes| {
+        edit_again(cx, cx.key(key), 0, |bytes| {
             hll::keep(bytes, count);
             true
         })?;
@@ -149,13 +148,10 @@ fn count_one(cx: &mut Cx<'_>, key: &[u8]) -> Result<u64, CommandError> {
 
 /// Takes the one at a key into a union.
 fn take(cx: &mut Cx<'_>, union: &mut Union, key: &[u8]) -> Result<(), CommandError> {
-    let found = cx.key(key);
-    if cx.keys.find(found).is_none() {
-        return Ok(());
-    }
-    with_bytes(cx, key, |bytes| match hll::is_one(bytes) {
-        true => union.take(bytes).map_err(CommandError::from),
-        false => Err(NOT_ONE),
+    with_any_bytes(cx, key, |bytes| match bytes {
+        None => Ok(()),
+        Some(bytes) if hll::is_one(bytes) => union.take(bytes).map_err(CommandError::from),
+        Some(_) => Err(NOT_ONE),
     })?
 }
 
@@ -173,6 +169,7 @@ pub(super) const PFMERGE: Spec = Spec {
     ],
     ttl: Ttl::Inherited(1),
     event: Event::Is(Class::STRING, "pfadd"),
+    looks: true,
     summary: "Counts into the first key all that was counted in at the others.",
     reply: "OK",
     run: pfmerge,
@@ -183,6 +180,8 @@ fn pfmerge(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     for key in args.iter().skip(1) {
         take(cx, &mut union, key)?;
     }
+    // The destination was looked at among the others.
+    cx.keys.count_looks(false);
     let mut bytes = held(cx, args.get(1))?.unwrap_or_else(hll::new);
     union.write(&mut bytes, sparse_bytes_max(cx))?;
     put(cx, cx.key(args.get(1)), &bytes);

@@ -196,10 +196,11 @@ fn keys_of(line: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, CommandError> {
         return Err(NO_KEYS);
     }
     let mut found = Vec::new();
-    keys::each(spec, line, &mut |position, flags| found.push((position, flags)))
-        .map_err(|keys::UnknownKeys| INVALID_ARGUMENTS)?;
-    if found.is_empty() && !spec.flags.has(Flags::NO_MANDATORY_KEYS) {
-        return Err(INVALID_ARGUMENTS);
+    let known = keys::each(spec, line, &mut |position, flags| found.push((position, flags)));
+    match known {
+        _ if spec.flags.has(Flags::NO_MANDATORY_KEYS) => {}
+        Ok(()) if !found.is_empty() => {}
+        _ => return Err(INVALID_ARGUMENTS),
     }
     Ok(found)
 }

@@ -161,7 +161,7 @@ pub(super) const COPY: Spec = Spec {
     ],
     ttl: Ttl::Inherited(1),
     event: Event::All(events::copied),
-    misses: true,
+    looks: true,
     summary: "Copies a value with its expiry to another key, or into another database.",
     reply: "integer: 1 when it was copied, 0 when not",
     run: copy,

@@ -194,6 +194,10 @@ pub(super) fn leave(cx: &mut Cx<'_>, args: Args<'_>, kind: Kind) -> Result<(), C
 }
 
 fn reply(cx: &mut Cx<'_>, kind: Kind, what: &str, name: Option<&[u8]>) {
+    cx.push(|cx| push(cx, kind, what, name));
+}
+
+fn push(cx: &mut Cx<'_>, kind: Kind, what: &str, name: Option<&[u8]>) {
     cx.out.push(3);
     cx.out.bulk(what);
     match name {
@@ -318,7 +322,9 @@ const HELP_LINES: &[&str] = &[
 
 /// Writes the messages that wait; a client that may not listen any more is closed.
 pub(super) fn hear(cx: &mut Cx<'_>) {
-    if !deliver_messages(cx.session, cx.now, cx.out) {
-        cx.outcome = Outcome::Close;
-    }
+    cx.push(|cx| {
+        if !deliver_messages(cx.session, cx.now, cx.out) {
+            cx.outcome = Outcome::Close;
+        }
+    });
 }

@@ -6,7 +6,7 @@ use super::help::help;
 use super::parse::{int, is};
 use super::{Acl, Arity, Beyond, Family, Flags, KeyFlags, KeySpec, Locks, Spec};
 use crate::engine::Cx;
-use crate::engine::script;
+use crate::engine::script::{self, Declared};
 use crate::error::CommandError;
 use crate::resp::Args;
 
@@ -89,6 +89,19 @@ fn run_loaded(cx: &mut Cx<'_>, args: Args<'_>, read_only: bool) -> Result<(), Co
     let found = cx.engine.scripts.find(script::owner(cx), args.get(1));
     let (sha, body) = found.ok_or(CommandError::Text("NOSCRIPT No matching script. Please use EVAL."))?;
     script::eval(cx, (sha, &body), keys, argv, read_only)
+}
+
+/// Whether it calls a script or a function that declares that it does not write.
+pub(crate) fn declares_no_writes(cx: &Cx<'_>, spec: &Spec, args: Args<'_>) -> bool {
+    let Some(called) = args.try_get(1) else { return false };
+    let scripts = &cx.engine.scripts;
+    let declared = match spec.name {
+        "EVAL" => script::declared(called),
+        "EVALSHA" => scripts.find(script::owner(cx), called).and_then(|(_, body)| script::declared(&body)),
+        "FCALL" => scripts.functions.now().find(called).map(|(_, function)| function.declared),
+        _ => None,
+    };
+    declared.is_some_and(|declared| declared.has(Declared::NO_WRITES))
 }
 
 /// The keys and the arguments behind them.

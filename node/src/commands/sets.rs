@@ -442,7 +442,7 @@ pub(super) const SINTERSTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE)), KeySpec::at(2).to(-1, 1).doing(RO_ACCESS)],
-    misses: true,
+    looks: true,
     summary: "Makes a key the set of members that are in every set.",
     reply: "integer: how many",
     run: sinterstore,
@@ -456,7 +456,7 @@ fn sinterstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(super) const SUNIONSTORE: Spec = Spec {
     name: "SUNIONSTORE",
     keys: STORES,
-    misses: true,
+    looks: true,
     summary: "Makes a key the set of members that are in any of the sets.",
     run: sunionstore,
     ..SINTERSTORE
@@ -469,7 +469,7 @@ fn sunionstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(super) const SDIFFSTORE: Spec = Spec {
     name: "SDIFFSTORE",
     keys: STORES,
-    misses: true,
+    looks: true,
     summary: "Makes a key the set of members of the first set that are in no other.",
     run: sdiffstore,
     ..SINTERSTORE

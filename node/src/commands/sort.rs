@@ -41,7 +41,7 @@ pub(super) const SORT: Spec = Spec {
     ],
     locks: Locks::AllIf(names_other_keys),
     event: Event::Is(Class::LIST, "sortstore"),
-    misses: true,
+    looks: true,
     summary: "The elements of a list or set in order. BY and GET patterns need every key's rights.",
     reply: "array of bulk strings, null for a GET that finds nothing; with STORE an integer: how many",
     run: sort_and_store,

@@ -55,8 +55,8 @@ pub struct Spec {
     pub serve: Option<Serve>,
     /// What those are told who listen to its keys.
     pub event: Event,
-    /// Whether they are told of keys that it looks for in vain, though it writes.
-    pub misses: bool,
+    /// Whether its looking for keys counts as reading them, and is told when it was in vain, though it writes.
+    pub looks: bool,
     /// What it does, in one line.
     pub summary: &'static str,
     /// What it answers.
@@ -140,7 +140,7 @@ impl Spec {
         locks: Locks::Keys,
         serve: None,
         event: Event::ByName,
-        misses: false,
+        looks: false,
         summary: "",
         reply: "",
         run: not_runnable,

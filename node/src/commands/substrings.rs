@@ -149,7 +149,7 @@ pub(super) const GETSET: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE))],
     value_bytes: |args| at(args, 2),
     event: Event::Set,
-    misses: true,
+    looks: true,
     summary: "Makes the key a string with this value; the old one is the answer.",
     reply: "bulk string; null when the key is absent",
     run: getset,

@@ -47,8 +47,8 @@ pub(crate) struct Keyspace<'e> {
     log: &'e EffectLog,
     /// Which events are told.
     events: Classes,
-    /// Keys looked for in vain are told of.
-    tells_misses: bool,
+    /// Looking for keys is counted, and told when it is in vain.
+    looks: bool,
     /// What became of keys since it was told last.
     pub(crate) touches: Vec<Touch>,
     /// The log has a reader. Stays true to the log while partitions are held.
@@ -90,7 +90,7 @@ impl<'e> Keyspace<'e> {
             cells,
             log,
             events: Classes(0),
-            tells_misses: false,
+            looks: false,
             touches: Vec::new(),
             logging: false,
             changes: 0,

@@ -15,6 +15,7 @@ struct Counts {
     counts: [u64; Count::ALL.len()],
     commands: u64,
     rejected: u64,
+    freed: u64,
     stats: Vec<Stats>,
 }
 
@@ -30,12 +31,17 @@ impl Engine {
         }
         self.errors.lock().clear();
         self.buffers.reset();
-        *self.baseline.0.lock() = Counts { counts, commands, rejected, stats };
+        *self.baseline.0.lock() = Counts { counts, commands, rejected, freed: self.db.freeing.freed(), stats };
     }
 
     /// A count since the last reset.
     pub(crate) fn count_since_reset(&self, count: Count) -> u64 {
         self.metrics.count(count).saturating_sub(self.baseline.0.lock().counts[count as usize])
+    }
+
+    /// Values freed by the freeing thread since the last reset.
+    pub(crate) fn freed_since_reset(&self) -> u64 {
+        self.db.freeing.freed().saturating_sub(self.baseline.0.lock().freed)
     }
 
     /// What is known of the command with this bit since the last reset.

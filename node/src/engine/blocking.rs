@@ -11,7 +11,7 @@ use crate::commands::{self, Call, Serve};
 use crate::db::entry::EntryRef;
 use crate::db::{Busy, Key};
 use crate::error::CommandError;
-use crate::metrics::Gauge;
+use crate::metrics::{Cells, Gauge};
 use crate::resp::{Args, Out};
 use crate::session::{Blocked, Identity, Session};
 use crate::time::Now;
@@ -164,10 +164,21 @@ fn serve_key(cx: &mut Cx<'_>, bytes: &[u8]) {
                 at += 1;
             }
             Ok(Some(reply)) => leave(cx, key, at, &waiter, Woken::Served(reply)),
-            Err(why) => leave(cx, key, at, &waiter, Woken::Denied(why)),
+            Err(why) => {
+                count_failed(cx.engine, cx.cells, &waiter, &why);
+                leave(cx, key, at, &waiter, Woken::Denied(why));
+            }
         }
     }
     cx.keys.shard(key.hash).waiters.tidy(bytes);
+}
+
+/// Counts the error that a wait ends with, and its command as failed.
+pub(super) fn count_failed(engine: &Engine, cells: &Cells, waiter: &Waiter, error: &CommandError) {
+    engine.count_error(cells, error);
+    if let Ok(spec) = commands::resolve(waiter.request.as_args()) {
+        cells.failed(spec.bit());
+    }
 }
 
 /// Takes a claimed waiter out of its place in the queue and wakes it.

@@ -8,7 +8,7 @@ use crate::db::{Key, Keyspace};
 use crate::error::CommandError;
 use crate::metrics::{Cells, Count};
 use crate::resp::Out;
-use crate::session::{Session, Stalled};
+use crate::session::{Replies, Session, Stalled};
 use crate::time::Now;
 
 /// Everything one command may touch: the client's session, the partitions of its keys (locked), the time, and where the
@@ -31,6 +31,8 @@ pub struct Cx<'a> {
     pub(crate) is_counted: bool,
     /// Commands and bytes of the EXEC that it runs in.
     pub(crate) executing: Option<(usize, usize)>,
+    /// What is no reply, for a client that wants no replies: [`Cx::push`].
+    pub(super) aside: Option<Box<Out>>,
 }
 
 /// What a command asks of the connection, besides its reply.
@@ -51,6 +53,22 @@ const ERROR_NAMES_MAX: usize = 128;
 const ERROR_NAME_BYTES_MAX: usize = 30;
 
 impl Engine {
+    /// Counts an error, whoever it is answered to.
+    #[cold]
+    pub(super) fn count_error(&self, cells: &Cells, error: &CommandError) {
+        let count = match error {
+            CommandError::NoPermission(_) => Count::Denied,
+            CommandError::WrongPass => Count::AuthFailures,
+            CommandError::Throttled(_) => Count::Throttled,
+            _ => Count::Errors,
+        };
+        cells.add(count, 1);
+        if count != Count::Errors {
+            cells.add(Count::Errors, 1);
+        }
+        self.note_error(&error.bytes());
+    }
+
     /// Counts an error reply by its first word, which redis looks for in 31 bytes: what has none is `ERR`.
     #[cold]
     fn note_error(&self, text: &[u8]) {
@@ -86,6 +104,7 @@ impl<'a> Cx<'a> {
             out_of_memory: false,
             is_counted: false,
             executing: None,
+            aside: None,
         }
     }
 
@@ -117,20 +136,22 @@ impl<'a> Cx<'a> {
         self.out.error(error.bytes());
     }
 
+    /// Writes what is no reply: a client that wants none is sent it all the same, once it is known what is left out.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.session.replies == Replies::All {
+            return write(self);
+        }
+        let mut aside = self.aside.take().unwrap_or_else(|| Box::new(Out::new(self.out.protocol())));
+        std::mem::swap(self.out, &mut aside);
+        write(self);
+        std::mem::swap(self.out, &mut aside);
+        self.aside = Some(aside);
+    }
+
     /// Counts an error, whoever it is answered to.
     #[cold]
     pub(super) fn count(&self, error: &CommandError) {
-        let count = match error {
-            CommandError::NoPermission(_) => Count::Denied,
-            CommandError::WrongPass => Count::AuthFailures,
-            CommandError::Throttled(_) => Count::Throttled,
-            _ => Count::Errors,
-        };
-        self.cells.add(count, 1);
-        if count != Count::Errors {
-            self.cells.add(Count::Errors, 1);
-        }
-        self.engine.note_error(&error.bytes());
+        self.engine.count_error(self.cells, error);
     }
 
     /// Whether the command comes from a log: what it says was decided already, and the clock stands still.
@@ -143,7 +164,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn note_refusal(&self, what: What) {
         self.session.note(self.executing);
         let client = crate::commands::describe_client(&self.session.record, self.now, self.out.len());
-        self.engine.acl_log.note(what, client, self.now);
+        self.engine.acl_log.note(what, client.trim_end().to_owned(), self.now);
     }
 
     /// Makes the client wait for so long before its `OK` and everything it asks after.

@@ -1,12 +1,13 @@
 //! What other workers have for a session: messages of its channels, the outcome of its blocking command.
 
-use super::blocking::{forget_waiter, serve_own};
+use super::blocking::{count_failed, forget_waiter, serve_own};
 use super::events::key_of;
 use super::monitors::{deliver_seen, stop_monitoring};
 use super::tracking::{deliver_invalidations, stop_tracking};
 use super::{Calls, Engine, Next};
 use crate::buffers::Cut;
 use crate::commands::{self, Call};
+use crate::error::CommandError;
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::{Heard, Waiting};
 use crate::resp::{Out, OwnedArgs};
@@ -90,6 +91,8 @@ fn answer(session: &mut Session, out: &mut Out, write: impl FnOnce(&mut Out)) {
     }
 }
 
+const UNBLOCKED: CommandError = CommandError::Text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
 fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
     let Some(blocked) = &session.blocked else { return Next::Read { missing: 0 } };
     let deadline_us = blocked.deadline_us;
@@ -101,7 +104,8 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
         Some(Woken::Denied(error)) => out.error(error.bytes()),
         // Who just looks whether there is something for it may let it go again: what it is called for stays until then.
         None if calls.has(Calls::UNBLOCK) && waiter.claim() => {
-            out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            count_failed(&session.engine, session.engine.metrics.of(session.worker), waiter, &UNBLOCKED);
+            out.error(UNBLOCKED.bytes());
         }
         None if is_over() && waiter.claim() => (waiter.serve.give_up)(out),
         None => return Next::Blocked(deadline_us),
@@ -125,7 +129,8 @@ pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -
     }
     let Waiting { invalidations, seen, messages, .. } = session.inbox().take();
     deliver_invalidations(session, invalidations, now, out);
-    if !deliver_seen(session, &seen, now, out) {
+    // What a monitor is shown is a reply, of which it may want none.
+    if session.replies == Replies::All && !deliver_seen(session, &seen, now, out) {
         return false;
     }
     let cells = session.engine.metrics.of(session.worker);

@@ -149,7 +149,7 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
     put(text, "mem_allocator", if allocator::is_started() { "mimalloc" } else { "system" });
     put(text, "active_defrag_running", 0);
     put(text, "lazyfree_pending_objects", cx.engine.db.freeing.values());
-    put(text, "lazyfreed_objects", cx.engine.db.freeing.freed());
+    put(text, "lazyfreed_objects", cx.engine.freed_since_reset());
 }
 
 fn scripts(cx: &Cx<'_>, usage: &Usage, text: &mut String) {

@@ -59,12 +59,14 @@ fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let (before, mark) = (cx.session.replies, cx.out.mark());
     let outcome = answered(cx, args);
     // One that blocks is answered, or not, when it is served.
-    if matches!(outcome, Outcome::Busy | Outcome::Blocked(_)) || cx.session.replies != before {
-        return outcome;
+    if !matches!(outcome, Outcome::Busy | Outcome::Blocked(_)) && cx.session.replies == before {
+        cx.out.rollback(mark);
+        if before == Replies::ButNext {
+            cx.session.replies = Replies::All;
+        }
     }
-    cx.out.rollback(mark);
-    if before == Replies::ButNext {
-        cx.session.replies = Replies::All;
+    if let Some(pushes) = cx.aside.take() {
+        cx.out.raw(&pushes.to_vec());
     }
     outcome
 }
@@ -72,11 +74,12 @@ fn unanswered(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 /// Whether a pause holds this request back.
 #[cold]
 pub(super) fn is_paused(cx: &Cx<'_>, pause: Pause, args: Args<'_>) -> bool {
+    let may_write = |spec: &Spec, args| spec.may_replicate() && !commands::declares_no_writes(cx, spec, args);
     let queued = || cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
     match commands::resolve(args) {
         _ if pause.reads_too => true,
-        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, _)| spec.may_replicate()),
-        Ok(spec) => spec.may_replicate(),
+        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, args)| may_write(spec, args.as_args())),
+        Ok(spec) => may_write(spec, args),
         Err(_) => false,
     }
 }
@@ -297,7 +300,7 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
 pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     cx.cells.called(spec.bit());
     cx.keys.begin();
-    cx.keys.tell_misses(spec.is_read() || spec.misses);
+    cx.keys.count_looks(spec.is_read() || spec.looks);
     let tracks = cx.session.tracker.is_some();
     if tracks {
         acts(cx.session.id);

@@ -37,7 +37,8 @@ use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
 pub(super) use convert::percent_g;
-use functions::{Declared, Functions, Library};
+pub(crate) use functions::Declared;
+use functions::{Functions, Library};
 use live::Live;
 
 /// Scripts kept for EVALSHA, in all.
@@ -205,6 +206,11 @@ pub(crate) fn load(engine: &Engine, code: &[u8], replace: bool) -> Result<String
     let loaded = engine.scripts.functions.load(code, replace);
     lua::weigh(engine);
     loaded
+}
+
+/// What a script declares of itself, if it does and it is known.
+pub(crate) fn declared(body: &[u8]) -> Option<Declared> {
+    functions::shebang(body).ok().and_then(|(declared, _)| declared)
 }
 
 /// Runs EVAL's script, of which the SHA-1 is known; see [`run`].

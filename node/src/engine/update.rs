@@ -109,7 +109,7 @@ impl Engine {
         }
         cx.cells.called(paid.call().spec().bit());
         cx.keys.begin();
-        cx.keys.tell_misses(spec.is_read());
+        cx.keys.count_looks(spec.is_read());
         let done = if is_stale(&mut cx, paid.call()) {
             Err(UpdateError::Stale)
         } else {

@@ -310,7 +310,7 @@ pub(in crate::commands) const ZUNIONSTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM).or(Flags::MOVABLEKEYS),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::counted_at(2).doing(RO_ACCESS)],
-    misses: true,
+    looks: true,
     summary: "Makes a key the union of sorted sets.",
     reply: "integer: how many",
     run: zunionstore,
@@ -323,7 +323,7 @@ fn zunionstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// `ZINTERSTORE destination numkeys key [key …] [WEIGHTS weight [weight …]] [AGGREGATE <SUM | MIN | MAX>]`
 pub(in crate::commands) const ZINTERSTORE: Spec = Spec {
     name: "ZINTERSTORE",
-    misses: true,
+    looks: true,
     summary: "Makes a key the intersection of sorted sets.",
     run: zinterstore,
     ..ZUNIONSTORE
@@ -336,7 +336,7 @@ fn zinterstore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(in crate::commands) const ZDIFFSTORE: Spec = Spec {
     name: "ZDIFFSTORE",
     since: "6.2.0",
-    misses: true,
+    looks: true,
     summary: "Makes a key the difference of the first sorted set and the others.",
     run: zdiffstore,
     ..ZUNIONSTORE

@@ -258,7 +258,7 @@ pub(in crate::commands) const ZRANGESTORE: Spec = Spec {
     flags: Flags::WRITE.or(Flags::DENYOOM),
     acl: WRITE.or(Acl::SLOW),
     keys: &[KeySpec::at(1).doing(KeyFlags::OW.or(KeyFlags::UPDATE)), KeySpec::at(2).doing(RO_ACCESS)],
-    misses: true,
+    looks: true,
     summary: "Makes a key the part of a sorted set that ZRANGE shows.",
     reply: "integer: how many",
     run: zrangestore,

@@ -71,6 +71,7 @@ pub(in crate::commands) const XCLAIM: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
     event: Event::All(events::untold),
+    looks: true,
     summary: "Makes entries a group was given those of another consumer.",
     reply: "array of the entries taken over, or with JUSTID of their ids",
     run: xclaim,

@@ -296,6 +296,7 @@ pub(in crate::commands) const XACK: Spec = Spec {
     keys: &[KeySpec::at(1).doing(KeyFlags::RW.or(KeyFlags::UPDATE))],
     ttl: Ttl::Inherited(1),
     event: Event::All(events::untold),
+    looks: true,
     summary: "Acknowledges entries that a group was given.",
     reply: "integer: how many were not acknowledged yet",
     run: xack,

@@ -265,6 +265,7 @@ pub(in crate::commands) const XREADGROUP: Spec = Spec {
     keys: &[streams(4)],
     ttl: Ttl::Of(|args, _| streams_at(args).map_or(Stated::Absent, Stated::Inherits)),
     event: Event::All(events::untold),
+    looks: true,
     summary: "The entries nobody of the group was given yet, or those its consumer has not acknowledged.",
     serve: Some(SERVE_GROUP),
     run: xreadgroup,

@@ -36,19 +36,20 @@ impl Keyspace<'_> {
                 // A hash may have lost its last field just now.
                 let is_there = self.find(key).is_some();
                 if is_there {
-                    self.cells.add(Count::Hits, 1);
+                    self.looked(key.bytes, true);
                     return Err(CommandError::WrongType);
                 }
             }
             Some(entry) => {
-                self.cells.add(Count::Hits, 1);
+                if self.looks {
+                    self.cells.add(Count::Hits, 1);
+                }
                 show(Some(entry.value()));
                 return Ok(());
             }
             None => {}
         }
-        self.cells.add(Count::Misses, 1);
-        self.missed(key.bytes);
+        self.looked(key.bytes, false);
         show(None);
         Ok(())
     }
@@ -83,30 +84,28 @@ impl Keyspace<'_> {
         }
     }
 
-    /// As [`Keyspace::find`], counted as a read of data, though the key is not used by it.
+    /// As [`Keyspace::find`], counted as a look for data, though the key is not used by it.
     pub(crate) fn look(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let cells = self.cells;
-        if self.tells_misses && self.find(key).is_none() {
-            self.touch(key.bytes, How::Missed);
-        }
-        let found = self.find(key);
-        cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
-        found
+        let is_there = self.find(key).is_some();
+        self.looked(key.bytes, is_there);
+        self.find(key)
     }
 
     /// As [`Keyspace::find`], counted as a read of data and a use of the key.
     #[inline]
     pub(crate) fn read(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let (cells, warmth, now_ms) = (self.cells, self.warmth, self.now_ms);
+        let (cells, warmth, now_ms, looks) = (self.cells, self.warmth, self.now_ms, self.looks);
         let shard = self.shard(key.hash);
         if shard.table.volatile_len() > 0 || shard.due_fields.any_due(now_ms) {
             self.expire_if_due(key);
         }
-        if self.tells_misses && self.find(key).is_none() {
+        if self.tells_misses() && self.find(key).is_none() {
             self.touch(key.bytes, How::Missed);
         }
         let found = self.shard(key.hash).table.find_warm(key.hash, key.bytes, |heat| warmth.touched(heat));
-        cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        if looks {
+            cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        }
         found
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Key, Keyspace};
 use crate::commands::Class;
+use crate::metrics::Count;
 
 /// What became of one key, for those who listen to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,16 +63,25 @@ impl Keyspace<'_> {
         }
     }
 
+    /// Counts a look for data, and tells those who listen when it was in vain.
     #[inline]
-    pub(super) fn missed(&mut self, key: &[u8]) {
-        if self.tells_misses {
+    pub(super) fn looked(&mut self, key: &[u8], is_there: bool) {
+        if self.looks {
+            self.cells.add(if is_there { Count::Hits } else { Count::Misses }, 1);
+        }
+        if self.tells_misses() && !is_there {
             self.touch(key, How::Missed);
         }
     }
 
-    /// Whether those who listen are told of keys that what follows looks for in vain; `looks`: it is such a command.
     #[inline]
-    pub(crate) fn tell_misses(&mut self, looks: bool) {
-        self.tells_misses = looks && self.events.has(Class::MISSED);
+    pub(super) fn tells_misses(&self) -> bool {
+        self.looks && self.events.has(Class::MISSED)
+    }
+
+    /// Whether what follows looks for data to answer it: what looks for it to change it is neither a hit nor a miss.
+    #[inline]
+    pub(crate) fn count_looks(&mut self, looks: bool) {
+        self.looks = looks;
     }
 }

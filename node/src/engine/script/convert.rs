@@ -58,29 +58,39 @@ fn list(lua: &Lua, items: &[Reply]) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// What a script returns as a reply: numbers lose their fraction, `false` is null, a list ends at its first nil.
-pub(super) fn to_reply(value: &Value) -> Reply {
-    let mut left = REPLY_MAX;
-    let reply = reply(value, 0, &mut left);
-    if left == 0 { Reply::Error(b"ERR the reply of the script is too large".to_vec()) } else { reply }
+/// What a script returns as a reply: numbers lose their fraction, a list ends at its first nil. Before `redis.setresp(3)`
+/// `true` is 1 and `false` is null.
+pub(super) fn to_reply(value: &Value, protocol: u8) -> Reply {
+    let mut making = Making { left: REPLY_MAX, protocol };
+    let reply = reply(value, 0, &mut making);
+    if making.left == 0 { Reply::Error(b"ERR the reply of the script is too large".to_vec()) } else { reply }
 }
 
 /// What a reply may take: its bytes, and some for each element. A table can hold one other many times.
 const REPLY_MAX: usize = 512 << 20;
 const ELEMENT: usize = 256;
 
-fn reply(value: &Value, depth: usize, left: &mut usize) -> Reply {
+/// A reply that is made of a script's value.
+struct Making {
+    /// What it may take yet.
+    left: usize,
+    /// That of `redis.setresp`.
+    protocol: u8,
+}
+
+fn reply(value: &Value, depth: usize, making: &mut Making) -> Reply {
     let bytes = if let Value::String(text) = value { text.as_bytes().len() } else { 0 };
-    *left = left.saturating_sub(bytes + ELEMENT);
-    if *left == 0 {
+    making.left = making.left.saturating_sub(bytes + ELEMENT);
+    if making.left == 0 {
         return Reply::Null;
     }
     match value {
         Value::String(text) => Reply::Bulk(text.as_bytes().to_vec()),
         Value::Integer(value) => Reply::Int(*value),
         Value::Number(value) => Reply::Int(truncated(*value)),
+        Value::Boolean(value) if making.protocol == 3 => Reply::Bool(*value),
         Value::Boolean(true) => Reply::Int(1),
-        Value::Table(table) => table_reply(table, depth, left),
+        Value::Table(table) => table_reply(table, depth, making),
         _ => Reply::Null,
     }
 }
@@ -91,7 +101,7 @@ fn truncated(value: f64) -> i64 {
     if (i64::MIN as f64..-(i64::MIN as f64)).contains(&value) { value as i64 } else { i64::MIN }
 }
 
-fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
+fn table_reply(table: &Table, depth: usize, making: &mut Making) -> Reply {
     let text = |name: &str| match table.raw_get::<Value>(name) {
         Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
         _ => None,
@@ -113,13 +123,13 @@ fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
     if let Ok(Value::Table(map)) = table.raw_get::<Value>("map") {
         let mut pairs = Vec::new();
         for (name, value) in map.pairs::<Value, Value>().filter_map(Result::ok) {
-            pairs.push((reply(&name, depth + 1, left), reply(&value, depth + 1, left)));
+            pairs.push((reply(&name, depth + 1, making), reply(&value, depth + 1, making)));
         }
         return Reply::Map(pairs);
     }
     if let Ok(Value::Table(set)) = table.raw_get::<Value>("set") {
         let members = set.pairs::<Value, Value>().filter_map(Result::ok);
-        return Reply::Set(members.map(|(member, _)| reply(&member, depth + 1, left)).collect());
+        return Reply::Set(members.map(|(member, _)| reply(&member, depth + 1, making)).collect());
     }
     if let Some(number) = text("big_number") {
         // What is no number is no such reply of RESP3.
@@ -137,10 +147,10 @@ fn table_reply(table: &Table, depth: usize, left: &mut usize) -> Reply {
     }
     let mut items = Vec::new();
     while let Ok(value) = table.raw_get::<Value>(items.len() + 1) {
-        if value.is_nil() || *left == 0 {
+        if value.is_nil() || making.left == 0 {
             break;
         }
-        items.push(reply(&value, depth + 1, left));
+        items.push(reply(&value, depth + 1, making));
     }
     Reply::Array(items)
 }

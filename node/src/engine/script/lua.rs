@@ -232,9 +232,8 @@ impl State {
         script.ends_as_call = matches!(&done, Ok((_, value)) if is_of_call(value));
         match done {
             // It reads, and makes nothing but the names it asks for.
-            Ok((true, value)) => {
-                unlimited(&self.lua, 0, || Ok(to_reply(&value))).map_err(|error| error.to_string().into())
-            }
+            Ok((true, value)) => unlimited(&self.lua, 0, || Ok(to_reply(&value, script.protocol)))
+                .map_err(|error| error.to_string().into()),
             Ok((false, problem)) => Err(told(&problem, program.name())),
             Err(error) => {
                 let why = ended.map_or_else(|| format!("ERR {error}"), str::to_owned);

@@ -239,7 +239,8 @@ local function of_current(loaded, why)
 end
 open.loadstring = function(text, name)
     -- Compiled chunks can do what no script could write.
-    if raw_type(text) ~= "string" or text:byte() == 27 then raw_error("only the text of a script can be loaded", 2) end
+    if raw_type(text) ~= "string" then raw_error("only the text of a script can be loaded", 2) end
+    if text:byte() == 27 then return nil, "only the text of a script can be loaded" end
     return of_current(raw_loadstring(text, name))
 end
 open.load = function(next_part, name)
@@ -251,7 +252,7 @@ open.load = function(next_part, name)
         parts[#parts + 1] = part
     end
     local text = table.concat(parts)
-    if text:byte() == 27 then raw_error("only the text of a script can be loaded", 2) end
+    if text:byte() == 27 then return nil, "only the text of a script can be loaded" end
     return of_current(raw_loadstring(text, name or "=(load)"))
 end
 local coroutines = {}

@@ -29,6 +29,47 @@ fn a_key_is_told_of_only_to_whom_may_read_it() {
 }
 
 #[test]
+fn only_what_reads_hits_and_misses() {
+    let clock = Clock::new();
+    let mut client = Client::new(&engine(&clock), &clock, 0);
+    for made in ["SET s 1", "RPUSH l 1 2 3 4", "XADD x 1-1 a b", "XGROUP CREATE x g 0", "PFADD p a"] {
+        client.say(made);
+    }
+    let cases = [
+        ("GET s", 1, 0),
+        ("MGET s nosuch", 1, 1),
+        ("SET s 1 GET", 1, 0),
+        ("SETRANGE s 0 1", 0, 0),
+        ("SETBIT s 7 1", 0, 0),
+        ("BITFIELD s GET u1 0", 1, 0),
+        ("BITFIELD s SET u1 0 0", 0, 0),
+        ("INCRBYFLOAT f 1", 0, 0),
+        ("LPOP l", 0, 0),
+        ("LPOP nosuch", 0, 0),
+        ("LMOVE l l LEFT RIGHT", 0, 0),
+        ("LRANGE l 0 -1", 1, 0),
+        ("BLPOP l 0", 0, 0),
+        ("HINCRBY h f 1", 0, 0),
+        ("PFCOUNT p nosuch", 1, 1),
+        ("PFADD p b", 0, 0),
+        ("PFMERGE p nosuch", 1, 1),
+        ("DUMP s", 1, 0),
+        ("XACK x g 1-1", 1, 0),
+        ("XACK nosuch g 1-1", 0, 1),
+        ("XDEL nosuch 1-1", 0, 0),
+        ("EVAL return{redis.call('LPOP','l'),redis.call('GET','s')} 0", 1, 0),
+    ];
+    for (command, hits, misses) in cases {
+        client.say("CONFIG RESETSTAT");
+        let answer = client.say(command);
+        assert!(!answer.starts_with('-'), "{command}: {answer}");
+        let stats = client.say("INFO stats");
+        let want = format!("keyspace_hits:{hits}|keyspace_misses:{misses}|");
+        assert!(stats.contains(&want), "{command}: {stats}");
+    }
+}
+
+#[test]
 fn what_no_command_did_is_told_too() {
     let clock = Clock::new();
     let engine = engine(&clock);
