@@ -230,12 +230,20 @@ impl Keyspace<'_> {
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
         let is_timed = entry.view().fields_due_at_ms().is_some();
-        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
+        let (cells, place, warmth, now_ms) = (self.cells, self.place(), self.warmth, self.now_ms);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
         let old = shard.table.upsert_warm(key.hash, entry, warmth.fresh(), |heat| warmth.touched(heat));
         before.settle(shard, cells, place);
-        self.note(key, change, if old.is_some() { How::Changed } else { How::Added });
+        let how = match &old {
+            Some(old) if old.view().is_due(now_ms) => {
+                cells.add(Count::Expired, 1);
+                How::Renewed
+            }
+            Some(_) => How::Changed,
+            None => How::Added,
+        };
+        self.note(key, change, how);
         if let Some(old) = old {
             self.garbage.entry(old);
         }
