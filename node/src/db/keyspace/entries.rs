@@ -149,6 +149,23 @@ impl Keyspace<'_> {
         }
     }
 
+    /// The collection at `key`, looked at besides others: it was read before, and nothing counts it or lets it expire.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn peek_collection<C: Collection>(&self, key: Key<'_>) -> Result<Option<C::View<'_>>, CommandError> {
+        match self.peek(key).map(|entry| entry.value().collection::<C>()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Keyspace::peek_collection`], of any type.
+    pub(crate) fn peek(&self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        self.held.peek(self.db.partition_of(key.hash), self.database)?.table.find(key.hash, key.bytes)
+    }
+
     /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
     /// afterwards is removed with its key. Without one, `act` is not called.
     ///
