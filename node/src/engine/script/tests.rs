@@ -203,3 +203,23 @@ fn undeclared_keys_anywhere_are_reached_while_others_work() {
     let sum = "local s = 0 for i=0,96 do s = s + (redis.call('get','k'..i) or 0) end return s";
     assert_eq!(eval(&mut client, sum), ":8000|");
 }
+
+#[test]
+fn libraries_are_counted_and_weighed() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let figure = |client: &mut Client, name: &str| -> u64 {
+        let text = client.say("INFO memory");
+        let line = text.split('|').find_map(|line| line.strip_prefix(&format!("{name}:"))).unwrap().to_owned();
+        line.parse().unwrap()
+    };
+    let before = engine.usage().functions;
+    let code = format!("#!lua name=l\nredis.register_function('f', function() end) --{}", "x".repeat(100_000));
+    assert_eq!(client.words(&["FUNCTION", "LOAD", &code]), "$1|l|");
+    assert_eq!((figure(&mut client, "number_of_libraries"), figure(&mut client, "number_of_functions")), (1, 1));
+    assert!(figure(&mut client, "used_memory_functions") > before + 100_000);
+    assert!(figure(&mut client, "used_memory_scripts") > before + 100_000);
+    assert_eq!(client.say("FUNCTION FLUSH"), "+OK|");
+    assert_eq!((figure(&mut client, "number_of_functions"), engine.usage().functions), (0, 0));
+}
