@@ -44,6 +44,7 @@ impl Engine {
                 return Err(TransactionError::Refused(commands::refused_over_http(paid.call().spec(), why)));
             }
         }
+        out.will_be_copied();
         let mut cx = Cx::new(self, session, now, out);
         if self.is_limited() {
             let asks = |asks: fn(&Spec) -> bool| calls.iter().any(|paid| asks(paid.call().spec()));
