@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder_iam_policies::access::LastEntry;
 use larder_node::proxy;
 use larder_node::workers::{Drain, Phase, Seat, Workers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -193,7 +194,7 @@ impl Door {
         if let Server::Gateway(gateway) = &self.server {
             gateway.metrics.connected();
         }
-        let here = Here { server: self.server, origin, seat: seat.clone() };
+        let here = Here { server: self.server, origin, seat: seat.clone(), last: LastEntry::default() };
         match &self.tls {
             None => connection::serve(stream, here, &self.drain).await,
             Some(tls) => {

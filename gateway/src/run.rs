@@ -83,7 +83,7 @@ impl Visit<'_> {
     }
 
     async fn embedded(&self, engine: &Arc<Engine>, call: Call<'_>, out: &mut Out) -> Result<(), Failure> {
-        let mut session = engine.detached(self.inside.clone(), self.seat.worker(), self.now);
+        let mut session = engine.detached(self.inside.clone(), self.grant.clone(), self.seat.worker());
         loop {
             let seen = self.observed(engine, call).await;
             let mut paid = self.charge(self.permit(seen)?)?;
@@ -112,7 +112,7 @@ impl Visit<'_> {
     }
 
     async fn embedded_transaction(&self, engine: &Arc<Engine>, calls: &[Call<'_>]) -> Result<Bytes, Failure> {
-        let mut session = engine.detached(self.inside.clone(), self.seat.worker(), self.now);
+        let mut session = engine.detached(self.inside.clone(), self.grant.clone(), self.seat.worker());
         let mut out = Out::new(2);
         loop {
             let mut permits = Vec::with_capacity(calls.len());

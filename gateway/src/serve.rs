@@ -19,6 +19,7 @@ use crate::config::Http;
 use crate::failure::{Failure, refusal};
 use crate::http::answer::Answer;
 use crate::http::browser::Names;
+use crate::http::connection::Here;
 use crate::http::request::Request;
 use crate::http::work::Work;
 use crate::metrics::Metrics;
@@ -75,17 +76,18 @@ impl Gateway {
     ///
     /// # Errors
     /// The first stage that says no decides the answer; no later stage runs.
-    pub(crate) async fn serve(&self, request: &Request<'_>, source: Source, seat: &Seat) -> Result<Answer, Failure> {
-        let now = seat.now();
+    pub(crate) async fn serve(&self, request: &Request<'_>, source: Source, here: &Here) -> Result<Answer, Failure> {
+        let now = here.seat.now();
+        let epoch = self.access.epoch();
         let access = self.access.load();
         let shown = request.shown(&self.http)?;
         let caller = access.authenticate(&shown.evidence(request), now.wall_ms)?; // signature over method, path and body
         let cache = request.cache(caller.bound_cache())?; // token, path and Host must mean one cache
-        let inside = access.admit(caller, source, &cache)?; // network rules of this cache
+        // Network rules of this cache, and what the caller may do in it.
+        let (inside, grant) = access.enter(&here.last, epoch, caller, source, &cache)?;
         let work = Work::read(request, &shown, &self.http)?; // strangers never reach this parser
         let route = self.routes.load().find(&cache).cloned().ok_or_else(|| Failure::NoSuchCache(cache.into_owned()))?;
-        let grant = access.grant(&inside);
-        let visit = Visit { gateway: self, seat, now, inside, grant, route, wrote: Cell::new(false) };
+        let visit = Visit { gateway: self, seat: &here.seat, now, inside, grant, route, wrote: Cell::new(false) };
         work.run(&visit).await // for each command: authorize, charge, run
     }
 

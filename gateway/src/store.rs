@@ -112,7 +112,7 @@ impl Visit<'_> {
         mut paid: Paid<Call<'c>>,
         decide: &mut dyn FnMut(Option<Current<'_>>) -> Change,
     ) -> Result<Updated, Failure> {
-        let mut session = engine.detached(self.inside.clone(), self.seat.worker(), self.now);
+        let mut session = engine.detached(self.inside.clone(), self.grant.clone(), self.seat.worker());
         loop {
             match engine.update(&mut session, paid, self.now, decide) {
                 Err(UpdateError::Busy(again)) => paid = again,

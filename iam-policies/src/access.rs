@@ -5,6 +5,7 @@
 
 mod call;
 mod chain;
+mod entry;
 mod explain;
 mod grant;
 mod login;
@@ -28,11 +29,12 @@ use parking_lot::Mutex;
 use crate::jwt::IssuerKey;
 use crate::network::Network;
 use crate::policy::{CacheFacts, Compiled, Moment, Policy, Principal, may_connect};
-use crate::sigv4::SigningKeys;
+use crate::sigv4::LastKey;
 use chain::{Inside, Known, Proof};
 
 pub use call::{Actions, Asks, Commands, Need};
 pub use chain::{Admitted, Caller, Evidence, Permit, Source};
+pub use entry::LastEntry;
 pub use explain::Explained;
 pub use grant::Grant;
 pub use refusal::{AuthnError, Denied, NotAdmitted, Statement};
@@ -44,22 +46,26 @@ const GRANTS_MAX: usize = 16_384;
 /// The service that data requests are signed for.
 pub const SERVICE: &str = "elasticache";
 
+/// Maps that requests look into. Only a configuration adds to them, so a quick hash does.
+pub(crate) type Map<K, V> = HashMap<K, V, RandomState>;
+
 /// An immutable snapshot of who may do what from where. What only a configuration changes is shared by the snapshots
 /// between two of them.
 #[derive(Debug)]
 pub struct Access {
     pub(crate) account: String,
     pub(crate) region: String,
-    pub(crate) principals: Arc<HashMap<Arc<str>, Identity>>,
+    pub(crate) principals: Arc<Map<Arc<str>, Identity>>,
     /// Access keys and registered public keys, by id.
-    pub(crate) keys: Arc<HashMap<Arc<str>, Key>>,
+    pub(crate) keys: Arc<Map<Arc<str>, Key>>,
     /// Static bearer tokens, by the SHA-256 of each.
-    pub(crate) tokens: Arc<HashMap<[u8; 32], StaticToken>>,
-    pub(crate) caches: HashMap<Arc<str>, CacheAccess>,
+    pub(crate) tokens: Arc<Map<[u8; 32], StaticToken>>,
+    pub(crate) caches: Map<Arc<str>, CacheAccess>,
     pub(crate) network: Arc<Network>,
     /// The `jti` of revoked signed-policy tokens.
     pub(crate) revoked: Arc<std::collections::HashSet<String>>,
-    pub(crate) signing_keys: Arc<SigningKeys>,
+    /// Stands in for [`Key::signing`] of an access key that is not known.
+    pub(crate) unknown_signing: Arc<LastKey>,
     pub(crate) grants: Grants,
 }
 
@@ -77,9 +83,17 @@ pub(crate) struct Key {
     pub(crate) principal: Arc<str>,
     /// The secret, of access keys.
     pub(crate) secret: Option<Box<[u8]>>,
+    pub(crate) signing: LastKey,
     pub(crate) issuer: IssuerKey,
     /// Who signs with it, once somebody has: the same for every request.
     pub(crate) caller: OnceLock<Caller>,
+}
+
+impl Key {
+    pub(crate) fn new(principal: &Arc<str>, secret: Option<&[u8]>, issuer: IssuerKey) -> Self {
+        let (principal, secret) = (principal.clone(), secret.map(Box::from));
+        Self { principal, secret, signing: LastKey::default(), issuer, caller: OnceLock::new() }
+    }
 }
 
 impl std::fmt::Debug for Key {
@@ -106,7 +120,7 @@ pub(crate) struct CacheAccess {
     /// Whether the configuration says so.
     pub(crate) anonymous_configured: bool,
     /// Who may log in, by name.
-    pub(crate) users: Arc<HashMap<Arc<str>, User>>,
+    pub(crate) users: Arc<Map<Arc<str>, User>>,
     /// A serverless cache; otherwise a replication group.
     pub(crate) serverless: bool,
     /// Who logs in by an IAM token needs a `cache:` Allow, too.

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::access::{Access, CacheAccess, Commands, Identity, Key, Origin, StaticToken, User};
+use crate::access::{Access, CacheAccess, Commands, Identity, Key, Map, Origin, StaticToken, User};
 use crate::acl::AccessString;
 use crate::jwt::IssuerKey;
 use crate::network::{Cidrs, Ingress, Network, Peer, parse_cidr, parse_ports};
@@ -264,7 +264,7 @@ impl Checker<'_> {
             caches,
             network: network.into(),
             revoked: Arc::new(self.raw.revoked_tokens.iter().cloned().collect()),
-            signing_keys: Default::default(),
+            unknown_signing: Default::default(),
             grants: Default::default(),
         }
     }
@@ -337,9 +337,9 @@ impl Checker<'_> {
         Some(Ingress { peer: peer?, ports: ports? })
     }
 
-    fn caches(&mut self, raw: &[RawCacheAccess], network: &Network) -> HashMap<Arc<str>, CacheAccess> {
+    fn caches(&mut self, raw: &[RawCacheAccess], network: &Network) -> Map<Arc<str>, CacheAccess> {
         self.unique("cache", "name", raw.iter().map(|cache| &*cache.name));
-        let mut caches = HashMap::new();
+        let mut caches = Map::default();
         for (at, cache) in raw.iter().enumerate() {
             for group in cache.security_groups.iter().filter(|group| !network.has_group(group)) {
                 self.wrong(format!("cache[{at}].security_groups"), format!("no security group is named {group:?}"));
@@ -401,11 +401,11 @@ impl Checker<'_> {
         policies
     }
 
-    fn principals(&mut self) -> HashMap<Arc<str>, Identity> {
+    fn principals(&mut self) -> Map<Arc<str>, Identity> {
         let raw = self.raw;
         let policies = self.policies();
         self.unique("principal", "name", raw.principal.iter().map(|principal| &*principal.name));
-        let mut principals = HashMap::new();
+        let mut principals = Map::default();
         for (at, principal) in raw.principal.iter().enumerate() {
             let is_root = principal.name == ROOT;
             let mut attached = Vec::new();
@@ -440,14 +440,14 @@ impl Checker<'_> {
         principals
     }
 
-    fn keys(&mut self, principals: &HashMap<Arc<str>, Identity>) -> HashMap<Arc<str>, Key> {
+    fn keys(&mut self, principals: &Map<Arc<str>, Identity>) -> Map<Arc<str>, Key> {
         let raw = self.raw;
         let ids = raw.principal.iter().flat_map(|principal| {
             let public = principal.public_keys.iter().map(|key| &*key.id);
             principal.access_keys.iter().map(|key| &*key.id).chain(public)
         });
         self.unique("principal.access_keys", "id", ids);
-        let mut keys = HashMap::new();
+        let mut keys = Map::default();
         for (at, principal) in raw.principal.iter().enumerate() {
             let Some((name, _)) = principals.get_key_value(&*principal.name) else { continue };
             for (key_at, key) in principal.access_keys.iter().enumerate() {
@@ -455,17 +455,12 @@ impl Checker<'_> {
                     self.wrong(format!("principal[{at}].access_keys[{key_at}]"), "needs an id and a secret");
                 }
                 let secret = key.secret.as_bytes();
-                let issuer = IssuerKey::of_secret(secret);
-                keys.insert(
-                    key.id.as_str().into(),
-                    Key { principal: name.clone(), secret: Some(secret.into()), issuer, caller: OnceLock::new() },
-                );
+                keys.insert(key.id.as_str().into(), Key::new(name, Some(secret), IssuerKey::of_secret(secret)));
             }
             for (key_at, key) in principal.public_keys.iter().enumerate() {
                 match IssuerKey::of_public_pem(key.ed25519_pem.as_bytes()) {
                     Ok(issuer) => {
-                        let key_of = Key { principal: name.clone(), secret: None, issuer, caller: OnceLock::new() };
-                        keys.insert(key.id.as_str().into(), key_of);
+                        keys.insert(key.id.as_str().into(), Key::new(name, None, issuer));
                     }
                     Err(why) => self.wrong(format!("principal[{at}].public_keys[{key_at}].ed25519_pem"), why),
                 }
@@ -476,10 +471,10 @@ impl Checker<'_> {
 
     fn tokens(
         &mut self,
-        principals: &HashMap<Arc<str>, Identity>,
-        caches: &HashMap<Arc<str>, CacheAccess>,
-    ) -> HashMap<[u8; 32], StaticToken> {
-        let mut tokens = HashMap::new();
+        principals: &Map<Arc<str>, Identity>,
+        caches: &Map<Arc<str>, CacheAccess>,
+    ) -> Map<[u8; 32], StaticToken> {
+        let mut tokens = Map::default();
         for (at, token) in self.raw.token.iter().enumerate() {
             let path = |field: &str| format!("token[{at}].{field}");
             let hash = match (&token.sha256, &token.secret) {
@@ -523,7 +518,7 @@ impl Checker<'_> {
     }
 
     /// Gives each cache its users.
-    fn users(&mut self, caches: &mut HashMap<Arc<str>, CacheAccess>, vocabulary: &dyn Commands) {
+    fn users(&mut self, caches: &mut Map<Arc<str>, CacheAccess>, vocabulary: &dyn Commands) {
         let raw = self.raw;
         self.unique("user", "name", raw.user.iter().map(|user| &*user.name));
         for (at, user) in raw.user.iter().enumerate() {

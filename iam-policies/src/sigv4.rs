@@ -18,7 +18,7 @@ pub(crate) use canonical::hex;
 pub use claim::Claim;
 pub(crate) use claim::query_pairs;
 pub(crate) use key::hmac;
-pub use key::{SigningKey, SigningKeys};
+pub use key::{Derived, LastKey, SigningKey};
 pub use sign::{Signer, connect_token, connect_token_request, presign};
 
 use crate::access::AuthnError;
@@ -101,12 +101,19 @@ pub fn verify(
     claim.check_headers(request, rules)?;
     let body_hash = canonical::body_hash(request)?;
     let text = canonical::request(request, claim, rules, &body_hash)?;
-    let expected = key.signature(&canonical::string_to_sign(claim, &text));
-    if claim.signature.len() == 64 && bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
+    let expected = canonical::hex_of_hash(key.mac(&canonical::string_to_sign(claim, &text)));
+    let claimed: Option<&[u8; 64]> = claim.signature.as_bytes().try_into().ok();
+    if claimed.is_some_and(|claimed| bool::from(words(&expected).ct_eq(&words(claimed)))) {
         return Ok(());
     }
     Err(AuthnError::refused(
         "SignatureDoesNotMatch",
         "the signature does not match the request: check the secret key, the signed headers, the path and the body",
     ))
+}
+
+/// The same as words, of which comparing without a hint takes an eighth of the steps.
+fn words(signature: &[u8; 64]) -> [u64; 8] {
+    let (words, _) = signature.as_chunks();
+    std::array::from_fn(|at| u64::from_ne_bytes(words[at]))
 }

@@ -34,11 +34,12 @@ mod tracking;
 mod transaction;
 mod update;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use larder_iam_policies::access::{Admitted, Evidence, LiveAccess, NotAdmitted, Source};
+use larder_iam_policies::access::{Admitted, Evidence, Grant, LiveAccess, NotAdmitted, Source};
 
 pub(crate) use acl_log::{Context, Reason, What};
 pub(crate) use batch::TURN_OUT_BYTES;
@@ -46,7 +47,7 @@ pub(crate) use blocking::{block, take_or_block};
 pub(crate) use clients::{Calls, Record, State};
 pub use cx::Cx;
 pub(crate) use cx::Outcome;
-pub(crate) use deliver::{deliver_messages, may_listen, unsubscribe_all};
+pub(crate) use deliver::{deliver_messages, forget, may_listen, unsubscribe_all};
 pub use fuzz::{fuzz_commands, fuzz_lua_replies};
 pub(crate) use info::{called, info};
 pub(crate) use memory::{Memory, client_bytes};
@@ -68,7 +69,7 @@ use crate::db::{Busy, Db, Pool};
 use crate::log::{EffectLog, LogReader};
 use crate::meter::{Meters, Paid};
 use crate::metrics::Metrics;
-use crate::pubsub::{Inbox, PubSub};
+use crate::pubsub::PubSub;
 use crate::resp::Out;
 use crate::session::{self, Identity, Kind, Peer, Session};
 use crate::time::Now;
@@ -235,7 +236,7 @@ impl Engine {
         let user = session.identity.as_ref().map(|identity| identity.inside.caller().login_name().to_owned());
         let record = Record::new(session.id, Some((peer.address, peer.local)), user, now);
         // It is the first and only one.
-        let _ = record.inbox.set(Arc::downgrade(&session.inbox));
+        let _ = record.inbox.set(Arc::downgrade(session.inbox()));
         session.record = Arc::new(record);
         session::count_opened(self, worker);
         self.clients.entered(&session.record);
@@ -249,11 +250,12 @@ impl Engine {
         access.admit(caller, source, self.name()).ok().map(|inside| self.identify(inside))
     }
 
-    /// A session for one HTTP call of an admitted caller, run on `worker`.
-    pub fn detached(self: &Arc<Self>, inside: Admitted, worker: usize, _: Now) -> Session {
+    /// A session for one HTTP call of an admitted caller with what that may do, run on `worker`.
+    pub fn detached(self: &Arc<Self>, inside: Admitted, grant: Arc<Grant>, worker: usize) -> Session {
         let source = inside.source().clone();
-        let identity = Some(self.identify(inside));
-        self.session(Kind::Detached, source, identity, worker)
+        // Older than any snapshot: it ends before there is another, and would be asked anew if it did not.
+        let identity = Identity { inside, grant, epoch: 0 };
+        self.session(Kind::Detached, source, Some(identity), worker)
     }
 
     /// Compiles what an admitted caller may do, by the newest snapshot.
@@ -265,7 +267,6 @@ impl Engine {
 
     fn session(self: &Arc<Self>, kind: Kind, source: Source, identity: Option<Identity>, worker: usize) -> Session {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let inbox = Arc::new(Inbox::new(self.buffers.clone()));
         Session {
             engine: self.clone(),
             worker,
@@ -286,7 +287,7 @@ impl Engine {
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
             shard_channels: std::collections::BTreeSet::new(),
-            inbox,
+            inbox: OnceCell::new(),
             tracker: None,
             monitors: false,
             touches_not: false,

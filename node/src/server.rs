@@ -26,6 +26,7 @@ pub use unix::UnixPlace;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -352,6 +353,9 @@ struct Arrival {
     guest: Guest,
 }
 
+/// A connection's life on its worker, boxed by itself: the task that begins it has no room for the largest kind there is.
+type Conversation = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A connection that was given to a worker and that the worker has not begun.
 type Sent = Arc<Mutex<Option<(Arrival, Held<Parcel>)>>>;
 
@@ -423,7 +427,7 @@ impl Arrival {
         let parcel = sent.clone();
         let placed = workers.place(move |seat: Seat| async move {
             let Some((arrival, Held { stream, input, session })) = parcel.lock().take() else { return };
-            match stream.unpack().await {
+            match Box::pin(stream.unpack()).await {
                 Ok(stream) => arrival.live(Held { stream, input, session }, seat).await,
                 Err(error) => tracing::warn!(%error, "cannot watch a connection"),
             }
@@ -446,22 +450,23 @@ impl Arrival {
     async fn live(self, held: Held<Carrier>, seat: Seat) {
         let Self { shared, guest } = self;
         let Held { stream, input, session } = held;
-        match stream {
+        let conversation = match stream {
             Carrier::Unix(stream) => {
                 let peer = shared.local_peer();
-                shared.converse(Held { stream, input, session }, peer, guest, seat).await;
+                shared.converse(Held { stream, input, session }, peer, guest, seat)
             }
             Carrier::Net { stream, peer, local } => {
                 let entered = tokio::select! {
-                    entered = shared.let_in(stream, peer, local) => entered,
+                    entered = Box::pin(shared.let_in(stream, peer, local)) => entered,
                     () = shared.drain.reached(Phase::Draining) => None,
                 };
                 let Some((stream, peer)) = entered else { return };
-                shared.converse_in(Held { stream, input, session }, peer, guest, seat).await;
+                shared.converse_in(Held { stream, input, session }, peer, guest, seat)
             }
-            Carrier::In { stream, peer } => {
-                shared.converse_in(Held { stream, input, session }, peer, guest, seat).await;
-            }
+            Carrier::In { stream, peer } => shared.converse_in(Held { stream, input, session }, peer, guest, seat),
+        };
+        if let Some(conversation) = conversation {
+            conversation.await;
         }
     }
 }
@@ -535,30 +540,28 @@ impl Shared {
         Peer { source, address: Address::Unix(path.clone()), local: Address::Unix(path) }
     }
 
-    async fn converse_in(&self, held: Held<Entered>, peer: Peer, guest: Guest, seat: Seat) {
+    fn converse_in(&self, held: Held<Entered>, peer: Peer, guest: Guest, seat: Seat) -> Option<Conversation> {
         let Held { stream, input, session } = held;
         match stream {
-            Entered::Plain(stream) => self.converse(Held { stream, input, session }, peer, guest, seat).await,
+            Entered::Plain(stream) => self.converse(Held { stream, input, session }, peer, guest, seat),
             #[cfg(feature = "tls")]
-            Entered::Tls(stream, _) => {
-                self.converse(Held { stream: *stream, input, session }, peer, guest, seat).await;
-            }
+            Entered::Tls(stream, _) => self.converse(Held { stream: *stream, input, session }, peer, guest, seat),
         }
     }
 
-    async fn converse(&self, held: Held<impl Wire>, peer: Peer, guest: Guest, seat: Seat) {
+    fn converse(&self, held: Held<impl Wire + 'static>, peer: Peer, guest: Guest, seat: Seat) -> Option<Conversation> {
         let Held { stream, input, session } = held;
         let limits = self.limits;
-        match &self.front {
-            Front::Echo => Connection::new(stream, Echo::default(), seat, limits, guest, input).run().await,
+        Some(match &self.front {
+            Front::Echo => Box::pin(Connection::new(stream, Echo::default(), seat, limits, guest, input).run()),
             Front::Engine(engine) => {
                 let worker = seat.worker();
                 let session = session.map_or_else(|| engine.open(peer, worker, seat.now()), Ok);
-                let Ok(mut session) = session else { return };
+                let mut session = session.ok()?;
                 session.moves_to(worker);
                 let client = SessionClient { engine: engine.clone(), session, worker };
-                Connection::new(stream, client, seat, limits, guest, input).run().await;
+                Box::pin(Connection::new(stream, client, seat, limits, guest, input).run())
             }
-        }
+        })
     }
 }

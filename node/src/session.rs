@@ -1,5 +1,6 @@
 //! What the engine knows about one client between two of its commands.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use larder_iam_policies::access::{Admitted, Grant, Source};
 
 use crate::commands::{Flags, Spec};
 use crate::db::entry::size_class;
-use crate::engine::{Engine, Record, State};
+use crate::engine::{Engine, Record, State, forget};
 use crate::metrics::{Count, Gauge};
 use crate::pubsub::Inbox;
 use crate::resp::{OwnedArgs, Resume};
@@ -81,7 +82,7 @@ pub struct Session {
     pub(crate) channels: BTreeSet<Bytes>,
     pub(crate) patterns: BTreeSet<Bytes>,
     pub(crate) shard_channels: BTreeSet<Bytes>,
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) inbox: OnceCell<Arc<Inbox>>,
     pub(crate) blocked: Option<Blocked>,
     /// CLIENT TRACKING is on.
     pub(crate) tracker: Option<Arc<Tracker>>,
@@ -153,7 +154,7 @@ impl Transaction {
 pub(crate) struct Watch {
     /// Each with its database.
     pub(crate) keys: Vec<(u8, Box<[u8]>)>,
-    pub(crate) touched: Arc<AtomicBool>,
+    touched: OnceCell<Arc<AtomicBool>>,
     /// What the keys take, about: each is here, and in its partition with the flag.
     pub(crate) bytes: usize,
 }
@@ -166,7 +167,12 @@ impl Watch {
     }
 
     pub(crate) fn is_touched(&self) -> bool {
-        self.touched.load(Ordering::Relaxed)
+        self.touched.get().is_some_and(|touched| touched.load(Ordering::Relaxed))
+    }
+
+    /// What writers raise.
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
+        self.touched.get_or_init(Arc::default)
     }
 }
 
@@ -202,7 +208,7 @@ impl Session {
 
     /// Rings when another worker has something for this session: call [`Engine::deliver`] then.
     pub fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
+        self.inbox.get_or_init(|| Arc::new(Inbox::new(self.engine.buffers.clone())))
     }
 
     /// Whether the client waits in a blocking command: no request of its may run until it is done.
@@ -277,12 +283,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let engine = self.engine.clone();
-        engine.forget(self);
-        let cells = engine.metrics().of(self.worker);
+        forget(self);
         if self.is_connection() {
-            engine.clients.left(self.id);
-            cells.shift(Gauge::Clients, -1);
+            self.engine.clients.left(self.id);
+            self.engine.metrics().of(self.worker).shift(Gauge::Clients, -1);
         }
     }
 }

@@ -110,6 +110,12 @@ impl Client {
         Self { engine: engine.clone(), clock: clock.clone(), session, out: Out::new(2) }
     }
 
+    /// A session of the same caller, as an HTTP call has one.
+    pub(crate) fn detached(&self) -> Session {
+        let identity = self.session.identity.clone().unwrap();
+        self.engine.detached(identity.inside, identity.grant, 0)
+    }
+
     /// Sends one command, its words divided by single spaces, and reads the reply as text, line ends as `|`.
     pub(crate) fn say(&mut self, line: &str) -> String {
         self.words(&line.split(' ').collect::<Vec<_>>())

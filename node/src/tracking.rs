@@ -103,6 +103,12 @@ impl Tracking {
         self.trackers.lock().values().for_each(|tracker| tracker.tell(None));
     }
 
+    fn forget(&self, keys: usize, key_bytes: usize, items: usize) {
+        self.keys.fetch_sub(keys, Ordering::Relaxed);
+        self.key_bytes.fetch_sub(key_bytes, Ordering::Relaxed);
+        self.items.fetch_sub(items, Ordering::Relaxed);
+    }
+
     fn is_over(&self) -> bool {
         let most = self.keys_max();
         most > 0 && self.keys() as u64 > most
@@ -198,6 +204,10 @@ type Trackers = SmallVec<[Arc<Tracker>; 1]>;
 #[derive(Default)]
 pub(crate) struct Tracked {
     keys: HashMap<Box<[u8]>, Trackers>,
+    /// Of the keys, as size classes of the allocator.
+    key_bytes: usize,
+    /// Clients of all keys.
+    items: usize,
     broadcasts: Vec<Arc<Tracker>>,
 }
 
@@ -214,12 +224,14 @@ impl Tracked {
         if trackers.is_empty() {
             tracking.keys.fetch_add(1, Ordering::Relaxed);
             tracking.key_bytes.fetch_add(size_class(key.len()), Ordering::Relaxed);
+            self.key_bytes += size_class(key.len());
         }
         let before = trackers.len();
         trackers.retain(|one| one.is_on() && one.id != tracker.id);
         trackers.push(tracker.clone());
         tracking.items.fetch_add(trackers.len(), Ordering::Relaxed);
         tracking.items.fetch_sub(before, Ordering::Relaxed);
+        self.items = self.items + trackers.len() - before;
         if tracking.is_over()
             && let Some(other) = self.keys.keys().find(|other| ***other != *key).cloned()
         {
@@ -242,17 +254,21 @@ impl Tracked {
     fn forget(&mut self, key: &[u8]) -> Trackers {
         let trackers = self.keys.remove(key).unwrap_or_default();
         if let Some(first) = trackers.first() {
-            first.tracking.keys.fetch_sub(1, Ordering::Relaxed);
-            first.tracking.key_bytes.fetch_sub(size_class(key.len()), Ordering::Relaxed);
-            first.tracking.items.fetch_sub(trackers.len(), Ordering::Relaxed);
+            first.tracking.forget(1, size_class(key.len()), trackers.len());
+            self.key_bytes -= size_class(key.len());
+            self.items -= trackers.len();
         }
         trackers
     }
 
-    /// Forgets what was read: everything is gone, and everyone is told of that at once.
-    pub(crate) fn clear(&mut self) {
-        let keys: Vec<Box<[u8]>> = self.keys.keys().cloned().collect();
-        keys.iter().for_each(|key| drop(self.forget(key)));
+    /// Forgets what was read: everything is gone, and everyone is told of that at once. The answer is to be dropped where
+    /// there is time for it.
+    pub(crate) fn clear(&mut self) -> impl Send + use<> {
+        let keys = std::mem::take(&mut self.keys);
+        if let Some(first) = keys.values().find_map(|trackers| trackers.first()) {
+            first.tracking.forget(keys.len(), std::mem::take(&mut self.key_bytes), std::mem::take(&mut self.items));
+        }
+        keys
     }
 
     pub(crate) fn broadcast_to(&mut self, tracker: &Arc<Tracker>) {

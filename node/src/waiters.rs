@@ -68,7 +68,7 @@ impl Waiter {
             serve,
             protocol: client.protocol,
             database,
-            inbox: client.inbox.clone(),
+            inbox: client.inbox().clone(),
         }
     }
 

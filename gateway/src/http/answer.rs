@@ -2,16 +2,18 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use smallvec::SmallVec;
+
+/// Room for the headers of most answers: hyper adds its own elsewhere.
+const HEADERS: usize = 6;
 
 /// An answer, one buffer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
-    pub(crate) headers: SmallVec<[(HeaderName, HeaderValue); 4]>,
+    headers: HeaderMap,
 }
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -25,7 +27,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 impl Answer {
     /// An answer that no cache may keep.
     pub(crate) fn new(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
-        let mut answer = Answer { status, body: body.into(), headers: SmallVec::new() };
+        let mut answer = Answer::bare(status, body.into());
         answer.set(CONTENT_TYPE, content_type);
         answer.set(CACHE_CONTROL, NO_STORE);
         answer
@@ -33,7 +35,7 @@ impl Answer {
 
     /// An answer with a validator, which the client may keep and ask about.
     pub(crate) fn validated(status: StatusCode, content_type: Option<HeaderValue>, body: impl Into<Bytes>) -> Answer {
-        let mut answer = Answer { status, body: body.into(), headers: SmallVec::new() };
+        let mut answer = Answer::bare(status, body.into());
         if let Some(content_type) = content_type {
             answer.set(CONTENT_TYPE, content_type);
         }
@@ -41,9 +43,13 @@ impl Answer {
         answer
     }
 
-    /// Adds a header.
+    fn bare(status: StatusCode, body: Bytes) -> Answer {
+        Answer { status, body, headers: HeaderMap::with_capacity(HEADERS) }
+    }
+
+    /// Sets a header.
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.push((name, value));
+        self.headers.insert(name, value);
     }
 
     /// Adds a header whose value is ASCII text that we made.
@@ -54,14 +60,11 @@ impl Answer {
     }
 
     /// As hyper takes it.
-    pub(crate) fn into_response(self, request_id: HeaderValue) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(mut self, request_id: HeaderValue) -> Response<Full<Bytes>> {
+        self.set(X_REQUEST_ID, request_id);
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        // One allocation: the answer's, the request id, and hyper's Date and Content-Length.
-        headers.reserve(self.headers.len() + 3);
-        headers.insert(X_REQUEST_ID, request_id);
-        headers.extend(self.headers);
+        *response.headers_mut() = self.headers;
         response
     }
 }

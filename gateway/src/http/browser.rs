@@ -117,8 +117,8 @@ fn host_of(authority: &str) -> Option<&str> {
             let port = &authority[end..];
             (&authority[..end], if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
         }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
+        None => match memchr::memchr(b':', authority.as_bytes()) {
+            Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
             None => (authority, None),
         },
     };

@@ -163,7 +163,7 @@ impl Ask {
     ///
     /// # Errors
     /// Whatever kept one command, or a transaction, from running. Entries of a pipeline carry theirs.
-    pub(crate) async fn run(self, visit: &Visit<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn run(&self, visit: &Visit<'_>) -> Result<Answer, Failure> {
         let mut answer = match self.form {
             Form::One => one(&visit.one(self.commands.get(0)).await?, self.format)?,
             Form::Pipeline => many(&visit.each(&self.commands).await, self.commands.len(), self.format)?,

@@ -17,7 +17,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use larder_iam_policies::access::Source;
+use larder_iam_policies::access::{LastEntry, Source};
 use larder_node::workers::{Drain, Phase, Seat};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -102,12 +102,14 @@ pub(crate) struct Here {
     pub(crate) server: Server,
     pub(crate) origin: Origin,
     pub(crate) seat: Seat,
+    /// What its requests were let in to.
+    pub(crate) last: LastEntry,
 }
 
 impl Here {
     async fn answer(self: Rc<Here>, request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         Ok(match &self.server {
-            Server::Gateway(gateway) => gateway.answer(request, &self.origin, &self.seat).await,
+            Server::Gateway(gateway) => gateway.answer(request, &self).await,
             Server::Echo(limits) => echo(request, limits).await,
         })
     }
@@ -187,22 +189,23 @@ async fn gather(mut body: Incoming, max: usize) -> Result<Bytes, Failure> {
 
 impl Gateway {
     /// Bytes to bytes: everything a request can be answered with leaves here.
-    async fn answer(&self, request: http::Request<Incoming>, origin: &Origin, seat: &Seat) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: http::Request<Incoming>, here: &Here) -> Response<Full<Bytes>> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity(24);
-        hex(&self.run.to_be_bytes(), &mut id);
-        hex(&number.to_be_bytes(), &mut id);
+        let mut id = [0; 24];
+        hex(&self.run.to_be_bytes(), &mut id[..8]);
+        hex(&number.to_be_bytes(), &mut id[8..]);
         let (parts, body) = request.into_parts();
-        let dialect = Place::of(parts.uri.path()).dialect;
+        let place = Place::of(parts.uri.path());
+        let dialect = place.dialect;
         let mut bytes_in = 0;
         let outcome = match preflight(self, &parts) {
             Some(answer) => Ok(answer),
-            None => self.exchange(&parts, body, origin, seat, &mut bytes_in).await,
+            None => self.exchange(&parts, place, body, here, &mut bytes_in).await,
         };
         let mut answer = outcome.unwrap_or_else(|failure| {
             let mut answer = match dialect {
                 Dialect::Command => command::failed(&failure, command::format_of(&parts.headers)),
-                Dialect::Resource => resource::failed(&failure, &id),
+                Dialect::Resource => resource::failed(&failure, str::from_utf8(&id).unwrap_or_default()),
             };
             resource::failure_headers(&failure, &mut answer);
             answer
@@ -211,25 +214,24 @@ impl Gateway {
             answer.set_text(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             answer.set(VARY, HeaderValue::from_static("Origin"));
         }
-        self.metrics.answered(seat.worker(), dialect, answer.status, bytes_in, answer.body.len());
-        answer.into_response(header_value(id))
+        self.metrics.answered(here.seat.worker(), dialect, answer.status, bytes_in, answer.body.len());
+        answer.into_response(HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("")))
     }
 
     async fn exchange(
         &self,
         parts: &Parts,
+        place: Place<'_>,
         body: Incoming,
-        origin: &Origin,
-        seat: &Seat,
+        here: &Here,
         bytes_in: &mut usize,
     ) -> Result<Answer, Failure> {
         let addressed = self.names.admit(&parts.uri, &parts.headers)?;
         let body = collect(&parts.headers, body, &self.http.limits).await?;
         *bytes_in = body.len();
         let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-        let place = Place::of(uri.path());
         let request = Request { method, uri, headers, body, addressed, place };
-        self.serve(&request, self.source(origin, headers), seat).await
+        self.serve(&request, self.source(&here.origin, headers), here).await
     }
 
     /// Who is asking, by the listener's one source of addresses.
@@ -262,8 +264,4 @@ fn preflight(gateway: &Gateway, parts: &Parts) -> Option<Answer> {
                    upstash-sync-token, x-amz-content-sha256, x-amz-date, x-amz-security-token";
     answer.set(http::header::ACCESS_CONTROL_ALLOW_HEADERS, text(headers));
     Some(answer)
-}
-
-fn header_value(id: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static(""))
 }

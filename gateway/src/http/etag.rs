@@ -3,6 +3,7 @@
 //! The tag is a hash of what is stored and nothing else, so every gateway, replica and backend computes the same one,
 //! and a write by any protocol changes it.
 
+use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 /// The media type of an entry that has none.
@@ -23,21 +24,23 @@ impl ETag {
     }
 
     /// As it stands in the header, quotes included.
-    pub(crate) fn text(self) -> String {
-        let mut text = String::with_capacity(34);
-        text.push('"');
-        hex(&self.0, &mut text);
-        text.push('"');
+    pub(crate) fn text(self) -> [u8; 34] {
+        let mut text = [b'"'; 34];
+        hex(&self.0, &mut text[1..33]);
         text
+    }
+
+    /// As a header's value.
+    pub(crate) fn value(self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.text()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
-/// Lower-case hex, appended. For what is made for every request, where the formatter took longer than all it formats.
-pub(crate) fn hex(bytes: &[u8], text: &mut String) {
+/// Lower-case hex. For what is made for every request, where the formatter took longer than all it formats.
+pub(crate) fn hex(bytes: &[u8], text: &mut [u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
     }
 }
 
@@ -85,7 +88,7 @@ impl Tags {
             Tags::Any => true,
             Tags::These(tags) => {
                 let text = tag.text();
-                tags.iter().any(|(weak, given)| (weakly || !weak) && *given == text[1..text.len() - 1])
+                tags.iter().any(|(weak, given)| (weakly || !weak) && given.as_bytes() == &text[1..33])
             }
         }
     }
@@ -178,7 +181,8 @@ mod tests {
             if_match: if_match.map(|t| Tags::read(t).unwrap()),
             if_none_match: if_none_match.map(|t| Tags::read(t).unwrap()),
         };
-        let (text, weak) = (tag.text(), format!("W/{}", tag.text()));
+        let text = String::from_utf8(tag.text().to_vec()).unwrap();
+        let weak = format!("W/{text}");
         assert_eq!(when(Some(&text), None).judge(Some(tag)), Ok(()));
         assert_eq!(when(Some(&weak), None).judge(Some(tag)), Err(Failed::Match));
         assert_eq!(when(Some(&text), None).judge(Some(other)), Err(Failed::Match));

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use larder_iam_policies::access::{AuthnError, Evidence};
 use larder_iam_policies::sigv4::SignedRequest;
-use smallvec::SmallVec;
 
 use super::browser::Addressed;
 use super::json::percent_decode;
@@ -38,21 +37,24 @@ impl<'a> Place<'a> {
     pub(crate) fn of(path: &'a str) -> Place<'a> {
         let after = |prefix: &str| {
             let rest = path.strip_prefix(prefix)?;
-            let (cache, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let (cache, rest) = rest.split_at(memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len()));
             (!cache.is_empty()).then_some((cache, rest))
         };
-        match (after("/v1/caches/"), after("/caches/")) {
-            (Some((cache, rest)), _) => Place { dialect: Dialect::Resource, cache: Some(cache), rest },
-            (_, Some((cache, rest))) => Place { dialect: Dialect::Command, cache: Some(cache), rest },
-            _ if path.starts_with("/v1/") => Place { dialect: Dialect::Resource, cache: None, rest: path },
-            _ => Place { dialect: Dialect::Command, cache: None, rest: path },
+        let dialect = if path.starts_with("/v1/") { Dialect::Resource } else { Dialect::Command };
+        let named = match dialect {
+            Dialect::Resource => after("/v1/caches/"),
+            Dialect::Command => after("/caches/"),
+        };
+        match named {
+            Some((cache, rest)) => Place { dialect, cache: Some(cache), rest },
+            None => Place { dialect, cache: None, rest: path },
         }
     }
 }
 
 /// The credential a request shows, before anybody judged it.
 pub(crate) struct Shown<'a> {
-    headers: SmallVec<[(&'a str, &'a [u8]); 16]>,
+    headers: Vec<(&'a str, &'a [u8])>,
     kind: Kind<'a>,
 }
 
@@ -93,12 +95,13 @@ impl<'a> Request<'a> {
     /// # Errors
     /// 400 when it stands more often, or is not ASCII.
     pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
+        self.single(name)?.map(|value| value.to_str()).transpose().map_err(|_| not_one_text(name))
+    }
+
+    fn single(&self, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Failure> {
         let mut values = self.headers.get_all(name).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        match (value.to_str(), values.next()) {
-            (Ok(text), None) => Ok(Some(text)),
-            _ => Err(Failure::Malformed(format!("the header {name} must stand once, in ASCII").into())),
-        }
+        let value = values.next();
+        if values.next().is_some() { Err(not_one_text(name)) } else { Ok(value) }
     }
 
     /// Finds the one credential of the request.
@@ -109,9 +112,9 @@ impl<'a> Request<'a> {
     pub(crate) fn shown(&self, settings: &Http) -> Result<Shown<'a>, Failure> {
         let presigned = pairs(self.query()).any(|(name, _)| is_presign(name));
         let token = pairs(self.query()).find(|(name, _)| *name == "_token").and_then(|(_, value)| value);
-        let kind = match (self.header(&header::AUTHORIZATION)?, presigned) {
+        let kind = match (self.single(&header::AUTHORIZATION)?, presigned) {
             (Some(_), true) => return Err(Failure::Malformed("send one credential, in the head or in the URL".into())),
-            (Some(text), false) => Kind::of(text)?,
+            (Some(value), false) => Kind::of(value)?,
             (None, true) => Kind::Signed,
             (None, false) => match token {
                 Some(_) if !settings.token_in_query => {
@@ -122,15 +125,18 @@ impl<'a> Request<'a> {
                 None => return Err(missing()),
             },
         };
-        let headers = if matches!(kind, Kind::Signed) { self.header_list() } else { SmallVec::new() };
+        let headers = if matches!(kind, Kind::Signed) { self.header_list() } else { Vec::new() };
         Ok(Shown { headers, kind })
     }
 
     /// All headers in order of arrival; HTTP/2's `:authority` as `host`.
-    fn header_list(&self) -> SmallVec<[(&'a str, &'a [u8]); 16]> {
-        let host = self.addressed.authority;
-        let missing = (!self.headers.contains_key(header::HOST)).then_some(("host", host.as_bytes()));
-        missing.into_iter().chain(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))).collect()
+    fn header_list(&self) -> Vec<(&'a str, &'a [u8])> {
+        let mut list = Vec::with_capacity(self.headers.len() + 1);
+        if !self.headers.contains_key(header::HOST) {
+            list.push(("host", self.addressed.authority.as_bytes()));
+        }
+        list.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        list
     }
 
     /// The one cache that the token, the path and the Host mean.
@@ -149,16 +155,24 @@ impl<'a> Request<'a> {
     }
 }
 
+fn not_one_text(name: &HeaderName) -> Failure {
+    Failure::Malformed(format!("the header {name} must stand once, in ASCII").into())
+}
+
 fn missing() -> Failure {
     let message = "sign the request, or send Authorization: Bearer".to_owned();
     Failure::Authn(AuthnError { code: "MissingAuthenticationToken", status: 401, message })
 }
 
 impl<'a> Kind<'a> {
-    fn of(authorization: &'a str) -> Result<Kind<'a>, Failure> {
-        match authorization.split_once(' ') {
+    fn of(authorization: &'a HeaderValue) -> Result<Kind<'a>, Failure> {
+        // Whether the rest is text is for the judge to say, who reads it.
+        if authorization.as_bytes().starts_with(b"AWS4-") {
+            return Ok(Kind::Signed);
+        }
+        let text = authorization.to_str().map_err(|_| not_one_text(&header::AUTHORIZATION))?;
+        match text.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Kind::Bearer(token.trim().into())),
-            Some((scheme, _)) if scheme.starts_with("AWS4-") => Ok(Kind::Signed),
             _ => Err(Failure::Malformed("Authorization must be Bearer or AWS4-HMAC-SHA256".into())),
         }
     }
@@ -166,7 +180,8 @@ impl<'a> Kind<'a> {
 
 /// The parameters of a query: raw name, raw value if there is a `=`. Empty pieces are skipped.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    query.split('&').filter(|piece| !piece.is_empty()).map(|piece| match piece.split_once('=') {
+    let pieces = (!query.is_empty()).then(|| query.split('&'));
+    pieces.into_iter().flatten().filter(|piece| !piece.is_empty()).map(|piece| match piece.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (piece, None),
     })

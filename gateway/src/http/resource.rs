@@ -4,7 +4,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_M
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use larder_node::db::entry::ATTRIBUTE_BYTES_MAX;
 
-use super::answer::{Answer, PROBLEM};
+use super::answer::{Answer, PROBLEM, RESP};
 use super::etag::{Conditions, ETag, Failed, OCTET_STREAM, Tags};
 use super::json::{percent_decode, write_string};
 use super::request::{Request, decoded, is_presign, pairs};
@@ -45,10 +45,14 @@ enum Verb {
 /// # Errors
 /// 400, 404, 405, and 501 for what the contract names and this version has not.
 pub(crate) fn read(request: &Request<'_>) -> Result<Op, Failure> {
+    if let Some(key) = request.place.rest.strip_prefix("/keys/").filter(|key| !key.is_empty()) {
+        return match key.contains('/') {
+            true => Err(Failure::Malformed("write / inside a key as %2F".into())),
+            false => read_key(request, key).map(Op::Key),
+        };
+    }
     let mut segments = request.place.rest.split('/').skip(1);
     match (segments.next(), segments.next(), segments.next()) {
-        (Some("keys"), Some(key), None) if !key.is_empty() => read_key(request, key).map(Op::Key),
-        (Some("keys"), Some(_), Some(_)) => Err(Failure::Malformed("write / inside a key as %2F".into())),
         (Some("keys"), ..) => Err(Failure::NotBuilt("listing keys (GET …/keys?prefix=)")),
         (Some("batch"), None, None) => Err(Failure::NotBuilt("batches (POST …/batch)")),
         (Some("sessions"), id, None) => session::read(request, id).map(Op::Session),
@@ -139,7 +143,7 @@ impl Op {
     ///
     /// # Errors
     /// Whatever kept it from being done.
-    pub(crate) async fn run(self, visit: &Visit<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn run(&self, visit: &Visit<'_>) -> Result<Answer, Failure> {
         match self {
             Op::Key(op) => op.run(visit).await,
             Op::Session(op) => op.run(visit).await,
@@ -148,7 +152,7 @@ impl Op {
 }
 
 impl KeyOp {
-    async fn run(self, visit: &Visit<'_>) -> Result<Answer, Failure> {
+    async fn run(&self, visit: &Visit<'_>) -> Result<Answer, Failure> {
         match &self.verb {
             Verb::Get => self.get(visit).await,
             Verb::Put { value, content_type, ttl_ms } => {
@@ -160,7 +164,7 @@ impl KeyOp {
                 self.write(visit, &Write::Put { value, content_type, ttl_ms: *ttl_ms }).await?;
                 let tag = ETag::of(value, content_type.unwrap_or(OCTET_STREAM));
                 let mut answer = Answer::validated(StatusCode::NO_CONTENT, None, "");
-                answer.set_text(ETAG, tag.text());
+                answer.set(ETAG, tag.value());
                 Ok(answer)
             }
             Verb::Delete => match self.write(visit, &Write::Delete).await? {
@@ -207,9 +211,9 @@ impl KeyOp {
 }
 
 fn shown(found: Found, tag: ETag) -> Answer {
-    let content_type = HeaderValue::from_str(found.content_type()).ok();
+    let content_type = found.content_type.as_deref().map_or(Some(RESP), |text| HeaderValue::from_str(text).ok());
     let mut answer = Answer::validated(StatusCode::OK, content_type, found.value);
-    answer.set_text(ETAG, tag.text());
+    answer.set(ETAG, tag.value());
     answer.set(NOSNIFF.0, NOSNIFF.1);
     if let Some(ttl_ms) = found.ttl_ms {
         answer.set_text(X_TTL_MS, ttl_ms.to_string());
@@ -221,7 +225,7 @@ fn shown(found: Found, tag: ETag) -> Answer {
 pub(crate) fn failed(failure: &Failure, request_id: &str) -> Answer {
     if let Failure::NotModified(tag) = failure {
         let mut answer = Answer::validated(StatusCode::NOT_MODIFIED, None, "");
-        answer.set_text(ETAG, tag.text());
+        answer.set(ETAG, tag.value());
         return answer;
     }
     let status = failure.status();
@@ -246,5 +250,4 @@ pub(crate) fn failure_headers(failure: &Failure, answer: &mut Answer) {
     if answer.status == StatusCode::UNAUTHORIZED {
         answer.set(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, AWS4-HMAC-SHA256"));
     }
-    debug_assert!(answer.headers.iter().filter(|(name, _)| *name == CONTENT_TYPE).count() <= 1);
 }

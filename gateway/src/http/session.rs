@@ -193,7 +193,7 @@ impl SessionOp {
     ///
     /// # Errors
     /// 404 for ids that are not known, 412 for another version, and whatever keeps commands from running.
-    pub(crate) async fn run(self, visit: &Visit<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn run(&self, visit: &Visit<'_>) -> Result<Answer, Failure> {
         match &self.verb {
             Verb::Create(new) => self.create(visit, new).await,
             Verb::Get(id) => self.get(visit, id).await,

@@ -33,7 +33,7 @@ impl Work {
     ///
     /// # Errors
     /// Whatever kept it from being done.
-    pub(crate) async fn run(self, visit: &Visit<'_>) -> Result<Answer, Failure> {
+    pub(crate) async fn run(&self, visit: &Visit<'_>) -> Result<Answer, Failure> {
         match self {
             Work::Command(ask) => ask.run(visit).await,
             Work::Resource(op) => op.run(visit).await,

@@ -9,7 +9,7 @@ use super::chain::{Known, Proof};
 use super::{Access, AuthnError, Caller, Evidence, Key, SERVICE};
 use crate::acl::AccessString;
 use crate::jwt::{Token, Verified, is_jwt};
-use crate::sigv4::{self, Claim, Rules, SignedRequest, connect_token_request};
+use crate::sigv4::{self, Claim, LastKey, Rules, SignedRequest, connect_token_request};
 
 /// How long a login by an IAM token lasts (ElastiCache guide, "Authenticating with IAM").
 const CONNECTED_MS_MAX: u64 = 12 * 3_600_000;
@@ -84,15 +84,14 @@ impl Access {
             ));
         }
         let found = self.keys.get_key_value(&*claim.access_key_id);
-        let secret = found.and_then(|(_, key)| key.secret.as_deref());
-        let id: &str = secret.map_or("-", |_| &claim.access_key_id);
-        let scope = (&*claim.date, &*claim.region);
-        let key = match rules_fit(&claim, &self.region) {
-            true => self.signing_keys.get(id, secret.unwrap_or(NO_SECRET), scope.0, scope.1, SERVICE),
-            false => Arc::new(sigv4::SigningKey::derive(NO_SECRET, "", "", "")),
+        let known = found.and_then(|(_, key)| Some((key.secret.as_deref()?, &key.signing)));
+        let (secret, last) = known.unwrap_or((NO_SECRET, &self.unknown_signing));
+        let derived = match rules_fit(&claim, &self.region) {
+            true => last.get(secret, &claim.date, &self.region, SERVICE),
+            false => LastKey::default().get(NO_SECRET, "", "", ""),
         };
-        let checked = sigv4::verify(request, &claim, &key, &Rules::strict(&self.region, SERVICE), wall_ms);
-        match (found, secret) {
+        let checked = sigv4::verify(request, &claim, &derived.key, &Rules::strict(&self.region, SERVICE), wall_ms);
+        match (found, known) {
             (Some((id, key)), Some(_)) => checked.map(|()| self.of_key(id, key)),
             _ => Err(match checked {
                 Err(error) if error.code != "SignatureDoesNotMatch" || !rules_fit(&claim, &self.region) => error,

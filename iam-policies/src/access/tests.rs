@@ -301,6 +301,41 @@ fn a_new_snapshot_ends_what_is_gone_from_it() {
 }
 
 #[test]
+fn a_connections_last_entry_is_for_its_caller_source_cache_and_snapshot_alone() {
+    let live = LiveAccess::new(access());
+    let signed = |access: &Access, id: &str| {
+        let signer = Signer { access_key_id: id, region: "us-east-1", service: SERVICE, timestamp: "20150830T123600Z" };
+        let query = presign("GET", "h", "/", "", format!("{id}-secret").as_bytes(), signer, 60).unwrap();
+        let headers = [("host", &b"h"[..])];
+        let request = SignedRequest { method: "GET", path: "/", query: &query, headers: &headers, body: b"" };
+        access.authenticate(&Evidence::Signed(request), NOW_MS).unwrap()
+    };
+    let (last, epoch, access) = (LastEntry::default(), live.epoch(), live.load());
+    let enter = |caller: &Caller, source: Source, cache: &str| -> Result<Admitted, NotAdmitted> {
+        let (inside, grant) = access.enter(&last, epoch, caller.clone(), source, cache)?;
+        assert_eq!((inside.cache(), inside.caller().name()), (cache, caller.name()));
+        assert_eq!(grant.is_full(), caller.name() == "root");
+        Ok(inside)
+    };
+    let (alice, root) = (signed(&access, "AKALICE"), signed(&access, "AKROOT"));
+    let first = enter(&alice, here(), "default").unwrap();
+    let again = enter(&signed(&access, "AKALICE"), here(), "default").unwrap();
+    assert!(Arc::ptr_eq(&first.0, &again.0), "the same is not asked again");
+    enter(&root, here(), "default").unwrap();
+    enter(&alice, here(), "default").unwrap();
+    let refused = enter(&alice, Source::new([192, 0, 2, 1].into(), false, 8079), "default");
+    assert_eq!(refused.unwrap_err(), NotAdmitted::Network);
+    assert_eq!(enter(&alice, here(), "shut").unwrap_err(), NotAdmitted::Network);
+    enter(&alice, here(), "default").unwrap();
+    let mut without = raw();
+    without.principal.truncate(1);
+    without.token.truncate(1);
+    live.publish(access_of(&without, &caches()));
+    let entered = live.load().enter(&last, live.epoch(), alice, here(), "default");
+    assert_eq!(entered.unwrap_err(), NotAdmitted::Revoked);
+}
+
+#[test]
 fn administrators_are_those_who_may_do_everything_everywhere() {
     let access = access();
     let who = |token| access.authenticate(&Evidence::Bearer(token), NOW_MS).unwrap();

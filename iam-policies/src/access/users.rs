@@ -3,11 +3,10 @@
 //! A change is a new snapshot, made and published under one lock, so that none is lost to another or to a reload. A
 //! reload brings the users of the configuration back as it names them; users made since stay beside them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Access, Asks, CacheAccess, Commands, Denied, Grant, LiveAccess};
+use super::{Access, Asks, CacheAccess, Commands, Denied, Grant, LiveAccess, Map};
 use crate::acl::{AccessString, RuleFault, Unmatched, merged};
 
 /// How many users a cache may have once `ACL SETUSER` adds to them.
@@ -143,7 +142,7 @@ impl Access {
     }
 
     /// This snapshot with other users and no grant compiled yet.
-    fn with_caches(&self, caches: HashMap<Arc<str>, CacheAccess>) -> Self {
+    fn with_caches(&self, caches: Map<Arc<str>, CacheAccess>) -> Self {
         Self {
             account: self.account.clone(),
             region: self.region.clone(),
@@ -152,7 +151,7 @@ impl Access {
             tokens: self.tokens.clone(),
             network: self.network.clone(),
             revoked: self.revoked.clone(),
-            signing_keys: self.signing_keys.clone(),
+            unknown_signing: self.unknown_signing.clone(),
             grants: Default::default(),
             caches,
         }

@@ -11,14 +11,30 @@ use crate::access::AuthnError;
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = vec![0; bytes.len() * 2];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
-    }
-    String::from_utf8(text).unwrap_or_default()
+    let pairs: Vec<_> = bytes.iter().map(|byte| HEX_OF[usize::from(*byte)]).collect();
+    String::from_utf8(pairs.into_flattened()).unwrap_or_default()
 }
+
+/// Lower-case hex of a SHA-256 or a signature, of which every request has two.
+pub(super) fn hex_of_hash(hash: [u8; 32]) -> [u8; 64] {
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+        *pair = HEX_OF[usize::from(byte)];
+    }
+    text
+}
+
+/// Each byte in lower-case hex.
+const HEX_OF: [[u8; 2]; 256] = {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The SHA-256 of nothing, which most reads have for a body.
 const OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -53,53 +69,49 @@ pub(super) fn request(
     rules: &Rules<'_>,
     body_hash: &str,
 ) -> Result<String, AuthnError> {
-    let mut text = String::with_capacity(512);
-    text.push_str(request.method);
-    text.push('\n');
+    let mut text = Vec::with_capacity(512);
+    text.extend_from_slice(request.method.as_bytes());
+    text.push(b'\n');
     path(&mut text, request.path, rules.paths)?;
-    text.push('\n');
+    text.push(b'\n');
     query(&mut text, request.query, claim, rules)?;
-    text.push('\n');
+    text.push(b'\n');
     for name in &claim.signed_headers {
-        text.push_str(name);
-        text.push(':');
+        text.extend_from_slice(name.as_bytes());
+        text.push(b':');
         for (at, value) in request.header(name).enumerate() {
             if at > 0 {
-                text.push(',');
+                text.push(b',');
             }
-            let value = std::str::from_utf8(value);
-            let value =
-                value.map_err(|_| AuthnError::malformed("IncompleteSignature", "a signed header is no text"))?;
             collapsed(&mut text, value);
         }
-        text.push('\n');
+        text.push(b'\n');
     }
-    text.push('\n');
+    text.push(b'\n');
     for (at, name) in claim.signed_headers.iter().enumerate() {
         if at > 0 {
-            text.push(';');
+            text.push(b';');
         }
-        text.push_str(name);
+        text.extend_from_slice(name.as_bytes());
     }
-    text.push('\n');
-    text.push_str(body_hash);
-    Ok(text)
+    text.push(b'\n');
+    text.extend_from_slice(body_hash.as_bytes());
+    // All but the values of headers was text before.
+    String::from_utf8(text).map_err(|_| AuthnError::malformed("IncompleteSignature", "a signed header is no text"))
 }
 
 /// What is signed in the end.
 pub(super) fn string_to_sign(claim: &Claim<'_>, canonical: &str) -> String {
-    let hash = hex(&Sha256::digest(canonical.as_bytes()));
+    let hash = hex_of_hash(Sha256::digest(canonical.as_bytes()).into());
     let scope = [&*claim.date, "/", &*claim.region, "/", &*claim.service, "/aws4_request\n"];
     let mut text = String::with_capacity(160);
     ["AWS4-HMAC-SHA256\n", &*claim.timestamp, "\n"].into_iter().chain(scope).for_each(|part| text.push_str(part));
-    text.push_str(&hash);
+    text.push_str(str::from_utf8(&hash).unwrap_or_default());
     text
 }
 
-fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
-    // One trailing slash is part of the path, which every signer keeps.
-    let segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
-    let odd = segments.into_iter().any(|segment| matches!(segment, "" | "." | ".."));
+fn path(text: &mut Vec<u8>, path: &str, paths: Paths) -> Result<(), AuthnError> {
+    let odd = has_odd_segment(path);
     if odd && paths == Paths::Refused {
         return Err(AuthnError::malformed(
             "IncompleteSignature",
@@ -107,17 +119,23 @@ fn path(text: &mut String, path: &str, paths: Paths) -> Result<(), AuthnError> {
         ));
     }
     let normal = if odd && paths == Paths::Normalised { Cow::Owned(normalised(path)) } else { Cow::Borrowed(path) };
-    let normal = if normal.is_empty() { "/" } else { &*normal };
+    let mut rest = if normal.is_empty() { b"/" } else { normal.as_bytes() };
     // Nearly all of a path stands for itself: what does is taken in one piece.
-    let mut rest = normal;
-    while let Some(at) = rest.bytes().position(|byte| byte != b'/' && !is_unreserved(byte)) {
-        text.push_str(&rest[..at]);
-        let odd = rest[at..].chars().next().map_or(1, char::len_utf8);
-        rest[at..at + odd].bytes().for_each(|byte| encode(text, byte));
-        rest = &rest[at + odd..];
+    while let Some(at) = rest.iter().position(|byte| *byte != b'/' && !is_unreserved(*byte)) {
+        text.extend_from_slice(&rest[..at]);
+        encode(text, rest[at]);
+        rest = &rest[at + 1..];
     }
-    text.push_str(rest);
+    text.extend_from_slice(rest);
     Ok(())
+}
+
+/// Whether a path has an empty, `.` or `..` segment. One trailing slash is part of the path, which every signer keeps.
+fn has_odd_segment(path: &str) -> bool {
+    // Such a segment makes a slash be followed by another or by a dot, which few paths have anywhere.
+    let bytes = path.as_bytes();
+    memchr::memchr_iter(b'/', bytes).any(|at| matches!(bytes.get(at + 1), Some(b'/' | b'.')))
+        && path.strip_suffix('/').unwrap_or(path).split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."))
 }
 
 /// Removes empty and dot segments; a trailing slash stays while segments remain.
@@ -134,7 +152,7 @@ fn normalised(path: &str) -> String {
     format!("/{}{slash}", kept.join("/"))
 }
 
-fn query(text: &mut String, query: &str, claim: &Claim<'_>, rules: &Rules<'_>) -> Result<(), AuthnError> {
+fn query(text: &mut Vec<u8>, query: &str, claim: &Claim<'_>, rules: &Rules<'_>) -> Result<(), AuthnError> {
     let signed = |name: &str| match claim.carrier {
         Carrier::Header => true,
         Carrier::Query { .. } => {
@@ -148,53 +166,61 @@ fn query(text: &mut String, query: &str, claim: &Claim<'_>, rules: &Rules<'_>) -
     pairs.sort_unstable();
     for (at, (name, value)) in pairs.iter().enumerate() {
         if at > 0 {
-            text.push('&');
+            text.push(b'&');
         }
-        text.push_str(name);
-        text.push('=');
-        text.push_str(value);
+        text.extend_from_slice(name);
+        text.push(b'=');
+        text.extend_from_slice(value);
     }
     Ok(())
 }
 
 /// Decodes once and encodes again. `+` is a plus, never a space; an escape that is none is refused.
-fn recoded(part: &str) -> Result<String, AuthnError> {
+fn recoded(part: &str) -> Result<Vec<u8>, AuthnError> {
     for (at, _) in part.match_indices('%') {
         let hex = part.as_bytes().get(at + 1..at + 3);
         if !hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
             return Err(AuthnError::malformed("IncompleteSignature", "the query has a `%` without two hex digits"));
         }
     }
-    let mut text = String::with_capacity(part.len());
+    let mut text = Vec::with_capacity(part.len());
     percent_decode_str(part).for_each(|byte| encode(&mut text, byte));
     Ok(text)
 }
 
 fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    const UNRESERVED: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    UNRESERVED[usize::from(byte)]
 }
 
-fn encode(text: &mut String, byte: u8) {
+fn encode(text: &mut Vec<u8>, byte: u8) {
     if is_unreserved(byte) {
-        text.push(char::from(byte));
-        return;
+        return text.push(byte);
     }
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    text.push('%');
-    text.push(char::from(HEX[usize::from(byte >> 4)]));
-    text.push(char::from(HEX[usize::from(byte & 15)]));
+    let [high, low] = HEX_OF[usize::from(byte)];
+    text.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
 }
 
 /// Trims, and makes each run of blanks one space, inside quotes too.
-fn collapsed(text: &mut String, value: &str) {
-    if !value.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
-        return text.push_str(value);
+fn collapsed(text: &mut Vec<u8>, value: &[u8]) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    // Asked of all bytes at once: most values have no blank, and `any` would look at them one by one.
+    if !value.iter().fold(false, |found, byte| found | is_blank(byte)) {
+        return text.extend_from_slice(value);
     }
-    let words = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
+    let words = value.split(is_blank).filter(|word| !word.is_empty());
     for (at, word) in words.enumerate() {
         if at > 0 {
-            text.push(' ');
+            text.push(b' ');
         }
-        text.push_str(word);
+        text.extend_from_slice(word);
     }
 }

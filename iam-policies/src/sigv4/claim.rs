@@ -79,14 +79,15 @@ impl<'a> Claim<'a> {
 
     fn by_header(request: &SignedRequest<'a>, value: &'a [u8]) -> Result<Self, AuthnError> {
         let text = std::str::from_utf8(value).map_err(|_| incomplete("the Authorization header is no text"))?;
-        let (algorithm, rest) = text.split_once(' ').ok_or_else(|| incomplete("Authorization holds no parameters"))?;
+        let (algorithm, rest) =
+            split_once(text, b' ').ok_or_else(|| incomplete("Authorization holds no parameters"))?;
         if algorithm != ALGORITHM {
             return Err(incomplete(format!("the algorithm must be {ALGORITHM}")));
         }
         let (mut credential, mut headers, mut signature) = (None, None, None);
         for part in split(rest, b',') {
-            let (name, value) =
-                part.trim().split_once('=').ok_or_else(|| incomplete("Authorization is name=value, by commas"))?;
+            let (name, value) = split_once(part.trim_ascii(), b'=')
+                .ok_or_else(|| incomplete("Authorization is name=value, by commas"))?;
             let place = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut headers,
@@ -157,11 +158,13 @@ impl<'a> Claim<'a> {
         if terminator != "aws4_request" || access_key_id.is_empty() {
             return Err(incomplete("Credential must end in /aws4_request"));
         }
+        let lower = is_lower(&headers);
         let signed_headers: SmallVec<[Cow<'a, str>; 8]> = pieces(headers, b';');
         if signed_headers.len() > SIGNED_HEADERS_MAX {
             return Err(incomplete(format!("more than {SIGNED_HEADERS_MAX} signed headers")));
         }
-        if !signed_headers.is_sorted_by(|a, b| a < b) || signed_headers.iter().any(|name| !is_lower(name)) {
+        // Only the first can be empty where each is more than the one before it.
+        if !lower || !signed_headers.is_sorted_by(|a, b| a < b) || signed_headers[0].is_empty() {
             return Err(incomplete("SignedHeaders must be lower-case names, sorted, each once"));
         }
         let signed_at_ms = unix_ms(&timestamp).ok_or_else(|| incomplete("X-Amz-Date must be YYYYMMDDTHHMMSSZ"))?;
@@ -242,7 +245,7 @@ impl<'a> Claim<'a> {
 
 /// The query as sent, split and not decoded; a bare name has an empty value.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    split(query, b'&').filter(|pair| !pair.is_empty()).map(|pair| split_once(pair, b'=').unwrap_or((pair, "")))
 }
 
 fn pieces<'a, const N: usize>(text: Cow<'a, str>, at: u8) -> SmallVec<[Cow<'a, str>; N]> {
@@ -257,17 +260,21 @@ fn split(text: &str, at: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let all = rest?;
-        let (piece, after) = match memchr::memchr(at, all.as_bytes()) {
-            Some(place) => (&all[..place], Some(&all[place + 1..])),
-            None => (all, None),
-        };
+        let (piece, after) = split_once(all, at).map_or((all, None), |(piece, after)| (piece, Some(after)));
         rest = after;
         Some(piece)
     })
 }
 
-fn is_lower(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
+/// As `str::split_once`, likewise.
+fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = memchr::memchr(at, text.as_bytes())?;
+    Some((&text[..place], &text[place + 1..]))
+}
+
+/// Whether all can be part of a header's name in lower case. Asked of all bytes at once, which `all` would not.
+fn is_lower(names: &str) -> bool {
+    names.bytes().fold(true, |lower, byte| lower & (byte.is_ascii_graphic() & !byte.is_ascii_uppercase()))
 }
 
 fn single<'a>(request: &SignedRequest<'a>, name: &str) -> Result<Option<&'a str>, AuthnError> {
@@ -276,7 +283,7 @@ fn single<'a>(request: &SignedRequest<'a>, name: &str) -> Result<Option<&'a str>
     if values.next().is_some() {
         return Err(incomplete(format!("the header {name} stands twice")));
     }
-    let text = first.map(|value| std::str::from_utf8(value).map(str::trim));
+    let text = first.map(|value| std::str::from_utf8(value).map(str::trim_ascii));
     text.transpose().map_err(|_| incomplete(format!("the header {name} is no text")))
 }
 

@@ -1,18 +1,12 @@
 //! Signing keys: derived by four HMACs, so kept.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use arc_swap::ArcSwapOption;
 use hmac::{Hmac, KeyInit, Mac};
-use lru::LruCache;
-use parking_lot::Mutex;
 use sha2::Sha256;
 
 use super::canonical::hex;
-
-/// How many derived keys are kept.
-const KEYS_MAX: usize = 4096;
 
 /// A derived signing key, as an HMAC that has absorbed it: cloning that is cheaper than keying again.
 #[derive(Clone)]
@@ -46,37 +40,52 @@ impl SigningKey {
 
     /// The signature of a string, in hex.
     pub fn signature(&self, string_to_sign: &str) -> String {
+        hex(&self.mac(string_to_sign))
+    }
+
+    pub(super) fn mac(&self, string_to_sign: &str) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(string_to_sign.as_bytes());
-        hex(&mac.finalize().into_bytes())
+        mac.finalize().into_bytes().into()
     }
 }
 
-/// The keys derived lately. It belongs to one snapshot of credentials, so a changed secret never meets an old key.
-pub struct SigningKeys(Mutex<LruCache<String, Arc<SigningKey>, RandomState>>);
+/// The signing key that one secret had last: mostly that of today. It belongs to that secret, so a changed one never meets
+/// an old key. A request of another day costs a derivation, and so does the next of today.
+#[derive(Default)]
+pub struct LastKey(ArcSwapOption<Derived>);
 
-impl std::fmt::Debug for SigningKeys {
+/// A signing key, and what it is for.
+pub struct Derived {
+    date: Box<str>,
+    region: Box<str>,
+    service: Box<str>,
+    /// The key.
+    pub key: SigningKey,
+}
+
+impl std::fmt::Debug for LastKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SigningKeys(..)")
+        f.write_str("LastKey(..)")
     }
 }
 
-impl Default for SigningKeys {
-    fn default() -> Self {
-        let most = NonZeroUsize::MIN.saturating_add(KEYS_MAX - 1);
-        Self(Mutex::new(LruCache::with_hasher(most, RandomState::default())))
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Derived(..)")
     }
 }
 
-impl SigningKeys {
-    /// The key of an access key id, derived when it is not at hand.
-    pub fn get(&self, id: &str, secret: &[u8], date: &str, region: &str, service: &str) -> Arc<SigningKey> {
-        let scope = [id, date, region, service].join("/");
-        if let Some(key) = self.0.lock().get(&scope) {
-            return key.clone();
+impl LastKey {
+    /// The key for a scope, derived unless it is the last.
+    pub fn get(&self, secret: &[u8], date: &str, region: &str, service: &str) -> Arc<Derived> {
+        let fits = |last: &Derived| *last.date == *date && *last.region == *region && *last.service == *service;
+        if let Some(last) = self.0.load_full().filter(|last| fits(last)) {
+            return last;
         }
-        let key = Arc::new(SigningKey::derive(secret, date, region, service));
-        self.0.lock().put(scope, key.clone());
-        key
+        let key = SigningKey::derive(secret, date, region, service);
+        let last = Arc::new(Derived { date: date.into(), region: region.into(), service: service.into(), key });
+        self.0.store(Some(last.clone()));
+        last
     }
 }

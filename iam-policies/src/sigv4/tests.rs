@@ -56,7 +56,7 @@ impl Owned {
             body: &self.body,
         };
         let claim = Claim::read(&request)?;
-        let key = SigningKeys::default().get(&claim.access_key_id, SECRET, &claim.date, &claim.region, &claim.service);
+        let key = SigningKey::derive(SECRET, &claim.date, &claim.region, &claim.service);
         verify(&request, &claim, &key, rules, wall_ms)
     }
 
@@ -410,5 +410,20 @@ proptest! {
     fn nothing_makes_it_panic(path in "/?[a%2./é]{0,12}", query in "[aX\\-Amz=&%2+é]{0,40}", auth in "[A-Z0-9a-z=,;/ \\-]{0,80}") {
         let headers = vec![("host".to_owned(), b"h".to_vec()), ("authorization".into(), auth.into_bytes()), ("x-amz-date".into(), b"20150830T123600Z".to_vec())];
         let _ = Owned { method: "GET".into(), path, query, headers, body: vec![] }.verify(&strict(), NOW_MS);
+    }
+}
+
+#[test]
+fn a_kept_signing_key_is_for_its_scope_alone() {
+    let last = LastKey::default();
+    let scopes = [
+        ("20150830", "us-east-1", "elasticache"),
+        ("20150831", "us-east-1", "elasticache"),
+        ("20150830", "eu-west-1", "elasticache"),
+        ("20150830", "us-east-1", "iam"),
+    ];
+    for (date, region, service) in scopes.into_iter().flat_map(|scope| [scope, scope, scopes[0]]) {
+        let kept = last.get(SECRET, date, region, service).key.signature("text");
+        assert_eq!(kept, SigningKey::derive(SECRET, date, region, service).signature("text"));
     }
 }

@@ -131,7 +131,7 @@ impl Kind {
     }
 
     fn enter(self, session: &Session, name: &Bytes) {
-        let (pubsub, inbox) = (&session.engine.pubsub, &session.inbox);
+        let (pubsub, inbox) = (&session.engine.pubsub, session.inbox());
         match self {
             Self::Channel => pubsub.channels.subscribe(name, inbox),
             Self::Pattern => pubsub.subscribe_pattern(name, inbox),
@@ -140,7 +140,7 @@ impl Kind {
     }
 
     fn leave(self, session: &Session, name: &Bytes) {
-        let (pubsub, inbox) = (&session.engine.pubsub, &session.inbox);
+        let (pubsub, inbox) = (&session.engine.pubsub, session.inbox());
         match self {
             Self::Channel => pubsub.channels.unsubscribe(name, inbox),
             Self::Pattern => pubsub.unsubscribe_pattern(name, inbox),

@@ -157,7 +157,7 @@ fn on(cx: &mut Cx<'_>, mut options: Options) {
         Some(tracker) => tracker.change(options),
         None => {
             let broadcast = options.broadcast;
-            let tracker = Tracker::new(cx.session.id, &cx.session.inbox, &cx.engine.tracking, options);
+            let tracker = Tracker::new(cx.session.id, cx.session.inbox(), &cx.engine.tracking, options);
             cx.engine.tracking.enter(&tracker);
             if broadcast {
                 let shards = cx.keys.held.slices().flat_map(Slice::every);

@@ -131,7 +131,7 @@ fn watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         // A key that is dead already must not count as changed when it is swept.
         let key = cx.key(bytes);
         cx.keys.expire_if_due(key);
-        let touched = cx.session.watch.touched.clone();
+        let touched = cx.session.watch.flag().clone();
         if cx.keys.shard(key.hash).watched.add(bytes, &touched) {
             cx.session.watch.keys.push((cx.keys.database, bytes.into()));
             cx.session.watch.bytes += Watch::bytes_of(bytes);
@@ -164,9 +164,12 @@ fn unwatch_command(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 
 /// Forgets every watched key. Inside EXEC there are none left; everywhere else the caller holds no partition.
 pub(crate) fn unwatch(session: &mut Session) {
+    if session.watch.keys.is_empty() {
+        return;
+    }
     let watch = std::mem::take(&mut session.watch);
     session.record.state.remembered_bytes.store(0, Ordering::Relaxed);
     for (database, key) in &watch.keys {
-        session.engine.forget_at(*database, key, Left::Watch(watch.touched.clone()));
+        session.engine.forget_at(*database, key, Left::Watch(watch.flag().clone()));
     }
 }

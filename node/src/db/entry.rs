@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `shape` is the kind (3 bits) and the encoding of the value. `value` is the string's bytes, an 8-byte integer when the
-//! text is a canonical decimal `i64`, the elements of a small packed collection (up to [`PACKED_BYTES_MAX`]), or a pointer
+//! text is a canonical decimal `i64`, the elements of a small collection (up to [`ELEMENTS_BYTES_MAX`]), or a pointer
 //! to an [`Object`]: another collection, or a string in a block of its own (those over [`SHARED_BYTES_MIN`], and those that
 //! are changed in their place). The block is as long as the allocator's size class, so a value of another length may take
 //! its place without a new block. Little is gained by naming what is in a header of 8 bytes; what is lost is memory:
@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 mod hash;
+mod ints;
 mod list;
 mod members;
 mod object;
@@ -35,7 +36,7 @@ mod view;
 pub use hash::{Hash, HashRef};
 pub use list::{Fill, List};
 pub use members::{Bounds, Growth};
-pub use object::{Collection, Object, ObjectRef};
+pub use object::{Collection, Elements, Object, ObjectRef};
 pub use packed::{Packed, PackedRef};
 pub use set::{Member, Set, SetRef};
 pub(crate) use size::aligned_class;
@@ -56,9 +57,9 @@ use std::ptr::NonNull;
 /// String values longer than this are kept in a reference counted block: bytes.
 pub const SHARED_BYTES_MIN: usize = 16 * 1024;
 
-/// The most bytes of packed elements that are kept in their entry's block. Larger ones are in a block of their own, in which
-/// they are changed without being copied.
-pub const PACKED_BYTES_MAX: usize = 512;
+/// The most bytes of elements that are kept in their entry's block. More are in a block of their own, in which they are
+/// changed without being copied.
+pub const ELEMENTS_BYTES_MAX: usize = 512;
 
 /// The latest expiry an entry can hold: 48 bits of unix milliseconds, the year 10889. Later ones are held as this.
 pub const EXPIRE_AT_MS_MAX: u64 = (1 << 48) - 1;
@@ -341,30 +342,33 @@ impl Entry {
         true
     }
 
-    /// A new entry that keeps in its own block what is in another here: when that is packed, and has become small.
+    /// A new entry that keeps in its own block what is in another here: when that may be, and has become small.
     pub(in crate::db) fn moved_in<C: Collection>(&mut self) -> Option<Entry> {
-        let packed = C::of_mut(self.object_mut()?)?.packed()?;
+        let elements = C::of_mut(self.object_mut()?)?.elements()?;
         // Half of what would be moved out again, so that none is moved to and fro.
-        let stored = (packed.bytes() <= PACKED_BYTES_MAX / 2).then(|| Vec::from(packed.stored()))?;
-        let view = self.view();
+        let stored = (elements.stored().len() <= ELEMENTS_BYTES_MAX / 2).then(|| Vec::from(elements.stored()))?;
+        let (encoding, view) = (Encoding::of(elements), self.view());
         let (attribute, expire_at_ms) = (view.attribute(), view.expire_at_ms());
-        Some(Entry::build(C::KIND, Encoding::Packed, view.key(), attribute, &stored, expire_at_ms))
+        Some(Entry::build(C::KIND, encoding, view.key(), attribute, &stored, expire_at_ms))
     }
 
-    /// Puts the elements of another packed collection of the same kind in place of the present ones.
+    /// Puts the elements of another collection of the same kind in place of the present ones.
     ///
-    /// False, and nothing changed, when they are not in the entry's block, or would need one of another size class.
-    pub(in crate::db) fn overwrite_packed(&mut self, elements: PackedRef<'_>) -> bool {
+    /// False, and nothing changed, when those are not in the entry's block, or the others would need one of another size
+    /// class.
+    pub(in crate::db) fn overwrite_elements(&mut self, elements: Elements<'_>) -> bool {
         let mut shape = self.view().shape();
         let (class, stored) = (shape.layout(), elements.stored());
         shape.value_len = stored.len();
-        if shape.encoding != Encoding::Packed || shape.layout() != class {
+        if self.view().elements().is_none() || shape.layout() != class {
             return false;
         }
+        let encoding = Encoding::of(elements);
         // SAFETY: the block is as long as its size class, which also holds the new value; it cannot overlap the block, as
         // `self` is borrowed mutably.
         unsafe {
             put(self.0, 0, &(stored.len() as u32).to_ne_bytes());
+            put(self.0, 6, &[shape.kind as u8 | (encoding as u8) << 3]);
             put(self.0, shape.value_at(), stored);
         }
         true
@@ -432,8 +436,8 @@ impl Entry {
 
 /// Hands on what an entry stores for a collection. What a pointer in it points to is the entry's from then on.
 fn with_stored<C: Collection>(collection: C, build: impl FnOnce(Encoding, &[u8]) -> Entry) -> Entry {
-    match collection.packed().filter(|packed| packed.stored().len() <= PACKED_BYTES_MAX) {
-        Some(packed) => build(Encoding::Packed, packed.stored()),
+    match collection.elements().filter(|elements| elements.stored().len() <= ELEMENTS_BYTES_MAX) {
+        Some(elements) => build(Encoding::of(elements), elements.stored()),
         None => build(Encoding::Object, &pointer_to(collection.into_object())),
     }
 }
@@ -450,7 +454,7 @@ impl Drop for Entry {
         // with this layout; nothing is used after.
         unsafe {
             match shape.encoding {
-                Encoding::Raw | Encoding::Int | Encoding::Packed => {}
+                Encoding::Raw | Encoding::Int | Encoding::Pairs | Encoding::Ints => {}
                 Encoding::Object => drop(Box::from_raw(view.pointer(shape) as *mut Object)),
             }
             dealloc(self.0.as_ptr(), shape.layout());

@@ -22,6 +22,9 @@ pub(crate) struct Freeing {
     bytes: AtomicU64,
     values: AtomicU64,
     freed: AtomicU64,
+    /// Times that something was given, and times that it was freed.
+    loads: AtomicU64,
+    loads_freed: AtomicU64,
 }
 
 impl Freeing {
@@ -33,6 +36,11 @@ impl Freeing {
     /// Values not freed yet; a cleared table counts its entries.
     pub(crate) fn values(&self) -> u64 {
         self.values.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that was given is freed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.loads_freed.load(Ordering::Acquire) == self.loads.load(Ordering::Acquire)
     }
 
     /// Values freed so far.
@@ -54,6 +62,7 @@ impl Load {
         self.freeing.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.freeing.values.fetch_sub(values, Ordering::Relaxed);
         self.freeing.freed.fetch_add(values, Ordering::Relaxed);
+        self.freeing.loads_freed.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -62,6 +71,8 @@ impl Load {
 pub(crate) struct Garbage {
     entries: Vec<Entry>,
     tables: Vec<Cleared>,
+    /// What was kept beside the entries: not counted.
+    others: Vec<Box<dyn Send>>,
     /// Bytes dropped in this hold.
     dropped_bytes: usize,
 }
@@ -88,9 +99,14 @@ impl Garbage {
         }
     }
 
+    /// Drops what is not counted as a value.
+    pub(crate) fn other(&mut self, other: impl Send + 'static) {
+        self.others.push(Box::new(other));
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.tables.is_empty()
+        self.entries.is_empty() && self.tables.is_empty() && self.others.is_empty()
     }
 
     fn weigh(&self) -> (u64, u64) {
@@ -112,6 +128,7 @@ impl Garbage {
         let (bytes, values) = load.garbage.weigh();
         freeing.bytes.fetch_add(bytes, Ordering::Relaxed);
         freeing.values.fetch_add(values, Ordering::Relaxed);
+        freeing.loads.fetch_add(1, Ordering::Release);
         match freer {
             Some(freer) => {
                 if let Err(unsent) = freer.send(load) {

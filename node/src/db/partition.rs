@@ -504,10 +504,11 @@ impl Watched {
         self.settle();
     }
 
-    /// Forgets what was read, for FLUSHALL.
-    pub(crate) fn untrack_all(&mut self) {
-        self.tracked.clear();
+    /// Forgets what was read, for FLUSHALL. The answer is to be dropped where there is time for it.
+    pub(crate) fn untrack_all(&mut self) -> impl Send + use<> {
+        let forgotten = self.tracked.clear();
         self.settle();
+        forgotten
     }
 
     /// Tells a client of every change of its prefixes from here on.

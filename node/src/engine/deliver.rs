@@ -24,7 +24,7 @@ impl Engine {
         if session.record.calls.any() && called(session) {
             return Next::Close;
         }
-        if session.inbox.overflowed() {
+        if session.inbox().overflowed() {
             self.cut(&session.record, Cut::Output);
             return Next::Close;
         }
@@ -53,21 +53,21 @@ impl Engine {
             }
         }
     }
+}
 
-    /// Undoes everything a session holds in the engine.
-    pub(crate) fn forget(&self, session: &mut Session) {
-        if let Some(waiter) = forget_waiter(session)
-            && !waiter.claim()
-            && let Some(Woken::Served(reply)) = waiter.outcome()
-        {
-            // As in redis, what was taken for a client that is gone before it read the reply is gone with it.
-            tracing::debug!(reply_bytes = reply.len(), "a served client is gone");
-        }
-        commands::unwatch(session);
-        unsubscribe_all(session);
-        stop_tracking(session);
-        stop_monitoring(session);
+/// Undoes everything a session holds in its engine.
+pub(crate) fn forget(session: &mut Session) {
+    if let Some(waiter) = forget_waiter(session)
+        && !waiter.claim()
+        && let Some(Woken::Served(reply)) = waiter.outcome()
+    {
+        // As in redis, what was taken for a client that is gone before it read the reply is gone with it.
+        tracing::debug!(reply_bytes = reply.len(), "a served client is gone");
     }
+    commands::unwatch(session);
+    unsubscribe_all(session);
+    stop_tracking(session);
+    stop_monitoring(session);
 }
 
 /// Takes what was called for; whether the client is to be closed. What a blocked one is called for is taken there.
@@ -120,10 +120,10 @@ fn deliver_outcome(session: &mut Session, now: Now, out: &mut Out) -> Next {
 /// Writes the messages that wait, each only if the client may still receive it. False: the client may not listen to one
 /// of its channels any more, and is to be closed, as redis does when an ACL changes.
 pub(crate) fn deliver_messages(session: &mut Session, now: Now, out: &mut Out) -> bool {
-    if !session.inbox.is_full() {
+    if !session.inbox().is_full() {
         return true;
     }
-    let Waiting { invalidations, seen, messages, .. } = session.inbox.take();
+    let Waiting { invalidations, seen, messages, .. } = session.inbox().take();
     deliver_invalidations(session, invalidations, now, out);
     if !deliver_seen(session, &seen, now, out) {
         return false;
@@ -208,8 +208,8 @@ pub(crate) fn unsubscribe_all(session: &mut Session) {
     let (channels, patterns) = (std::mem::take(&mut session.channels), std::mem::take(&mut session.patterns));
     let shard_channels = std::mem::take(&mut session.shard_channels);
     let pubsub = &session.engine.pubsub;
-    channels.iter().for_each(|channel| pubsub.channels.unsubscribe(channel, &session.inbox));
-    shard_channels.iter().for_each(|channel| pubsub.shards.unsubscribe(channel, &session.inbox));
-    patterns.iter().for_each(|pattern| pubsub.unsubscribe_pattern(pattern, &session.inbox));
+    channels.iter().for_each(|channel| pubsub.channels.unsubscribe(channel, session.inbox()));
+    shard_channels.iter().for_each(|channel| pubsub.shards.unsubscribe(channel, session.inbox()));
+    patterns.iter().for_each(|pattern| pubsub.unsubscribe_pattern(pattern, session.inbox()));
     session.engine.metrics.of(session.worker).shift(Gauge::Subscribers, -1);
 }

@@ -171,6 +171,15 @@ struct Node {
     now: Now,
 }
 
+/// A search for leaks must not meet what another thread is about to free.
+impl Drop for Node {
+    fn drop(&mut self) {
+        while !self.engine.db.freeing.is_done() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 impl Node {
     fn new() -> Self {
         let mut config = EngineConfig::new("default");

@@ -62,14 +62,14 @@ pub(crate) fn start_monitoring(session: &mut Session) -> bool {
         return false;
     }
     session.monitors = true;
-    session.engine.monitors.change(|inboxes| inboxes.push(session.inbox.clone()));
+    session.engine.monitors.change(|inboxes| inboxes.push(session.inbox().clone()));
     true
 }
 
 /// Shows the session nothing more.
 pub(crate) fn stop_monitoring(session: &mut Session) {
     if std::mem::take(&mut session.monitors) {
-        session.engine.monitors.change(|inboxes| inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &session.inbox)));
+        session.engine.monitors.change(|inboxes| inboxes.retain(|inbox| !Arc::ptr_eq(inbox, session.inbox())));
     }
 }
 

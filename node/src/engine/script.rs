@@ -76,34 +76,59 @@ impl Default for Scripts {
     }
 }
 
-/// Whose a script is, and its text.
-type Owned = (Box<str>, Arc<[u8]>);
+type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 #[derive(Default)]
 struct Kept {
-    /// By their SHA-1: who loaded it, and the text.
-    bodies: HashMap<Sha, Vec<Owned>, foldhash::fast::RandomState>,
+    /// By who loaded them.
+    owners: ByName<Box<str>, OwnScripts>,
     len: usize,
     bytes: usize,
 }
 
+/// The scripts that one principal loaded.
+#[derive(Default)]
+struct OwnScripts {
+    bodies: ByName<Sha, Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl OwnScripts {
+    /// How much of what all may have it has, in millionths.
+    fn share(&self) -> usize {
+        (self.bodies.len() * 1_000_000 / SCRIPTS_MAX).max(self.bytes * 1_000_000 / SCRIPT_BYTES_MAX)
+    }
+}
+
 impl Kept {
     fn find(&self, who: &str, sha: &Sha) -> Option<&Arc<[u8]>> {
-        self.bodies.get(sha)?.iter().find(|(owner, _)| **owner == *who).map(|(_, body)| body)
+        self.owners.get(who)?.bodies.get(sha)
+    }
+
+    /// Forgets what the principal loaded that has most.
+    fn forget_most(&mut self) {
+        let most = self.owners.iter().max_by_key(|(_, own)| own.share()).map(|(who, _)| who.clone());
+        if let Some(own) = most.and_then(|who| self.owners.remove(&who)) {
+            self.len -= own.bodies.len();
+            self.bytes -= own.bytes;
+        }
     }
 }
 
 impl Scripts {
-    /// Keeps a script for EVALSHA. When there are too many, all are forgotten: a client that gets NOSCRIPT sends the script.
+    /// Keeps a script for EVALSHA. When there are too many, those of the principal that has most are forgotten: a client
+    /// that gets NOSCRIPT sends the script.
     fn keep(&self, who: &str, sha: Sha, body: &[u8]) {
         let mut kept = self.kept.lock();
         if kept.find(who, &sha).is_some() {
             return;
         }
-        if kept.len >= SCRIPTS_MAX || kept.bytes + body.len() > SCRIPT_BYTES_MAX {
-            *kept = Kept::default();
+        while kept.len > 0 && (kept.len >= SCRIPTS_MAX || kept.bytes + body.len() > SCRIPT_BYTES_MAX) {
+            kept.forget_most();
         }
-        kept.bodies.entry(sha).or_default().push((who.into(), body.into()));
+        let own = kept.owners.entry(who.into()).or_default();
+        own.bodies.insert(sha, body.into());
+        own.bytes += body.len();
         kept.len += 1;
         kept.bytes += body.len();
     }
@@ -121,13 +146,11 @@ impl Scripts {
     /// Bytes of the scripts' texts and their places.
     pub(crate) fn kept_bytes(&self) -> u64 {
         let kept = self.kept.lock();
-        let owned = |(who, body): &Owned| {
-            // A count of references is before the text.
-            size_class(who.len()) + size_class(body.len() + 16)
-        };
-        let places = |all: &Vec<Owned>| size_class(all.capacity() * size_of::<Owned>());
-        let texts: usize = kept.bodies.values().map(|all| places(all) + all.iter().map(owned).sum::<usize>()).sum();
-        (texts + kept.bodies.capacity() * size_of::<(Sha, Vec<Owned>)>()) as u64
+        // A count of references is before the text.
+        let texts = |own: &OwnScripts| own.bodies.values().map(|body| size_class(body.len() + 16)).sum::<usize>();
+        let places = |own: &OwnScripts| own.bodies.capacity() * size_of::<(Sha, Arc<[u8]>)>();
+        let own = kept.owners.iter().map(|(who, own)| size_class(who.len()) + texts(own) + places(own));
+        (own.sum::<usize>() + kept.owners.capacity() * size_of::<(Box<str>, OwnScripts)>()) as u64
     }
 
     /// How many are kept.

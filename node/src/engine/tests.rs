@@ -246,8 +246,7 @@ fn an_update_does_what_was_authorised_and_no_more() {
     let engine = engine(&clock);
     let mut client = Client::new(&engine, &clock, 0);
     let now = clock.now();
-    let inside = client.session.identity.as_ref().unwrap().inside.clone();
-    let mut session = engine.detached(inside, 0, now);
+    let mut session = client.detached();
     let mut update = |words: &[&str], change: Change| {
         let args = OwnedArgs::from_slices(words);
         let paid = paid(&engine, &session, &args, now);
@@ -289,7 +288,7 @@ fn http_calls_run_and_refuse_what_needs_a_connection() {
     let engine = engine(&clock);
     let client = Client::new(&engine, &clock, 0);
     let now = clock.now();
-    let mut session = engine.detached(client.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    let mut session = client.detached();
     let mut run = |words: &[&str]| {
         let args = OwnedArgs::from_slices(words);
         let paid = paid(&engine, &session, &args, now);
@@ -366,7 +365,7 @@ fn the_log_tells_what_died_before_a_transaction_that_did_nothing() {
     let call = Call::new(args.as_args(), now).unwrap().with_observed_ttl(None);
     let permit = identity.grant.permit(&identity.inside, call, now.wall_ms).unwrap();
     let paid = engine.meters().charge(permit, now).unwrap();
-    let mut session = engine.detached(identity.inside.clone(), 0, now);
+    let mut session = client.detached();
     engine.run_transaction(&mut session, vec![paid], now, &mut Out::new(2)).unwrap();
     let told = String::from_utf8(log.read().unwrap().1).unwrap();
     assert_eq!(told, "*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n");
@@ -379,8 +378,7 @@ fn what_http_put_is_replayed_with_its_content_type_and_is_warm() {
     let log = engine.subscribe_log();
     let client = Client::new(&engine, &clock, 0);
     let now = clock.now();
-    let inside = client.session.identity.as_ref().unwrap().inside.clone();
-    let mut session = engine.detached(inside, 0, now);
+    let mut session = client.detached();
     let content_type = Some(b"text/plain".to_vec());
     for (words, ttl) in
         [(&["SET", "k", "v"][..], TtlChange::Clear), (&["SET", "t", "v", "PX", "90"], TtlChange::Set(90))]
@@ -393,7 +391,7 @@ fn what_http_put_is_replayed_with_its_content_type_and_is_warm() {
     let told = log.read().unwrap().1;
     twin.replay(&told, now).unwrap();
     let mut reader = Client::new(&twin, &clock, 0);
-    let mut session = twin.detached(reader.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    let mut session = reader.detached();
     for (key, expire_at_ms) in [("k", None), ("t", Some(now.wall_ms + 90))] {
         let args = OwnedArgs::from_slices(["GET", key]);
         let paid = paid(&twin, &session, &args, now);
@@ -472,8 +470,8 @@ fn replies_that_are_copied_have_an_end_whatever_is_shared() {
     let refused = "ERR the reply would be longer than 67108864 bytes";
     let script = "return redis.pcall('MGET', 'k', 'k', 'k', 'k', 'k').err";
     assert_eq!(client.words(&["EVAL", script, "0"]), format!("$49|{refused}|"));
-    let inside = client.session.identity.clone().unwrap().inside;
-    let mut session = engine.detached(inside, 0, now);
+    let identity = client.session.identity.clone().unwrap();
+    let mut session = engine.detached(identity.inside, identity.grant, 0);
     let mut out = Out::new(2);
     let many = OwnedArgs::from_slices(["MGET", "k", "k", "k", "k", "k"]);
     let paid_for = paid(&engine, &session, &many, now);

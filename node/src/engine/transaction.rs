@@ -149,6 +149,6 @@ fn unwatch_held(cx: &mut Cx<'_>) {
     cx.session.record.state.remembered_bytes.store(0, Ordering::Relaxed);
     for (database, bytes) in &watch.keys {
         let key = cx.key(bytes);
-        cx.keys.within(*database, |keys| keys.shard(key.hash).watched.forget(bytes, &watch.touched));
+        cx.keys.within(*database, |keys| keys.shard(key.hash).watched.forget(bytes, watch.flag()));
     }
 }

@@ -247,7 +247,7 @@ fn older_and_newer_forms_are_read() {
     assert_eq!(shown(&[&b"\x0a"[..], ziplist].concat()), ["2", "5"]);
     assert_eq!(shown(&[&b"\x0e\x02"[..], ziplist, ziplist].concat()), ["2", "5", "2", "5"]);
     assert_eq!(shown(&[&b"\x0c"[..], ziplist].concat()), ["2 5.0"]);
-    assert_eq!(shown(&[&b"\x0d"[..], ziplist].concat()), ["2 Bytes([53])"]);
+    assert_eq!(shown(&[&b"\x0d"[..], ziplist].concat()), ["2 Int(5)"]);
 }
 
 /// A hash as redis 7.4 gives it, in each of the forms it has had.

@@ -81,6 +81,9 @@ impl std::fmt::Debug for Args<'_> {
     }
 }
 
+/// Room for most commands that are made here and not read from a client.
+const ROOM_BYTES: usize = 64;
+
 /// Arguments in one buffer of their own.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct OwnedArgs {
@@ -96,7 +99,9 @@ impl OwnedArgs {
 
     /// One argument for each slice.
     pub fn from_slices<T: AsRef<[u8]>>(args: impl IntoIterator<Item = T>) -> OwnedArgs {
-        let mut owned = OwnedArgs::default();
+        let args = args.into_iter();
+        let mut owned =
+            OwnedArgs { buf: Vec::with_capacity(ROOM_BYTES), ranges: Vec::with_capacity(args.size_hint().0) };
         for arg in args {
             owned.push(arg.as_ref());
         }

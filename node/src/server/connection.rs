@@ -128,12 +128,16 @@ impl<C: Client, W: Wire> Connection<C, W> {
     }
 
     /// The whole life of the connection.
-    pub(super) async fn run(mut self) {
-        match self.serve().await {
-            Ok(true) => self.hang_up().await,
-            Ok(false) => {}
-            // A reset or a broken pipe is how clients leave; there is nobody to tell.
-            Err(error) => tracing::debug!(%error, "connection lost"),
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and there are many connections")]
+    pub(super) fn run(mut self) -> impl Future<Output = ()> {
+        async move {
+            match self.serve().await {
+                // Boxed as what few connections come to: what a task may ever need, it has room for all the time.
+                Ok(true) => Box::pin(self.hang_up()).await,
+                Ok(false) => {}
+                // A reset or a broken pipe is how clients leave; there is nobody to tell.
+                Err(error) => tracing::debug!(%error, "connection lost"),
+            }
         }
     }
 

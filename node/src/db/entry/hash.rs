@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::members::{Growth, Members, MembersRef};
-use super::packed::{Packed, PackedRef};
-use super::{Value, size_class};
+use super::{Elements, Value, size_class};
 
 /// Fields with values.
 ///
@@ -60,14 +59,16 @@ impl Hash {
         Hash(Form::Plain(Members::alike(other.fields(), &growth.key_hash)))
     }
 
-    pub(super) fn of_packed(fields: Packed) -> Hash {
-        Hash(Form::Plain(Members::Packed(fields)))
+    pub(super) fn of_elements(elements: Elements<'_>) -> Option<Hash> {
+        match elements {
+            Elements::Pairs(stored) => Some(Hash(Form::Plain(Members::copied(stored)))),
+            Elements::Ints(_) => None,
+        }
     }
 
-    /// The fields, while they are packed.
-    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+    pub(super) fn elements(&self) -> Option<Elements<'_>> {
         match &self.0 {
-            Form::Plain(fields) => fields.packed(),
+            Form::Plain(fields) => fields.elements(),
             Form::Timed(_) => None,
         }
     }
@@ -166,8 +167,8 @@ impl Hash {
 }
 
 impl<'a> HashRef<'a> {
-    pub(super) fn of_packed(fields: PackedRef<'a>) -> Self {
-        Self(FormRef::Plain(MembersRef::Packed(fields)))
+    pub(super) fn of_pairs(stored: &'a [u8]) -> Self {
+        Self(FormRef::Plain(MembersRef::of(stored)))
     }
 
     fn fields(self) -> MembersRef<'a> {

@@ -6,9 +6,10 @@
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use super::list::Fill;
-use super::packed::{Packed, PackedRef};
-use super::{Entry, EntryRef, Value, size_class};
+use super::packed::{Packed, PackedRef, Piece};
+use super::{Elements, Entry, EntryRef, Value, size_class};
 use crate::db::table::{KeyHash, Table};
+use crate::resp::parse_i64;
 
 /// Up to where a collection is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +132,14 @@ impl Members {
         }
     }
 
+    pub(super) fn copied(stored: &[u8]) -> Self {
+        Self::Packed(Packed::copied(PackedRef::of(stored)))
+    }
+
     /// The pairs, while they are packed.
-    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+    pub(super) fn elements(&self) -> Option<Elements<'_>> {
         match self {
-            Self::Packed(packed) => Some(packed.view()),
+            Self::Packed(packed) => Some(Elements::Pairs(packed.view().stored())),
             Self::Table(_) => None,
         }
     }
@@ -146,7 +151,7 @@ impl Members {
                 let fits = name.len().max(value.len()) <= bounds.value_bytes_max;
                 let fits = fits && packed.has_room(name.len() + value.len());
                 if fits && (packed.view().len() < bounds.entries_max || packed.view().get(name).is_some()) {
-                    return packed.set(name, value);
+                    return packed.set(name, parse_i64(value).map_or(Piece::Bytes(value), Piece::Int));
                 }
                 self.unpack(key_hash)
             }
@@ -178,7 +183,12 @@ impl Members {
         if let Self::Packed(packed) = self {
             let mut table = Box::new(Table::new(key_hash.clone()));
             for (name, value) in packed.view().iter() {
-                table.insert_new(key_hash.hash(name), Entry::string(name, value, None));
+                let entry = match value {
+                    Value::Int(int) => Entry::int(name, int, None),
+                    Value::Bytes(bytes) => Entry::string(name, bytes, None),
+                    Value::Shared(_) | Value::Object(_) => unreachable!("what is packed is neither"),
+                };
+                table.insert_new(key_hash.hash(name), entry);
             }
             *self = Self::Table(table);
         }
@@ -190,6 +200,10 @@ impl Members {
 }
 
 impl<'a> MembersRef<'a> {
+    pub(super) fn of(stored: &'a [u8]) -> Self {
+        Self::Packed(PackedRef::of(stored))
+    }
+
     pub(super) fn len(self) -> usize {
         match self {
             Self::Packed(packed) => packed.len(),
@@ -203,7 +217,7 @@ impl<'a> MembersRef<'a> {
 
     pub(super) fn get(self, name: &[u8]) -> Option<Value<'a>> {
         match self {
-            Self::Packed(packed) => packed.get(name).map(Value::Bytes),
+            Self::Packed(packed) => packed.get(name),
             Self::Table(table) => table.find(table.hash_of(name), name).map(EntryRef::value),
         }
     }
@@ -221,15 +235,14 @@ impl<'a> MembersRef<'a> {
             Self::Packed(packed) => (Some(packed.iter()), None),
             Self::Table(table) => (None, Some(table.iter())),
         };
-        let packed = packed.into_iter().flatten().map(|(name, value)| (name, Value::Bytes(value)));
-        packed.chain(table.into_iter().flatten().map(|entry| (entry.key(), entry.value())))
+        packed.into_iter().flatten().chain(table.into_iter().flatten().map(|entry| (entry.key(), entry.value())))
     }
 
     /// Visits one step of a scan and answers the next cursor: all at once while packed. See [`Table::scan`].
     pub(super) fn scan(self, cursor: u64, visit: &mut impl FnMut(&[u8], Value<'_>)) -> u64 {
         match self {
             Self::Packed(packed) => {
-                packed.iter().for_each(|(name, value)| visit(name, Value::Bytes(value)));
+                packed.iter().for_each(|(name, value)| visit(name, value));
                 0
             }
             Self::Table(table) => table.scan(cursor, &mut |entry| visit(entry.key(), entry.value())),
@@ -240,9 +253,7 @@ impl<'a> MembersRef<'a> {
     pub(super) fn random(self, draw: &mut impl FnMut() -> u64) -> Option<(&'a [u8], Value<'a>)> {
         match self {
             Self::Packed(packed) if packed.is_empty() => None,
-            Self::Packed(packed) => {
-                packed.nth((draw() % packed.len() as u64) as usize).map(|(name, value)| (name, Value::Bytes(value)))
-            }
+            Self::Packed(packed) => packed.nth((draw() % packed.len() as u64) as usize),
             Self::Table(table) => table.random(draw).map(|entry| (entry.key(), entry.value())),
         }
     }

@@ -1,6 +1,5 @@
 //! What an entry points to when its value is not in its own block, and how it is read wherever it is.
 
-use super::packed::{Packed, PackedRef};
 use super::{Hash, HashRef, Json, Kind, List, Set, SetRef, SortedSet, SortedSetRef, Stream, Text};
 
 /// A collection or a long string, boxed; an entry holds one pointer to it.
@@ -42,6 +41,24 @@ pub enum ObjectRef<'a> {
     Json(&'a Json),
 }
 
+/// The elements of a small collection, in the form in which its entry may keep them in its own block.
+#[derive(Debug, Clone, Copy)]
+pub enum Elements<'a> {
+    /// See [`super::PackedRef`].
+    Pairs(&'a [u8]),
+    /// Those of a set of integers.
+    Ints(&'a [u8]),
+}
+
+impl<'a> Elements<'a> {
+    /// Their bytes, whatever they mean.
+    pub(super) fn stored(self) -> &'a [u8] {
+        match self {
+            Self::Pairs(stored) | Self::Ints(stored) => stored,
+        }
+    }
+}
+
 /// A type of collection. A key holds an empty one only where [`Collection::KEEPS_EMPTY`] says so: elsewhere, whoever takes
 /// the last element removes the key.
 pub trait Collection: Sized {
@@ -59,10 +76,10 @@ pub trait Collection: Sized {
     fn of_mut(object: &mut Object) -> Option<&mut Self>;
     /// Takes it in.
     fn into_object(self) -> Object;
-    /// Its elements, while they are packed: an entry keeps them in its own block then, if they are few.
-    fn packed(&self) -> Option<PackedRef<'_>>;
-    /// It from its packed elements; `None` for types that are not packed.
-    fn of_packed(packed: Packed) -> Option<Self>;
+    /// Its elements, where an entry may keep them in its own block: that does so if they are few.
+    fn elements(&self) -> Option<Elements<'_>>;
+    /// A copy of it from its elements; `None` where they are not of this type.
+    fn of_elements(elements: Elements<'_>) -> Option<Self>;
     /// How many elements.
     fn len(&self) -> usize;
     /// True when there are none.
@@ -75,33 +92,30 @@ pub trait Collection: Sized {
 
 impl<'a> ObjectRef<'a> {
     /// What an entry of this kind keeps in its own block.
-    pub(super) fn packed(kind: Kind, stored: &'a [u8]) -> Self {
-        let packed = PackedRef::of(stored);
-        match kind {
-            Kind::Hash => Self::Hash(HashRef::of_packed(packed)),
-            Kind::Set => Self::Set(SetRef::of_packed(packed)),
-            Kind::SortedSet => Self::SortedSet(SortedSetRef::of_packed(packed)),
-            Kind::String | Kind::List | Kind::Stream | Kind::Json => {
-                unreachable!("no block is built with another kind packed")
-            }
+    pub(super) fn of_elements(kind: Kind, elements: Elements<'a>) -> Self {
+        match (kind, elements) {
+            (Kind::Hash, Elements::Pairs(stored)) => Self::Hash(HashRef::of_pairs(stored)),
+            (Kind::Set, _) => Self::Set(SetRef::of_elements(elements)),
+            (Kind::SortedSet, Elements::Pairs(stored)) => Self::SortedSet(SortedSetRef::of_pairs(stored)),
+            _ => unreachable!("no block is built with the elements of another kind"),
         }
     }
 }
 
-/// One row per type of collection: everything that must tell them apart reads it. A type with the name of its view is
-/// packed while it is small.
+/// One row per type of collection: everything that must tell them apart reads it. A type with the name of its view has
+/// elements that may be in its entry's block.
 macro_rules! collections {
     (@view $name:ident) => { &'a $name };
     (@view $name:ident $view:ident) => { $view<'a> };
     (@len $it:ident) => { $it.len() };
     (@len $it:ident $view:ident) => { $it.view().len() };
-    (@packed $it:ident) => { None };
-    (@packed $it:ident $view:ident) => { $it.packed() };
-    (@of_packed $name:ident $packed:ident) => {{
-        drop($packed);
+    (@elements $it:ident) => { None };
+    (@elements $it:ident $view:ident) => { $it.elements() };
+    (@of_elements $name:ident $elements:ident) => {{
+        let _ = $elements;
         None
     }};
-    (@of_packed $name:ident $packed:ident $view:ident) => { Some($name::of_packed($packed)) };
+    (@of_elements $name:ident $elements:ident $view:ident) => { $name::of_elements($elements) };
     ($($name:ident $(as $view:ident)?),+ $(,)?) => {
         $(impl Collection for $name {
             const KIND: Kind = Kind::$name;
@@ -126,12 +140,12 @@ macro_rules! collections {
                 Object::$name(self)
             }
 
-            fn packed(&self) -> Option<PackedRef<'_>> {
-                collections!(@packed self $($view)?)
+            fn elements(&self) -> Option<Elements<'_>> {
+                collections!(@elements self $($view)?)
             }
 
-            fn of_packed(packed: Packed) -> Option<Self> {
-                collections!(@of_packed $name packed $($view)?)
+            fn of_elements(elements: Elements<'_>) -> Option<Self> {
+                collections!(@of_elements $name elements $($view)?)
             }
 
             fn len(&self) -> usize {

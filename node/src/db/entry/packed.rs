@@ -1,12 +1,13 @@
-//! Pairs of byte strings in one buffer: what small hashes, sets and sorted sets are kept in.
+//! Names with values in one buffer: what small hashes, sets and sorted sets are kept in.
 //!
-//! A string is its length (one byte below 255, else 255 and a `u32`) and its bytes; a pair is two of them. Looking one up
-//! walks the buffer, which is faster than hashing while there are few, and takes a tenth of the memory.
+//! A string is its length (one byte up to [`SHORT_MAX`], else 255 and a `u32`) and its bytes. An integer is one byte that says
+//! how many follow, and so many of it, lowest first; only values are. Looking a name up walks the buffer, which is faster
+//! than hashing while there are few, and takes a tenth of the memory.
 
-use super::size_class;
+use super::{Value, size_class};
 use crate::db::table::prefetch_walk;
 
-/// Pairs of byte strings, in the order they were added. At most 2^24 - 1 pairs in 1 GiB.
+/// Pairs of a name and a value, in the order they were added. At most 2^24 - 1 pairs in 1 GiB.
 ///
 /// The buffer begins with how many pairs there are (3 bytes, lowest first), so that it can be kept anywhere: what reads it
 /// is [`PackedRef`].
@@ -32,6 +33,9 @@ enum Spare {
 
 /// Bytes before the first pair.
 const HEAD: usize = 3;
+/// The longest string whose length is one byte. Above it are [`LONG`], and the first bytes of integers of 1 to 8.
+const SHORT_MAX: u8 = 245;
+const LONG: u8 = 255;
 /// Most bytes of the pairs, as redis has it.
 const BYTES_MAX: usize = 1 << 30;
 /// Most pairs.
@@ -86,12 +90,12 @@ impl<'a> PackedRef<'a> {
     }
 
     /// The pair at a position.
-    pub fn nth(self, n: usize) -> Option<(&'a [u8], &'a [u8])> {
+    pub fn nth(self, n: usize) -> Option<(&'a [u8], Value<'a>)> {
         self.iter().nth(n)
     }
 
     /// The value of a name.
-    pub fn get(self, name: &[u8]) -> Option<&'a [u8]> {
+    pub fn get(self, name: &[u8]) -> Option<Value<'a>> {
         prefetch_walk(self.0);
         self.iter().find(|(each, _)| *each == name).map(|(_, value)| value)
     }
@@ -103,7 +107,7 @@ impl<'a> PackedRef<'a> {
             let start = iter.at;
             let each = iter.string()?;
             let value = iter.at;
-            iter.string()?;
+            iter.value()?;
             if each == name {
                 return Some(Place { start, value, end: iter.at });
             }
@@ -113,7 +117,7 @@ impl<'a> PackedRef<'a> {
 
 impl Packed {
     /// A copy, with room for a little more.
-    pub(in crate::db) fn copied(from: PackedRef<'_>) -> Packed {
+    pub(super) fn copied(from: PackedRef<'_>) -> Packed {
         let mut bytes = Vec::with_capacity(size_class(from.0.len() + ROOM));
         bytes.extend_from_slice(from.0);
         bytes.resize(bytes.capacity(), 0);
@@ -138,7 +142,7 @@ impl Packed {
     }
 
     /// Gives a name a value; whether the name is new.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+    pub fn set(&mut self, name: &[u8], value: Piece<'_>) -> bool {
         match self.view().place(name) {
             Some(place) => {
                 self.splice(place.value, place.end, &[value], 0);
@@ -152,7 +156,7 @@ impl Packed {
     }
 
     /// Puts a pair before the `n`th, without asking whether its name is there already.
-    pub fn insert(&mut self, n: usize, name: &[u8], value: &[u8]) {
+    pub fn insert(&mut self, n: usize, name: &[u8], value: Piece<'_>) {
         let mut iter = self.view().iter();
         iter.by_ref().take(n).for_each(drop);
         let at = iter.at;
@@ -166,19 +170,19 @@ impl Packed {
         true
     }
 
-    fn insert_at(&mut self, at: usize, name: &[u8], value: &[u8]) {
-        self.splice(at, at, &[name, value], 1);
+    fn insert_at(&mut self, at: usize, name: &[u8], value: Piece<'_>) {
+        self.splice(at, at, &[Piece::Bytes(name), value], 1);
     }
 
-    /// Puts strings in the place of a part of the buffer, which is as long as a block of the allocator, and is given up
+    /// Puts pieces in the place of a part of the buffer, which is as long as a block of the allocator, and is given up
     /// for a smaller one when less than half of it is needed. `more` pairs are there then.
-    fn splice(&mut self, start: usize, end: usize, strings: &[&[u8]], more: isize) {
+    fn splice(&mut self, start: usize, end: usize, pieces: &[Piece<'_>], more: isize) {
         let pairs = self.view().len().wrapping_add_signed(more);
         if pairs == 0 {
             *self = Packed::default();
             return;
         }
-        let new: usize = strings.iter().map(|string| head_len(string) + string.len()).sum();
+        let new: usize = pieces.iter().map(|piece| piece.len()).sum();
         let used = (self.used as usize).max(HEAD);
         let (to, len) = (start + new, used - (end - start) + new);
         let capacity = size_class(len);
@@ -195,30 +199,67 @@ impl Packed {
         self.used = len as u32;
         self.bytes[..HEAD].copy_from_slice(&(pairs as u32).to_le_bytes()[..HEAD]);
         let mut at = start;
-        for string in strings {
-            at = write(&mut self.bytes, at, string);
+        for piece in pieces {
+            piece.write(&mut self.bytes[at..]);
+            at += piece.len();
         }
     }
 }
 
-fn head_len(string: &[u8]) -> usize {
-    if string.len() < 255 { 1 } else { 5 }
+/// What is put into a [`Packed`].
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// A string.
+    Bytes(&'a [u8]),
+    /// A value that reads as this.
+    Int(i64),
 }
 
-fn write(bytes: &mut [u8], mut at: usize, string: &[u8]) -> usize {
-    match u8::try_from(string.len()) {
-        Ok(len) if len < 255 => {
-            bytes[at] = len;
-            at += 1;
-        }
-        _ => {
-            bytes[at] = 255;
-            bytes[at + 1..at + 5].copy_from_slice(&(string.len() as u32).to_le_bytes());
-            at += 5;
+impl Piece<'_> {
+    /// Bytes it takes.
+    fn len(self) -> usize {
+        match self {
+            Self::Bytes(bytes) if bytes.len() <= usize::from(SHORT_MAX) => 1 + bytes.len(),
+            Self::Bytes(bytes) => 5 + bytes.len(),
+            Self::Int(int) => 1 + int_len(int),
         }
     }
-    bytes[at..at + string.len()].copy_from_slice(string);
-    at + string.len()
+
+    /// Writes it to the front of `to`, which is long enough.
+    fn write(self, to: &mut [u8]) {
+        let (head, bytes) = to.split_at_mut(1);
+        match self {
+            Self::Bytes(string) if string.len() <= usize::from(SHORT_MAX) => {
+                head[0] = string.len() as u8;
+                bytes[..string.len()].copy_from_slice(string);
+            }
+            Self::Bytes(string) => {
+                head[0] = LONG;
+                bytes[..4].copy_from_slice(&(string.len() as u32).to_le_bytes());
+                bytes[4..4 + string.len()].copy_from_slice(string);
+            }
+            Self::Int(int) => {
+                let len = int_len(int);
+                head[0] = SHORT_MAX + len as u8;
+                bytes[..len].copy_from_slice(&int.to_le_bytes()[..len]);
+            }
+        }
+    }
+}
+
+/// Bytes without which an integer is another: 1 to 8.
+fn int_len(int: i64) -> usize {
+    // One bit more, for the sign, than it takes without it.
+    let bits = 65 - (if int < 0 { !int } else { int }).leading_zeros();
+    bits.div_ceil(8) as usize
+}
+
+/// The integer of these bytes, which are 1 to 8.
+fn int_of(bytes: &[u8]) -> i64 {
+    let mut all = [0; 8];
+    all[..bytes.len()].copy_from_slice(bytes);
+    let unused = 64 - 8 * bytes.len() as u32;
+    i64::from_le_bytes(all) << unused >> unused
 }
 
 /// The pairs of a [`Packed`].
@@ -230,28 +271,39 @@ pub struct Iter<'a> {
 
 impl<'a> Iter<'a> {
     #[inline]
-    fn string(&mut self) -> Option<&'a [u8]> {
-        let first = *self.bytes.get(self.at)?;
-        let (head, len) = match first {
-            255 => {
-                let len = self.bytes.get(self.at + 1..self.at + 5)?;
-                (5, u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize)
-            }
-            len => (1, usize::from(len)),
-        };
+    fn pass(&mut self, head: usize, len: usize) -> Option<&'a [u8]> {
         let start = self.at + head;
-        let string = self.bytes.get(start..start + len)?;
+        let taken = self.bytes.get(start..start + len)?;
         self.at = start + len;
-        Some(string)
+        Some(taken)
+    }
+
+    #[inline]
+    fn string(&mut self) -> Option<&'a [u8]> {
+        match *self.bytes.get(self.at)? {
+            len @ ..=SHORT_MAX => self.pass(1, len.into()),
+            _ => {
+                let len = self.bytes.get(self.at + 1..self.at + 5)?;
+                self.pass(5, u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize)
+            }
+        }
+    }
+
+    #[inline]
+    fn value(&mut self) -> Option<Value<'a>> {
+        match *self.bytes.get(self.at)? {
+            ..=SHORT_MAX | LONG => self.string().map(Value::Bytes),
+            head => self.pass(1, usize::from(head - SHORT_MAX).min(8)).map(|bytes| Value::Int(int_of(bytes))),
+        }
     }
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = (&'a [u8], Value<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        Some((self.string()?, self.string()?))
+        Some((self.string()?, self.value()?))
     }
 }
 
@@ -261,27 +313,59 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn text(value: Value<'_>) -> Vec<u8> {
+        match value {
+            Value::Int(int) => int.to_string().into_bytes(),
+            Value::Bytes(bytes) => bytes.to_vec(),
+            _ => unreachable!("it holds no other"),
+        }
+    }
+
+    #[test]
+    fn integers_take_what_they_need() {
+        for power in 0..64 {
+            for by in [-1, 0, 1] {
+                let int = (1_i64 << power).wrapping_add(by);
+                for int in [int, int.wrapping_neg(), !int] {
+                    let mut packed = Packed::default();
+                    packed.set(b"n", Piece::Int(int));
+                    assert!(matches!(packed.view().get(b"n"), Some(Value::Int(held)) if held == int), "{int}");
+                    let len = (1..9).find(|len| int_of(&int.to_le_bytes()[..*len]) == int).unwrap();
+                    assert_eq!(packed.view().bytes(), HEAD + 2 + 1 + len, "{int}");
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn it_is_a_list_of_pairs(
-            ops in proptest::collection::vec((0u8..4, 0u8..12, proptest::collection::vec(any::<u8>(), 0..600)), 0..60),
+            ops in proptest::collection::vec(
+                (0u8..4, 0u8..12, any::<i64>(), proptest::collection::vec(any::<u8>(), 0..600)),
+                0..60,
+            ),
         ) {
             let (mut packed, mut twin) = (Packed::default(), Vec::<(Vec<u8>, Vec<u8>)>::new());
-            for (op, name, value) in ops {
+            for (op, name, int, value) in ops {
+                let is_int = int % 3 == 0;
+                let (piece, value) = match is_int {
+                    true => (Piece::Int(int >> (int & 63)), (int >> (int & 63)).to_string().into_bytes()),
+                    false => (Piece::Bytes(&value), value.clone()),
+                };
                 let name = vec![name; usize::from(name) * 30];
                 let at = twin.iter().position(|(each, _)| *each == name);
                 match (op, at) {
                     (0 | 1, Some(at)) => {
-                        prop_assert!(!packed.set(&name, &value));
+                        prop_assert!(!packed.set(&name, piece));
                         twin[at].1 = value;
                     }
                     (0 | 1, None) => {
-                        prop_assert!(packed.set(&name, &value));
+                        prop_assert!(packed.set(&name, piece));
                         twin.push((name, value));
                     }
                     (2, None) => {
                         let n = value.len() % (twin.len() + 1);
-                        packed.insert(n, &name, &value);
+                        packed.insert(n, &name, piece);
                         twin.insert(n, (name, value));
                     }
                     (_, at) => {
@@ -289,11 +373,11 @@ mod tests {
                         at.map(|at| twin.remove(at));
                     }
                 }
-                prop_assert!(packed.view().iter().eq(twin.iter().map(|(name, value)| (&name[..], &value[..]))));
+                prop_assert!(packed.view().iter().map(|(name, value)| (name.to_vec(), text(value))).eq(twin.iter().cloned()));
                 prop_assert_eq!(packed.view().len(), twin.len());
                 prop_assert!(packed.heap_bytes() >= packed.view().stored().len());
                 for (name, value) in &twin {
-                    prop_assert_eq!(packed.view().get(name), Some(&value[..]));
+                    prop_assert_eq!(packed.view().get(name).map(text), Some(value.clone()));
                 }
             }
         }
@@ -303,7 +387,7 @@ mod tests {
     fn memory_is_given_back() {
         let mut packed = Packed::default();
         for n in 0..100u8 {
-            packed.set(&[n], &[n; 50]);
+            packed.set(&[n], Piece::Bytes(&[n; 50]));
         }
         assert_eq!(packed.view().nth(7).unwrap().0, [7]);
         for n in 0..100u8 {

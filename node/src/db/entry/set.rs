@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::Elements;
+use super::ints::{Ints, IntsRef};
 use super::members::{Growth, Members, MembersRef};
-use super::packed::{Packed, PackedRef};
-use super::size_class;
 use crate::resp::parse_i64;
 
 /// Byte strings, each once. Sorted integers while all are; packed while few and small; a table when not.
@@ -13,8 +13,7 @@ pub struct Set(Kept);
 
 #[derive(Debug)]
 enum Kept {
-    /// Ascending.
-    Ints(Vec<i64>),
+    Ints(Ints),
     Members(Members),
 }
 
@@ -24,13 +23,13 @@ pub struct SetRef<'a>(KeptRef<'a>);
 
 #[derive(Debug, Clone, Copy)]
 enum KeptRef<'a> {
-    Ints(&'a [i64]),
+    Ints(IntsRef<'a>),
     Members(MembersRef<'a>),
 }
 
 impl Default for Set {
     fn default() -> Self {
-        Set(Kept::Ints(Vec::new()))
+        Set(Kept::Ints(Ints::default()))
     }
 }
 
@@ -67,15 +66,17 @@ impl Set {
         }
     }
 
-    pub(super) fn of_packed(members: Packed) -> Set {
-        Set(Kept::Members(Members::Packed(members)))
+    pub(super) fn of_elements(elements: Elements<'_>) -> Option<Set> {
+        Some(Set(match elements {
+            Elements::Ints(stored) => Kept::Ints(Ints::copied(stored)),
+            Elements::Pairs(stored) => Kept::Members(Members::copied(stored)),
+        }))
     }
 
-    /// The members, while they are packed.
-    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+    pub(super) fn elements(&self) -> Option<Elements<'_>> {
         match &self.0 {
-            Kept::Ints(_) => None,
-            Kept::Members(members) => members.packed(),
+            Kept::Ints(ints) => Some(Elements::Ints(ints.stored())),
+            Kept::Members(members) => members.elements(),
         }
     }
 
@@ -83,7 +84,7 @@ impl Set {
     #[inline]
     pub fn view(&self) -> SetRef<'_> {
         SetRef(match &self.0 {
-            Kept::Ints(ints) => KeptRef::Ints(ints),
+            Kept::Ints(ints) => KeptRef::Ints(ints.view()),
             Kept::Members(members) => KeptRef::Members(members.view()),
         })
     }
@@ -91,14 +92,10 @@ impl Set {
     /// Adds a member; whether it is new.
     pub fn add(&mut self, member: &[u8], growth: &Growth) -> bool {
         if let Kept::Ints(ints) = &mut self.0 {
-            let place = parse_i64(member).map(|int| (int, ints.binary_search(&int)));
+            let place = parse_i64(member).map(|int| (int, ints.view().search(int)));
             match place {
                 Some((_, Ok(_))) => return false,
-                Some((int, Err(at))) if ints.len() < growth.set_ints_max.load(Ordering::Relaxed) => {
-                    if ints.len() == ints.capacity() {
-                        // By half: a set of integers is kept to be small.
-                        ints.reserve_exact((ints.len() / 2).max(2));
-                    }
+                Some((int, Err(at))) if ints.view().len() < growth.set_ints_max.load(Ordering::Relaxed) => {
                     ints.insert(at, int);
                     return true;
                 }
@@ -114,7 +111,7 @@ impl Set {
     fn leave_ints(&mut self, growth: &Growth) {
         let Kept::Ints(ints) = &mut self.0 else { return };
         let mut members = Members::default();
-        for int in std::mem::take(ints) {
+        for int in std::mem::take(ints).view().iter() {
             members.set(itoa::Buffer::new().format(int).as_bytes(), b"", growth.set.get(), &growth.key_hash);
         }
         self.0 = Kept::Members(members);
@@ -123,12 +120,9 @@ impl Set {
     /// Removes a member; whether it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.0 {
-            Kept::Ints(ints) => match parse_i64(member).map(|int| ints.binary_search(&int)) {
+            Kept::Ints(ints) => match parse_i64(member).map(|int| ints.view().search(int)) {
                 Some(Ok(at)) => {
                     ints.remove(at);
-                    if ints.capacity() > 16 && ints.len() * 4 < ints.capacity() {
-                        ints.shrink_to(ints.len() * 2);
-                    }
                     true
                 }
                 _ => false,
@@ -140,16 +134,18 @@ impl Set {
     /// Heap bytes of the members and their places.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
-            Kept::Ints(ints) if ints.capacity() == 0 => 0,
-            Kept::Ints(ints) => size_class(ints.capacity() * size_of::<i64>()),
+            Kept::Ints(ints) => ints.heap_bytes(),
             Kept::Members(members) => members.heap_bytes(),
         }
     }
 }
 
 impl<'a> SetRef<'a> {
-    pub(super) fn of_packed(members: PackedRef<'a>) -> Self {
-        Self(KeptRef::Members(MembersRef::Packed(members)))
+    pub(super) fn of_elements(elements: Elements<'a>) -> Self {
+        Self(match elements {
+            Elements::Ints(stored) => KeptRef::Ints(IntsRef::of(stored)),
+            Elements::Pairs(stored) => KeptRef::Members(MembersRef::of(stored)),
+        })
     }
 
     /// How many members.
@@ -169,7 +165,7 @@ impl<'a> SetRef<'a> {
     /// Whether `member` is in it.
     pub fn contains(self, member: &[u8]) -> bool {
         match self.0 {
-            KeptRef::Ints(ints) => parse_i64(member).is_some_and(|int| ints.binary_search(&int).is_ok()),
+            KeptRef::Ints(ints) => parse_i64(member).is_some_and(|int| ints.search(int).is_ok()),
             KeptRef::Members(members) => members.get(member).is_some(),
         }
     }
@@ -180,7 +176,7 @@ impl<'a> SetRef<'a> {
             KeptRef::Ints(ints) => (Some(ints.iter()), None),
             KeptRef::Members(members) => (None, Some(members.iter())),
         };
-        let ints = ints.into_iter().flatten().map(|int| Member::Int(*int));
+        let ints = ints.into_iter().flatten().map(Member::Int);
         ints.chain(members.into_iter().flatten().map(|(member, _)| Member::Bytes(member)))
     }
 
@@ -188,7 +184,7 @@ impl<'a> SetRef<'a> {
     pub fn scan(self, cursor: u64, visit: &mut impl FnMut(Member<'_>)) -> u64 {
         match self.0 {
             KeptRef::Ints(ints) => {
-                ints.iter().for_each(|int| visit(Member::Int(*int)));
+                ints.iter().for_each(|int| visit(Member::Int(int)));
                 0
             }
             KeptRef::Members(members) => members.scan(cursor, &mut |member, _| visit(Member::Bytes(member))),
@@ -198,8 +194,8 @@ impl<'a> SetRef<'a> {
     /// Some member. `draw` gives random numbers.
     pub fn random(self, draw: &mut impl FnMut() -> u64) -> Option<Member<'a>> {
         match self.0 {
-            KeptRef::Ints([]) => None,
-            KeptRef::Ints(ints) => ints.get((draw() % ints.len() as u64) as usize).map(|int| Member::Int(*int)),
+            KeptRef::Ints(ints) if ints.len() == 0 => None,
+            KeptRef::Ints(ints) => ints.nth((draw() % ints.len() as u64) as usize).map(Member::Int),
             KeptRef::Members(members) => members.random(draw).map(|(member, _)| Member::Bytes(member)),
         }
     }

@@ -1,6 +1,6 @@
 //! What is where in an entry's block, and how it is read and written.
 
-use super::{Kind, size_class};
+use super::{Elements, Kind, size_class};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -17,7 +17,20 @@ pub(super) enum Encoding {
     Raw = 0,
     Int = 1,
     Object = 2,
-    Packed = 3,
+    /// See [`super::Elements`].
+    Pairs = 3,
+    /// See [`super::Elements`].
+    Ints = 4,
+}
+
+impl Encoding {
+    /// That of elements in an entry's block.
+    pub(super) fn of(elements: Elements<'_>) -> Self {
+        match elements {
+            Elements::Pairs(_) => Self::Pairs,
+            Elements::Ints(_) => Self::Ints,
+        }
+    }
 }
 
 /// What a block's header and lengths say: enough to compute all places in it.
@@ -79,7 +92,8 @@ pub(super) fn encoding(shape: u8) -> Encoding {
         0 => Encoding::Raw,
         1 => Encoding::Int,
         2 => Encoding::Object,
-        3 => Encoding::Packed,
+        3 => Encoding::Pairs,
+        4 => Encoding::Ints,
         _ => unreachable!("no block is built with another encoding"),
     }
 }

@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use super::members::Growth;
-use super::packed::{Packed, PackedRef};
+use super::packed::{Packed, PackedRef, Piece};
 use super::ranked::Ranked;
-use super::{Entry, Value, size_class};
+use super::{Elements, Entry, Value, size_class};
 use crate::db::table::Table;
 
 /// Members with scores. No score is NaN.
@@ -77,14 +77,16 @@ impl SortedSet {
         set
     }
 
-    pub(super) fn of_packed(members: Packed) -> SortedSet {
-        SortedSet(Form::Packed(members))
+    pub(super) fn of_elements(elements: Elements<'_>) -> Option<SortedSet> {
+        match elements {
+            Elements::Pairs(stored) => Some(SortedSet(Form::Packed(Packed::copied(PackedRef::of(stored))))),
+            Elements::Ints(_) => None,
+        }
     }
 
-    /// The members, while they are packed.
-    pub(super) fn packed(&self) -> Option<PackedRef<'_>> {
+    pub(super) fn elements(&self) -> Option<Elements<'_>> {
         match &self.0 {
-            Form::Packed(packed) => Some(packed.view()),
+            Form::Packed(packed) => Some(Elements::Pairs(packed.view().stored())),
             Form::Tree(_) => None,
         }
     }
@@ -117,10 +119,10 @@ impl SortedSet {
                     packed.remove(member);
                 }
                 let at =
-                    packed.view().iter().take_while(|(name, value)| comes_before(unpack(value), name, score, member));
+                    packed.view().iter().take_while(|(name, value)| comes_before(read(*value), name, score, member));
                 let at = at.count();
                 // As redis: while small, a negative zero is a zero.
-                pack(score + 0.0, |bytes| packed.insert(at, member, bytes));
+                pack(score + 0.0, |bytes| packed.insert(at, member, Piece::Bytes(bytes)));
             }
             Form::Tree(tree) => tree.set(member, old, score),
         }
@@ -161,15 +163,15 @@ impl SortedSet {
         let Form::Packed(packed) = &self.0 else { return };
         let mut tree = Tree { scores: Table::new(growth.key_hash.clone()), order: Ranked::default(), member_bytes: 0 };
         for (member, score) in packed.view().iter() {
-            tree.set(member, None, unpack(score));
+            tree.set(member, None, read(score));
         }
         self.0 = Form::Tree(Box::new(tree));
     }
 }
 
 impl<'a> SortedSetRef<'a> {
-    pub(super) fn of_packed(members: PackedRef<'a>) -> Self {
-        Self(FormRef::Packed(members))
+    pub(super) fn of_pairs(stored: &'a [u8]) -> Self {
+        Self(FormRef::Packed(PackedRef::of(stored)))
     }
 
     /// How many members.
@@ -189,7 +191,7 @@ impl<'a> SortedSetRef<'a> {
     /// The score of a member.
     pub fn score(self, member: &[u8]) -> Option<f64> {
         match self.0 {
-            FormRef::Packed(packed) => packed.get(member).map(unpack),
+            FormRef::Packed(packed) => packed.get(member).map(read),
             FormRef::Tree(tree) => {
                 tree.scores.find(tree.scores.hash_of(member), member).map(|entry| read(entry.value()))
             }
@@ -199,7 +201,7 @@ impl<'a> SortedSetRef<'a> {
     /// The member at a rank, 0 being that of the lowest score.
     pub fn at(self, rank: usize) -> Option<(&'a [u8], f64)> {
         match self.0 {
-            FormRef::Packed(packed) => packed.nth(rank).map(|(member, score)| (member, unpack(score))),
+            FormRef::Packed(packed) => packed.nth(rank).map(|(member, score)| (member, read(score))),
             FormRef::Tree(tree) => tree.order.range(rank, rank + 1).next().map(|it| (&*it.member, it.score)),
         }
     }
@@ -214,7 +216,7 @@ impl<'a> SortedSetRef<'a> {
     pub fn partition_point(self, fulfils: impl Fn(f64, &[u8]) -> bool) -> usize {
         match self.0 {
             FormRef::Packed(packed) => {
-                packed.iter().take_while(|(member, score)| fulfils(unpack(score), member)).count()
+                packed.iter().take_while(|(member, score)| fulfils(read(*score), member)).count()
             }
             FormRef::Tree(tree) => tree.order.partition_point(|it| fulfils(it.score, &it.member)),
         }
@@ -226,10 +228,10 @@ impl<'a> SortedSetRef<'a> {
             FormRef::Packed(packed) => {
                 let range = packed.iter().skip(from).take(to.saturating_sub(from));
                 if back {
-                    let all: smallvec::SmallVec<[(&[u8], &[u8]); 128]> = range.collect();
-                    all.iter().rev().for_each(|(member, score)| visit(member, unpack(score)));
+                    let all: smallvec::SmallVec<[(&[u8], Value<'_>); 64]> = range.collect();
+                    all.iter().rev().for_each(|(member, score)| visit(member, read(*score)));
                 } else {
-                    range.for_each(|(member, score)| visit(member, unpack(score)));
+                    range.for_each(|(member, score)| visit(member, read(score)));
                 }
             }
             FormRef::Tree(tree) if back => {
@@ -243,7 +245,7 @@ impl<'a> SortedSetRef<'a> {
     pub fn scan(self, cursor: u64, visit: &mut impl FnMut(&[u8], f64)) -> u64 {
         match self.0 {
             FormRef::Packed(packed) => {
-                packed.iter().for_each(|(member, score)| visit(member, unpack(score)));
+                packed.iter().for_each(|(member, score)| visit(member, read(score)));
                 0
             }
             FormRef::Tree(tree) => tree.scores.scan(cursor, &mut |entry| visit(entry.key(), read(entry.value()))),

@@ -174,8 +174,8 @@ proptest! {
         let (packed, own) = (hash.view().packed_bytes().unwrap(), hash.heap_bytes());
         let entry = Entry::collection(b"k", hash, None).with_expiry(expiry).with_key(b"other");
         let mut entry = entry.with_attribute(Some(b"x")).unwrap().with_expiry(None);
-        let is_in = packed <= PACKED_BYTES_MAX;
-        prop_assert_eq!((entry.view().packed().is_some(), entry.object_mut().is_some()), (is_in, !is_in));
+        let is_in = packed <= ELEMENTS_BYTES_MAX;
+        prop_assert_eq!((entry.view().elements().is_some(), entry.object_mut().is_some()), (is_in, !is_in));
         let block = size_class(HEADER + b"other".len() + 3 + if is_in { packed } else { 8 });
         prop_assert_eq!(entry.heap_bytes(), if is_in { block } else { block + size_class(size_of::<Object>()) + own });
         let held = entry.value().collection::<Hash>().unwrap();

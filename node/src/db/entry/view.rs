@@ -1,8 +1,7 @@
 //! Reading an entry.
 
-use super::packed::PackedRef;
 use super::shape::{Encoding, HAS_ATTRIBUTE, HAS_EXPIRY, HEADER, LONG_KEY, Shape, encoding, get, kind, slice};
-use super::{Collection, EntryRef, Kind, Object, ObjectRef, Value, size_class};
+use super::{Collection, Elements, EntryRef, Kind, Object, ObjectRef, Value, size_class};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -64,7 +63,8 @@ impl<'a> EntryRef<'a> {
                 Object::Stream(stream) => Value::Object(ObjectRef::Stream(stream)),
                 Object::Json(document) => Value::Object(ObjectRef::Json(document)),
             },
-            Encoding::Packed => Value::Object(ObjectRef::packed(shape.kind, self.stored(shape))),
+            Encoding::Pairs => Value::Object(ObjectRef::of_elements(shape.kind, Elements::Pairs(self.stored(shape)))),
+            Encoding::Ints => Value::Object(ObjectRef::of_elements(shape.kind, Elements::Ints(self.stored(shape)))),
         }
     }
 
@@ -76,9 +76,13 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The elements of a collection that is in the entry's own block.
-    pub(in crate::db) fn packed(self) -> Option<PackedRef<'a>> {
+    pub(in crate::db) fn elements(self) -> Option<Elements<'a>> {
         let shape = self.shape();
-        (shape.encoding == Encoding::Packed).then(|| PackedRef::of(self.stored(shape)))
+        match shape.encoding {
+            Encoding::Pairs => Some(Elements::Pairs(self.stored(shape))),
+            Encoding::Ints => Some(Elements::Ints(self.stored(shape))),
+            Encoding::Raw | Encoding::Int | Encoding::Object => None,
+        }
     }
 
     /// When the entry dies: unix milliseconds.
@@ -121,7 +125,7 @@ impl<'a> EntryRef<'a> {
         let shape = self.shape();
         let own = shape.layout().size();
         match shape.encoding {
-            Encoding::Raw | Encoding::Int | Encoding::Packed => own,
+            Encoding::Raw | Encoding::Int | Encoding::Pairs | Encoding::Ints => own,
             Encoding::Object => own + size_class(size_of::<Object>()) + self.object(shape).heap_bytes(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Keyspace, Weight};
-use crate::db::due_fields::DueFields;
+use crate::db::freer::Garbage;
 use crate::db::partition::{Db, Shard};
 
 impl Keyspace<'_> {
@@ -17,12 +17,12 @@ impl Keyspace<'_> {
                 continue;
             }
             let shard = slice.of(database);
-            raise_existing(shard, db);
+            raise_existing(shard, db, &mut self.garbage);
             self.ready.extend(shard.waiters.losing().map(|key| (database, key.into())));
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
             self.garbage.table(shard.table.clear());
-            shard.due_fields = DueFields::default();
+            self.garbage.other(std::mem::take(&mut shard.due_fields));
             before.settle(shard, cells, place);
         }
         self.changed_all();
@@ -40,15 +40,15 @@ impl Keyspace<'_> {
     /// in either are raised, and waiters find what came.
     pub(crate) fn swap(&mut self, one: u8, other: u8) {
         let (before_one, before_other) = (self.sizes(one), self.sizes(other));
-        let (db, ready) = (self.db, &mut self.ready);
+        let (db, ready, garbage) = (self.db, &mut self.ready, &mut self.garbage);
         for slice in self.held.slices() {
             for database in [one, other] {
-                raise_existing(slice.of(database), db);
+                raise_existing(slice.of(database), db, garbage);
             }
             slice.swap(one, other);
             for database in [one, other] {
                 let shard = slice.of(database);
-                raise_existing(shard, db);
+                raise_existing(shard, db, garbage);
                 let came = shard.waiters.keys().filter(|key| shard.table.find(db.hash(key), key).is_some());
                 ready.extend(came.chain(shard.waiters.losing()).map(|key| (database, key.into())));
             }
@@ -72,12 +72,12 @@ impl Keyspace<'_> {
 }
 
 /// Raises the watchers of those keys of a shard that exist.
-fn raise_existing(shard: &mut Shard, db: &Db) {
+fn raise_existing(shard: &mut Shard, db: &Db, garbage: &mut Garbage) {
     let Shard { table, watched, .. } = shard;
     if watched.is_empty() {
         return;
     }
-    watched.untrack_all();
+    garbage.other(watched.untrack_all());
     for key in watched.keys() {
         if table.find(db.hash(key), key).is_some() {
             watched.raise(key);

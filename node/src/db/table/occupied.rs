@@ -2,7 +2,7 @@
 
 use super::bucket::{Bucket, Slot};
 use super::{Entry, EntryRef, Table};
-use crate::db::entry::{Collection, Object, Packed, Text, Value};
+use crate::db::entry::{Collection, Object, Text, Value};
 use bytes::Bytes;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -121,17 +121,17 @@ impl<'a> Occupied<'a> {
 
     /// Lets `change` change the collection. `None` for other kinds.
     pub fn change<C: Collection, R>(&mut self, change: impl FnOnce(&mut C) -> R) -> Option<R> {
-        let Some(elements) = self.entry().packed().filter(|_| self.entry().kind() == C::KIND) else {
+        let Some(elements) = self.entry().elements().filter(|_| self.entry().kind() == C::KIND) else {
             let result = self.change_object(|object| C::of_mut(object).map(change))?;
             if let Some(entry) = self.with_entry(Entry::moved_in::<C>) {
                 drop(self.replace(entry));
             }
             return Some(result);
         };
-        let mut it = C::of_packed(Packed::copied(elements))?;
+        let mut it = C::of_elements(elements)?;
         let result = change(&mut it);
-        let is_in_place = it.packed().is_some_and(|elements| self.with_entry(|entry| entry.overwrite_packed(elements)));
-        if !is_in_place {
+        let in_place = |elements| self.with_entry(|entry| entry.overwrite_elements(elements));
+        if !it.elements().is_some_and(in_place) {
             let entry = self.with_entry(|entry| entry.with_collection(it));
             drop(self.replace(entry));
         }

@@ -205,6 +205,33 @@ fn undeclared_keys_anywhere_are_reached_while_others_work() {
 }
 
 #[test]
+fn a_flood_of_scripts_costs_its_own_principals() {
+    let scripts = super::Scripts::default();
+    let keep = |who: &str, body: &[u8]| scripts.keep(who, super::sha_of(body), body);
+    keep("app", b"return 'app'");
+    (0..=super::SCRIPTS_MAX).for_each(|n| keep("flood", format!("return {n}").as_bytes()));
+    assert!(scripts.knows("app", &super::sha_of(b"return 'app'")) && scripts.kept() < super::SCRIPTS_MAX);
+    let large = super::SCRIPT_BYTES_MAX / 3;
+    (0..4).for_each(|n| keep("other", &vec![b'0' + n; large]));
+    assert!(scripts.knows("app", &super::sha_of(b"return 'app'")));
+    assert!(scripts.kept_bytes() < 2 * super::SCRIPT_BYTES_MAX as u64, "{}", scripts.kept_bytes());
+    scripts.forget_all();
+    assert_eq!((scripts.kept(), scripts.kept_bytes()), (0, 0));
+}
+
+#[test]
+fn a_script_has_a_length() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let long = format!("return 1 --{}", "x".repeat(4 << 20));
+    for reply in [eval(&mut client, &long), client.words(&["SCRIPT", "LOAD", &long])] {
+        assert_eq!(reply, "-ERR Error compiling script (new function): it has 4194315 bytes, of at most 4194304|");
+    }
+    assert_eq!(eval(&mut client, &long[..1 << 20]), ":1|");
+}
+
+#[test]
 fn libraries_are_counted_and_weighed() {
     let clock = Clock::new();
     let engine = engine(&clock);

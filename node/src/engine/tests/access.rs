@@ -296,6 +296,26 @@ fn the_table_of_tracked_keys_is_bounded_and_its_clients_are_told() {
 }
 
 #[test]
+fn what_was_tracked_is_forgotten_with_everything_and_counted_as_gone() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let (mut one, mut other) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 0));
+    for client in [&mut one, &mut other] {
+        client.say("HELLO 3");
+        client.say("CLIENT TRACKING ON");
+        (0..500).for_each(|key| drop(client.say(&format!("GET key:{key}"))));
+    }
+    one.say("SET key:1 v");
+    assert_eq!((engine.tracking.keys(), engine.tracking.items()), (499, 998));
+    one.say("FLUSHALL");
+    assert_eq!((engine.tracking.keys(), engine.tracking.items(), engine.tracking.heap_bytes()), (0, 0, 0));
+    one.say("GET key:1");
+    assert_eq!((engine.tracking.keys(), engine.tracking.items()), (1, 1));
+    other.say("SET key:1 v");
+    assert_eq!((engine.tracking.keys(), engine.tracking.heap_bytes()), (0, 0));
+}
+
+#[test]
 fn a_listener_of_a_shard_channel_is_cut_as_one_of_a_channel() {
     let clock = Clock::new();
     let engine = guarded(&clock);

@@ -469,7 +469,7 @@ fn who_minds_is_told_of_a_key_that_is_evicted_or_found_dead_over_http() {
     let call = crate::commands::Call::new(args.as_args(), now).unwrap();
     let permit = identity.grant.permit(&identity.inside, call, now.wall_ms).unwrap();
     let paid = engine.meters().charge(permit, now).unwrap();
-    let mut session = engine.detached(identity.inside.clone(), 0, now);
+    let mut session = other.detached();
     let kept = engine.update(&mut session, paid, now, &mut |_| crate::engine::Change::Keep);
     assert!(kept.is_ok());
     assert!(client.hear().0.starts_with("-UNBLOCKED"));

@@ -270,7 +270,7 @@ fn scripts_in_a_transaction_over_http_are_told_that_memory_is_short() {
     client.say("SET k 1");
     assert_eq!(client.say("CONFIG SET maxmemory 1"), "+OK|");
     let (identity, now) = (client.session.identity.clone().unwrap(), clock.now());
-    let mut session = engine.detached(identity.inside.clone(), 0, now);
+    let mut session = engine.detached(identity.inside.clone(), identity.grant.clone(), 0);
     let mut run = |script: &str| {
         let args = OwnedArgs::from_slices(["EVAL", script, "1", "k"]);
         let permit = identity.grant.permit(&identity.inside, Call::new(args.as_args(), now).unwrap(), now.wall_ms);

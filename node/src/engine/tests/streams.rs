@@ -142,7 +142,7 @@ fn over_http_nobody_waits_for_a_stream() {
     let engine = engine(&clock);
     let client = Client::new(&engine, &clock, 0);
     let now = clock.now();
-    let mut session = engine.detached(client.session.identity.as_ref().unwrap().inside.clone(), 0, now);
+    let mut session = client.detached();
     let mut run = |words: &[&str]| {
         let args = OwnedArgs::from_slices(words);
         let paid = paid(&engine, &session, &args, now);
