@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::{Calls, Next, Progress};
 use crate::pubsub::Inbox;
-use crate::resp::{Limits, Out, Parsed, Resume, parse};
+use crate::resp::{Limits, Mark, Out, Parsed, Resume, parse};
 use crate::server::{Client, Holdings};
 use crate::time::Now;
 
@@ -85,7 +85,7 @@ impl Client for Echo {
         u64::MAX
     }
 
-    fn was_large(&self, _run: &[u8], _out: &Out, _before: usize, _now: Now) {}
+    fn was_large(&self, _run: &[u8], _out: &Out, _before: Mark, _now: Now) {}
 
     fn count(&self, _read: usize, _written: usize) {}
 

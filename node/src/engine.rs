@@ -310,7 +310,9 @@ impl Engine {
 
     /// Runs one paid call and writes its reply.
     pub fn run<'c>(&self, session: &mut Session, paid: Paid<Call<'c>>, now: Now, out: &mut Out) -> Flow<'c> {
-        out.set_protocol(out.protocol());
+        if session.is_detached() {
+            out.will_be_copied();
+        }
         let mut cx = Cx::new(self, session, now, out);
         let spec = paid.call().spec();
         if let (Kind::Detached, Http::Refused(why)) = (&cx.session.kind, spec.http) {

@@ -269,22 +269,66 @@ impl Operation {
         let found = NAMES.iter().find(|(name, _)| is(text, name));
         found.map(|(_, operation)| *operation).ok_or(CommandError::Syntax)
     }
+}
 
-    /// One byte of the result, from that of each source.
-    fn of(self, first: u8, others: impl Iterator<Item = u8>) -> u8 {
-        match self {
-            Self::And => others.fold(first, |a, b| a & b),
-            Self::Or => others.fold(first, |a, b| a | b),
-            Self::Xor => others.fold(first, |a, b| a ^ b),
-            Self::Not => !first,
-            Self::Diff => first & !others.fold(0, |a, b| a | b),
-            Self::Diff1 => !first & others.fold(0, |a, b| a | b),
-            Self::AndOr => first & others.fold(0, |a, b| a | b),
-            Self::One => {
-                let (once, twice) = others.fold((first, 0), |(once, twice), b| (once | b, twice | once & b));
-                once & !twice
+/// Sources put together one after another, so that what is held does not grow with how many they are. One that is shorter
+/// than another ends in zeros.
+struct Fold {
+    operation: Operation,
+    /// The first; of AND, OR and XOR what came of it with the others, of ONE the bits that were in any.
+    first: Vec<u8>,
+    /// The bits that are in any of the others; of ONE those that were in two.
+    others: Vec<u8>,
+}
+
+impl Fold {
+    fn new(operation: Operation, first: &[u8]) -> Self {
+        Self { operation, first: first.to_vec(), others: Vec::new() }
+    }
+
+    /// Takes in another source.
+    fn add(&mut self, source: &[u8]) {
+        let Self { operation, first, others } = self;
+        let len = first.len().max(source.len());
+        first.resize(len, 0);
+        match operation {
+            Operation::And => {
+                first.iter_mut().zip(source).for_each(|(a, b)| *a &= b);
+                first.iter_mut().skip(source.len()).for_each(|a| *a = 0);
+            }
+            Operation::Or => first.iter_mut().zip(source).for_each(|(a, b)| *a |= b),
+            Operation::Xor => first.iter_mut().zip(source).for_each(|(a, b)| *a ^= b),
+            // It has one source.
+            Operation::Not => {}
+            Operation::Diff | Operation::Diff1 | Operation::AndOr => {
+                others.resize(len, 0);
+                others.iter_mut().zip(source).for_each(|(a, b)| *a |= b);
+            }
+            Operation::One => {
+                others.resize(len, 0);
+                for ((once, twice), b) in first.iter_mut().zip(others.iter_mut()).zip(source) {
+                    *twice |= *once & b;
+                    *once |= b;
+                }
             }
         }
+    }
+
+    fn result(mut self) -> Vec<u8> {
+        let first = self.first.iter_mut();
+        let of_both: fn(u8, u8) -> u8 = match self.operation {
+            Operation::And | Operation::Or | Operation::Xor => return self.first,
+            Operation::Not => {
+                first.for_each(|a| *a = !*a);
+                return self.first;
+            }
+            Operation::Diff | Operation::One => |a, b| a & !b,
+            Operation::Diff1 => |a, b| !a & b,
+            Operation::AndOr => |a, b| a & b,
+        };
+        self.others.resize(first.len(), 0);
+        first.zip(&self.others).for_each(|(a, b)| *a = of_both(*a, *b));
+        self.first
     }
 }
 
@@ -317,23 +361,24 @@ fn bitop(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         _ => {}
     }
-    let sources = sources.iter().map(|key| with_bytes(cx, key, <[u8]>::to_vec)).collect::<Result<Vec<_>, _>>()?;
-    let len = sources.iter().map(Vec::len).max().unwrap_or(0);
+    let mut fold = with_bytes(cx, sources.get(0), |bytes| Fold::new(operation, bytes))?;
+    for key in sources.iter().skip(1) {
+        with_bytes(cx, key, |bytes| fold.add(bytes))?;
+    }
+    let result = fold.result();
     let key = cx.key(args.get(2));
-    if len == 0 {
+    if result.is_empty() {
         cx.keys.delete(key);
-    } else if let Some((first, others)) = sources.split_first() {
-        let byte = |source: &Vec<u8>, at| source.get(at).copied().unwrap_or(0);
-        let result: Vec<u8> =
-            (0..len).map(|at| operation.of(byte(first, at), others.iter().map(|other| byte(other, at)))).collect();
+    } else {
         cx.keys.set_string(key, &result, None);
     }
-    cx.out.int(len as i64);
+    cx.out.int(result.len() as i64);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// Those that redis 7.0 lacks, so no transcript has them: by what they mean for one bit each.
@@ -344,11 +389,41 @@ mod tests {
             let is_in: Vec<bool> = sources.iter().map(|source| source >> bit & 1 == 1).collect();
             let count = is_in.iter().filter(|each| **each).count();
             let others = is_in[1..].contains(&true);
-            let got = |operation: Operation| operation.of(sources[0], sources[1..].iter().copied()) >> bit & 1 == 1;
+            let got = |operation: Operation| {
+                let mut fold = Fold::new(operation, &sources[..1]);
+                sources[1..].iter().for_each(|source| fold.add(&[*source]));
+                fold.result()[0] >> bit & 1 == 1
+            };
             assert_eq!(got(Operation::Diff), is_in[0] && !others);
             assert_eq!(got(Operation::Diff1), !is_in[0] && others);
             assert_eq!(got(Operation::AndOr), is_in[0] && others);
             assert_eq!(got(Operation::One), count == 1);
         }
+    }
+
+    #[test]
+    fn shorter_sources_end_in_zeros() {
+        let of = |operation: Operation, sources: [&[u8]; 3]| {
+            let mut fold = Fold::new(operation, sources[0]);
+            sources[1..].iter().for_each(|source| fold.add(source));
+            fold.result()
+        };
+        for sources in [[&b"\xff\x0f\xf0"[..], b"", b"\x3c\xff"], [b"\x3c\xff", b"\xff\x0f\xf0", b"\xaa"]] {
+            let longest = sources.iter().map(|source| source.len()).max().unwrap();
+            let padded = sources.map(|source| [source, &vec![0; longest - source.len()]].concat());
+            let padded = [&padded[0][..], &padded[1], &padded[2]];
+            for operation in [
+                Operation::And,
+                Operation::Or,
+                Operation::Xor,
+                Operation::Diff,
+                Operation::Diff1,
+                Operation::AndOr,
+                Operation::One,
+            ] {
+                assert_eq!(of(operation, sources), of(operation, padded));
+            }
+        }
+        assert_eq!(Fold::new(Operation::Not, b"\x0f").result(), b"\xf0");
     }
 }

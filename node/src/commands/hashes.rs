@@ -7,7 +7,7 @@ use super::strings::{bulk, copy, length};
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Hash, HashRef, Value};
-use crate::engine::Cx;
+use crate::engine::{Cx, Random};
 use crate::error::CommandError;
 use crate::resp::{Args, parse_i64};
 
@@ -353,8 +353,8 @@ fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let draws = wanted.unsigned_abs() as usize;
         (0..draws).filter_map(|_| hash.random(&mut || generator.next())).collect()
     } else {
-        let all: Vec<_> = hash.iter().collect();
-        generator.sample(all, wanted as usize)
+        let draw = |generator: &mut Random| hash.random(&mut || generator.next());
+        generator.pick((wanted as usize, hash.len()), || hash.iter().collect(), draw, |(field, _)| *field)
     };
     // RESP3 pairs each field with its value.
     let paired = with_values && cx.out.protocol() == 3;

@@ -101,7 +101,7 @@ pub(super) const TYPE: Spec = Spec {
     acl: READ.or(Acl::FAST),
     keys: &[KeySpec::at(1).doing(KeyFlags::RO)],
     summary: "The type of the value at the key.",
-    reply: "simple string: string, list or none",
+    reply: "simple string: string, list, hash, set, zset, stream, ReJSON-RL or none",
     run: type_of,
     ..Spec::ROW
 };

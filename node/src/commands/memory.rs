@@ -106,7 +106,7 @@ fn stats(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     plain(cx, "cluster.links", 0);
     plain(cx, "aof.buffer", 0);
     plain(cx, "lua.caches", usage.scripts);
-    plain(cx, "functions.caches", 0);
+    plain(cx, "functions.caches", usage.functions);
     if keys > 0 {
         cx.out.bulk("db.0");
         cx.out.map(3);
@@ -164,7 +164,7 @@ fn doctor(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
             (memory.resident > total / 10 * 14, "Fragmentation: the process has 1.4 times as much in RAM.\n"),
             (usage.clients > total / 4, "Clients: a quarter of the memory is their buffers.\n"),
             (usage.log > total / 4, "Effect log: a quarter of the memory waits for its readers.\n"),
-            (usage.scripts > total / 10, "Scripts: a tenth of the memory is texts of scripts.\n"),
+            (usage.scripts + usage.functions > total / 10, "Scripts: a tenth of the memory is texts of scripts.\n"),
         ];
         findings.iter().filter(|(is_so, _)| *is_so).for_each(|(_, words)| said.push_str(words));
         if said.is_empty() {

@@ -1,12 +1,14 @@
 //! Sets.
 
+use std::collections::BTreeSet;
+
 use super::events::{Class, Event};
 use super::parse::{count, int, is, repeats};
 use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Entry, Member, Set, SetRef};
-use crate::engine::Cx;
+use crate::engine::{Cx, Random};
 use crate::error::CommandError;
 use crate::resp::{Args, Out};
 
@@ -194,7 +196,10 @@ fn srandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         Some(set) if wanted < 0 => {
             (0..wanted.unsigned_abs()).filter_map(|_| set.random(&mut || random.next())).collect()
         }
-        Some(set) => random.sample(set.iter().collect(), wanted as usize),
+        Some(set) => {
+            let draw = |random: &mut Random| set.random(&mut || random.next());
+            random.pick((wanted as usize, set.len()), || set.iter().collect(), draw, |member| *member)
+        }
     };
     cx.out.array(picked.len());
     picked.into_iter().for_each(|member| show(cx.out, member));
@@ -307,50 +312,49 @@ enum Merge {
 }
 
 /// The members of several sets put together; absent keys are empty sets.
-fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge, limit: usize) -> Result<Vec<Vec<u8>>, CommandError> {
-    // Every key's type is asked before anything else, as redis does.
-    let mut smallest = (usize::MAX, 0);
-    for (at, bytes) in keys.iter().enumerate() {
-        let key = cx.key(bytes);
-        let len = cx.keys.collection::<Set>(key)?.map_or(0, SetRef::len);
-        smallest = smallest.min((len, at));
-    }
-    let members = |cx: &mut Cx<'_>, bytes: &[u8]| -> Result<Vec<Vec<u8>>, CommandError> {
-        let key = cx.key(bytes);
-        Ok(cx.keys.collection_again::<Set>(key)?.into_iter().flat_map(SetRef::iter).map(owned).collect())
-    };
-    match merge {
+fn merged(cx: &mut Cx<'_>, keys: Args<'_>, merge: Merge) -> Result<Vec<Vec<u8>>, CommandError> {
+    let sets = all(cx, keys)?;
+    Ok(match merge {
         Merge::Union => {
-            let mut all = std::collections::BTreeSet::new();
-            for bytes in keys.iter() {
-                all.extend(members(cx, bytes)?);
-            }
-            Ok(all.into_iter().collect())
+            let members = sets.into_iter().flatten().flat_map(SetRef::iter).map(owned);
+            members.collect::<BTreeSet<_>>().into_iter().collect()
         }
-        Merge::Inter => {
-            let mut kept = members(cx, keys.get(smallest.1))?;
-            for (_, bytes) in keys.iter().enumerate().filter(|(at, _)| *at != smallest.1) {
-                let key = cx.key(bytes);
-                let set = cx.keys.collection_again::<Set>(key)?;
-                kept.retain(|member| set.is_some_and(|set| set.contains(member)));
-            }
-            kept.truncate(limit);
-            Ok(kept)
-        }
+        Merge::Inter => common(&sets).map(owned).collect(),
         Merge::Diff => {
-            let mut kept = members(cx, keys.get(0))?;
-            for bytes in keys.iter().skip(1) {
-                let key = cx.key(bytes);
-                let set = cx.keys.collection_again::<Set>(key)?;
-                kept.retain(|member| !set.is_some_and(|set| set.contains(member)));
-            }
-            Ok(kept)
+            let (first, others) = sets.split_first().map_or((None, &[][..]), |(first, others)| (*first, others));
+            let is_among_others = |member: &Member<'_>| others.iter().flatten().any(|set| has(*set, *member));
+            first.into_iter().flat_map(SetRef::iter).filter(|member| !is_among_others(member)).map(owned).collect()
         }
+    })
+}
+
+/// The sets at keys; none for a key that is absent. Every key's type is asked before anything else, as redis does.
+fn all<'c>(cx: &'c mut Cx<'_>, keys: Args<'_>) -> Result<Vec<Option<SetRef<'c>>>, CommandError> {
+    for bytes in keys.iter() {
+        let key = cx.key(bytes);
+        cx.keys.collection::<Set>(key)?;
     }
+    let cx = &*cx;
+    keys.iter().map(|bytes| cx.keys.peek_collection::<Set>(cx.key(bytes))).collect()
+}
+
+/// The members that are in each of the sets, in the order of the smallest.
+fn common<'c>(sets: &[Option<SetRef<'c>>]) -> impl Iterator<Item = Member<'c>> {
+    let sizes = sets.iter().map(|set| set.map_or(0, SetRef::len)).enumerate();
+    let (smallest, _) = sizes.min_by_key(|(_, len)| *len).unwrap_or_default();
+    let is_in_others = move |member: &Member<'_>| {
+        sets.iter().enumerate().all(|(at, set)| at == smallest || set.is_some_and(|set| has(set, *member)))
+    };
+    let members = sets.get(smallest).copied().flatten().into_iter().flat_map(SetRef::iter);
+    members.filter(is_in_others)
+}
+
+fn has(set: SetRef<'_>, member: Member<'_>) -> bool {
+    member.with(|member| set.contains(member))
 }
 
 fn show_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
-    let members = merged(cx, args.from(1), merge, usize::MAX)?;
+    let members = merged(cx, args.from(1), merge)?;
     cx.out.set(members.len());
     members.iter().for_each(|member| cx.out.bulk(member));
     Ok(())
@@ -358,7 +362,7 @@ fn show_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), Comm
 
 fn store_merged(cx: &mut Cx<'_>, args: Args<'_>, merge: Merge) -> Result<(), CommandError> {
     let keys = args.from(2);
-    let members = merged(cx, keys, merge, usize::MAX)?;
+    let members = merged(cx, keys, merge)?;
     let passing = if matches!(merge, Merge::Diff) { passing(cx, keys)? } else { Vec::new() };
     let key = cx.key(args.get(1));
     store(cx, key, &members, &passing);
@@ -511,8 +515,8 @@ fn sintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let limit = if limit == 0 { usize::MAX } else { limit };
     let keys = args.from(2).up_to(numkeys);
-    let members = merged(cx, keys, Merge::Inter, limit)?;
-    cx.out.int(members.len() as i64);
+    let count = common(&all(cx, keys)?).take(limit).count();
+    cx.out.int(count as i64);
     Ok(())
 }
 

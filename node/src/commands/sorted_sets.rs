@@ -17,7 +17,7 @@ use super::scans::scan;
 use super::{Acl, Arity, Family, Flags, KeyFlags, KeySpec, Spec, Ttl};
 use crate::db::Key;
 use crate::db::entry::{Entry, Growth, SortedSet, SortedSetRef};
-use crate::engine::Cx;
+use crate::engine::{Cx, Random};
 use crate::error::CommandError;
 use crate::resp::{Args, Out, write_double};
 
@@ -413,7 +413,8 @@ fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let ranks: Vec<usize> = if wanted < 0 {
         (0..wanted.unsigned_abs()).map(|_| generator.below(set.len())).collect()
     } else {
-        generator.sample((0..set.len()).collect(), wanted as usize)
+        let draw = |generator: &mut Random| Some(generator.below(set.len()));
+        generator.pick((wanted as usize, set.len()), || (0..set.len()).collect(), draw, |rank| *rank)
     };
     let mut shower = Shower::new(cx.out, ranks.len(), scores);
     ranks.into_iter().filter_map(|rank| set.at(rank)).for_each(|(member, score)| shower.show(member, score));

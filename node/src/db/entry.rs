@@ -13,8 +13,9 @@
 //! its place without a new block. Little is gained by naming what is in a header of 8 bytes; what is lost is memory:
 //! facts B5 measures 31 bytes per key with this layout against 94 for Redis.
 //!
-//! `unsafe` lives here, in `shape.rs` and `view.rs` below, and in `table.rs` only. The invariant all of it rests on: an `Entry` owns a block made by
-//! `Entry::build`, whose first 8 bytes describe it truly, and whose pointers (if the encoding says so) it owns.
+//! `unsafe` lives here, in `shape.rs` and `view.rs` below, in `table.rs` and below it, and at the allocator's door. The
+//! invariant all of it rests on: an `Entry` owns a block made by `Entry::build`, whose first 8 bytes describe it truly, and
+//! whose pointers (if the encoding says so) it owns.
 #![allow(unsafe_code)]
 
 mod hash;

@@ -102,6 +102,14 @@ impl Slice {
         })
     }
 
+    /// The share of a database, if it has one.
+    fn peek(&self, database: u8) -> Option<&Shard> {
+        match usize::from(database).checked_sub(1) {
+            None => Some(&self.first),
+            Some(place) => self.others.get(place)?.as_deref(),
+        }
+    }
+
     /// The shares of all databases that have one.
     pub(crate) fn every(&mut self) -> impl Iterator<Item = &mut Shard> {
         let others = self.others.iter_mut().flatten().map(|shard| &mut **shard);
@@ -346,6 +354,22 @@ impl<'e> Held<'e> {
     #[inline]
     pub(crate) fn shard(&mut self, partition: usize, database: u8) -> &mut Shard {
         self.slice(partition).of(database)
+    }
+
+    /// The share of `database` in `partition`, if it has one, to be read: several can be had at a time.
+    pub(crate) fn peek(&self, partition: usize, database: u8) -> Option<&Shard> {
+        let among = |guards: &'_ Several<'e>| guards.binary_search_by_key(&partition, |(at, _)| usize::from(*at)).ok();
+        let slice: &Slice = match self {
+            Self::One(at, guard) if *at == partition => guard,
+            Self::Many(guards) | Self::Gated { guards, .. } => &guards.get(among(guards)?)?.1,
+            Self::All(guards) => guards.get(partition)?,
+            Self::More { first, more } => match more.iter().find(|(at, _)| usize::from(*at) == partition) {
+                Some((_, guard)) => guard,
+                None => return first.peek(partition, database),
+            },
+            Self::One(..) | Self::None => return None,
+        };
+        slice.peek(database)
     }
 
     /// What `partition` holds. The executor holds every partition a command's keys name, so a miss is a bug here.

@@ -8,7 +8,7 @@
 //! The caller hashes ([`KeyHash`]). Bucket numbers come from the low bits and tags from bits 44 to 51; the top 12 bits
 //! choose the partition and are not used here. Facts B5 and B6 give the measurements behind each choice.
 //!
-//! `unsafe` lives here and in `entry.rs` only; `table/twin.rs` is the same face over std collections, and every
+//! `unsafe` lives here, below, and in `entry.rs`; `table/twin.rs` is the same face over std collections, and every
 //! operation is tested against it.
 #![allow(unsafe_code)]
 

@@ -157,11 +157,13 @@ fn scripts(cx: &Cx<'_>, usage: &Usage, text: &mut String) {
     put(text, "used_memory_lua_human", human(usage.lua));
     put(text, "used_memory_scripts_eval", usage.scripts);
     put(text, "number_of_cached_scripts", cx.engine.scripts.kept());
-    put_all(text, &["number_of_functions", "number_of_libraries"], "0");
+    let libraries = cx.engine.scripts.functions.now();
+    put(text, "number_of_functions", libraries.functions());
+    put(text, "number_of_libraries", libraries.all.len());
     put(text, "used_memory_vm_functions", 0);
     put_bytes(text, "used_memory_vm_total", usage.lua);
-    put(text, "used_memory_functions", 0);
-    put_bytes(text, "used_memory_scripts", usage.scripts);
+    put(text, "used_memory_functions", usage.functions);
+    put_bytes(text, "used_memory_scripts", usage.scripts + usage.functions);
 }
 
 fn fragmentation(text: &mut String, used: u64, resident: u64) {

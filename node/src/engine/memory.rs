@@ -36,6 +36,8 @@ pub(crate) struct Usage {
     pub(crate) lua: u64,
     /// Texts of scripts.
     pub(crate) scripts: u64,
+    /// Libraries of functions.
+    pub(crate) functions: u64,
     /// The effect log, as far as its readers have not read it.
     pub(crate) log: u64,
     /// Names of channels and patterns, keys that clients track, and the slow log.
@@ -54,7 +56,7 @@ impl Usage {
     }
 
     fn rest(&self) -> u64 {
-        self.startup + self.clients + self.lua + self.scripts + self.log + self.other
+        self.startup + self.clients + self.lua + self.scripts + self.functions + self.log + self.other
     }
 }
 
@@ -94,6 +96,7 @@ impl Engine {
             clients: self.clients.sum(client_bytes),
             lua: self.rest.lua.load(Ordering::Relaxed).max(0).unsigned_abs(),
             scripts: self.scripts.kept_bytes(),
+            functions: self.scripts.functions.now().heap_bytes(),
             log: self.log.unread_bytes(),
             other: self.pubsub.heap_bytes() + self.tracking.heap_bytes() + self.slow.heap_bytes(),
         };

@@ -1,5 +1,8 @@
 //! Random choices of commands.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -22,8 +25,33 @@ impl Random {
         (self.next() % n as u64) as usize
     }
 
+    /// At most `n` of `len` items, each once, each with the same chance, in no order that holds. `draw` gives one at random,
+    /// `all` gives all of them, `name` tells one from another.
+    pub(crate) fn pick<T, K: Hash + Eq>(
+        &mut self,
+        (n, len): (usize, usize),
+        all: impl FnOnce() -> Vec<T>,
+        mut draw: impl FnMut(&mut Self) -> Option<T>,
+        name: impl Fn(&T) -> K,
+    ) -> Vec<T> {
+        // Of a few among many, those that were drawn before are drawn again seldom: redis draws below a third.
+        if n.saturating_mul(3) > len {
+            return self.sample(all(), n);
+        }
+        let mut seen: HashSet<K, foldhash::fast::RandomState> = HashSet::default();
+        let mut picked = Vec::with_capacity(n);
+        while picked.len() < n
+            && let Some(item) = draw(self)
+        {
+            if seen.insert(name(&item)) {
+                picked.push(item);
+            }
+        }
+        picked
+    }
+
     /// At most `n` of the items, each with the same chance, in no order that holds.
-    pub(crate) fn sample<T>(&mut self, mut items: Vec<T>, n: usize) -> Vec<T> {
+    fn sample<T>(&mut self, mut items: Vec<T>, n: usize) -> Vec<T> {
         let n = n.min(items.len());
         for at in 0..n {
             let other = at + self.below(items.len() - at);
@@ -41,8 +69,9 @@ mod tests {
     #[test]
     fn samples_are_of_the_items_and_each_once() {
         let mut random = Random::new(1, 2);
-        for n in [0, 1, 50, 100, 101] {
-            let mut sample = random.sample((0..100).collect(), n);
+        for n in [0, 1, 33, 34, 50, 100, 101, usize::MAX] {
+            let mut sample =
+                random.pick((n, 100), || (0..100).collect(), |random| Some(random.below(100)), |item| *item);
             sample.sort_unstable();
             sample.dedup();
             assert_eq!(sample.len(), n.min(100));

@@ -300,6 +300,7 @@ impl Script<'_, '_> {
     /// One call of the script: its reply, an error reply included, and how many bytes it had.
     fn call(&mut self, args: Args<'_>) -> (Reply, usize) {
         let mut out = Out::new(self.protocol);
+        out.will_be_copied();
         std::mem::swap(self.cx.out, &mut out);
         let done = self.run_call(args);
         std::mem::swap(self.cx.out, &mut out);

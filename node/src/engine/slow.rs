@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::commands::{self, Flags, Spec};
 use crate::db::entry::size_class;
-use crate::resp::{self, Args, Limits, Out, Parsed, Resume, read_reply};
+use crate::resp::{self, Args, Mark, Out, Parsed, Resume};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -172,33 +172,32 @@ impl Slow {
         each(session, run, |args, _| self.enter(session, args, took_us, now));
     }
 
-    /// Takes note of what was large: the requests in `run`, and what `out` holds behind its first `before` bytes, their
-    /// replies.
+    /// Takes note of what was large: the requests in `run`, and what `out` holds behind `before`, their replies. None of it
+    /// is copied: it is large.
     #[cold]
-    pub(crate) fn was_large(&self, session: &Session, run: &[u8], out: &Out, before: usize, now: Now) {
-        let mut sizes = Vec::new();
+    pub(crate) fn was_large(&self, session: &Session, run: &[u8], out: &Out, before: Mark, now: Now) {
+        let mut requests = 0;
         each(session, run, |args, bytes| {
-            sizes.push(args.to_owned());
+            requests += 1;
             if self.is_entered(What::LargeRequest, bytes as u64) {
                 self.enter_large(session, What::LargeRequest, args, bytes, now);
             }
         });
-        let written = out.len().saturating_sub(before);
+        let written = out.len_since(before);
         if !self.is_entered(What::LargeReply, written as u64) {
             return;
         }
-        let replies = match sizes.len() {
-            1 => vec![written],
-            _ => reply_sizes(out.to_vec().get(before..).unwrap_or_default()),
-        };
+        let replies = if requests == 1 { vec![written] } else { out.reply_lengths(before) };
         // Where a request had no reply, or several, they cannot be told apart.
-        if replies.len() == sizes.len() {
-            for (request, bytes) in sizes.iter().zip(replies) {
-                if self.is_entered(What::LargeReply, bytes as u64) {
-                    self.enter_large(session, What::LargeReply, request.as_args(), bytes, now);
-                }
-            }
+        if replies.len() != requests {
+            return;
         }
+        let mut replies = replies.into_iter();
+        each(session, run, |args, _| {
+            if let Some(bytes) = replies.next().filter(|bytes| self.is_entered(What::LargeReply, *bytes as u64)) {
+                self.enter_large(session, What::LargeReply, args, bytes, now);
+            }
+        });
     }
 
     fn enter_large(&self, session: &Session, what: What, args: Args<'_>, bytes: usize, now: Now) {
@@ -302,17 +301,6 @@ fn each(session: &Session, run: &[u8], mut visit: impl FnMut(Args<'_>, usize)) {
             _ => return,
         }
     }
-}
-
-/// The lengths of the replies that `bytes` are.
-fn reply_sizes(bytes: &[u8]) -> Vec<usize> {
-    let limits = Limits { frame_bytes_max: usize::MAX, ..Limits::DEFAULT };
-    let (mut sizes, mut rest) = (Vec::new(), bytes);
-    while let Ok(Some((_, length))) = read_reply(rest, &limits) {
-        sizes.push(length);
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    sizes
 }
 
 /// A request as an entry keeps it: trimmed as redis does, secrets left out.

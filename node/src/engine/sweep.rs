@@ -20,7 +20,8 @@ pub struct Swept {
 
 impl Engine {
     /// Takes out keys whose time has come, in the partitions that are `worker`'s of `workers`, looking at about
-    /// `budget` buckets; before that evicts some keys where memory is short. Partitions with nothing due cost one lock and one compare; those held by others are passed over.
+    /// `budget` buckets; before that evicts some keys where memory is short. Partitions with nothing due cost one lock and
+    /// one compare; those held by others are passed over.
     ///
     /// About 5,000 buckets take 100 us.
     pub fn sweep(&self, worker: usize, workers: usize, now: Now, budget: usize) -> Swept {

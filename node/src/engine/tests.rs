@@ -459,6 +459,31 @@ fn long_replies_end_a_turn_and_have_an_end() {
     assert_eq!(client.say("LLEN l"), ":0|");
 }
 
+/// A large value is answered by reference, so a connection may have it many times over; not who has the reply copied.
+#[test]
+fn replies_that_are_copied_have_an_end_whatever_is_shared() {
+    let clock = Clock::new();
+    let (engine, now) = (engine(&clock), clock.now());
+    let mut client = Client::new(&engine, &clock, 0);
+    assert_eq!(client.words(&["SET", "k", &"x".repeat(20_000_000)]), "+OK|");
+    assert_eq!(client.say("MGET k k k k k").len(), 100_000_000 + 5 * "$20000000||".len() + "*5|".len());
+    let refused = "ERR the reply would be longer than 67108864 bytes";
+    let script = "return redis.pcall('MGET', 'k', 'k', 'k', 'k', 'k').err";
+    assert_eq!(client.words(&["EVAL", script, "0"]), format!("$49|{refused}|"));
+    let identity = client.session.identity.clone().unwrap();
+    let mut session = engine.detached(identity.inside, identity.grant, 0);
+    let mut out = Out::new(2);
+    let many = OwnedArgs::from_slices(["MGET", "k", "k", "k", "k", "k"]);
+    let paid_for = paid(&engine, &session, &many, now);
+    assert!(matches!(engine.run(&mut session, paid_for, now, &mut out), Flow::Done));
+    assert_eq!(out.take(), format!("-{refused}\r\n").as_bytes());
+    let one = OwnedArgs::from_slices(["GET", "k"]);
+    let calls = (0..5).map(|_| paid(&engine, &session, &one, now)).collect();
+    engine.run_transaction(&mut session, calls, now, &mut out).unwrap();
+    let replies = out.take();
+    assert!(replies.len() < 81_000_000 && replies.ends_with(format!("-{refused}\r\n").as_bytes()));
+}
+
 /// Others have a turn between what may take long.
 #[test]
 fn slow_requests_end_a_turn() {

@@ -6,7 +6,7 @@ use super::blocking::{let_go, serve_and_release};
 use super::cx::Cx;
 use super::monitors;
 use super::road::{Partitions, Unjudged, act, judge};
-use crate::commands::{self, Call, Http};
+use crate::commands::{self, Call, Flags, Http, Locks, Spec};
 use crate::db::Busy;
 use crate::error::CommandError;
 use crate::meter::Paid;
@@ -44,11 +44,17 @@ impl Engine {
                 return Err(TransactionError::Refused(commands::refused_over_http(paid.call().spec(), why)));
             }
         }
+        out.will_be_copied();
         let mut cx = Cx::new(self, session, now, out);
-        let grows =
-            self.is_limited() && calls.iter().any(|paid| paid.call().spec().flags.has(commands::Flags::DENYOOM));
-        if grows && !self.make_room(cx.cells, now) {
-            return Err(TransactionError::Refused(CommandError::OutOfMemory));
+        if self.is_limited() {
+            let asks = |asks: fn(&Spec) -> bool| calls.iter().any(|paid| asks(paid.call().spec()));
+            let grows = asks(|spec| spec.flags.has(Flags::DENYOOM));
+            // A script is told at its first call that would grow data.
+            cx.out_of_memory =
+                (grows || asks(|spec| matches!(spec.locks, Locks::Script))) && !self.make_room(cx.cells, now);
+            if grows && cx.out_of_memory {
+                return Err(TransactionError::Refused(CommandError::OutOfMemory));
+            }
         }
         let mut wanted = Partitions::default();
         calls.iter().for_each(|paid| wanted.add_queued(&cx, paid.call().spec(), paid.call().args()));
@@ -107,14 +113,10 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
         let args = args.as_args();
         let call = Call::of(spec, args, cx.now);
         // Asked again, by the newest snapshot: a rule may have changed since the command was queued.
-        match if spec.flags.has(commands::Flags::NO_AUTH) {
-            Ok(None)
-        } else {
-            judge(cx, call, Context::Multi).map(Some)
-        } {
+        match if spec.flags.has(Flags::NO_AUTH) { Ok(None) } else { judge(cx, call, Context::Multi).map(Some) } {
             Ok(permit) => {
                 let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
-                debug_assert!(paid.is_some() || spec.flags.has(commands::Flags::NO_AUTH));
+                debug_assert!(paid.is_some() || spec.flags.has(Flags::NO_AUTH));
                 act(cx, spec, args);
                 if cx.engine.monitors.any() {
                     monitors::show(cx, spec, args);

@@ -12,6 +12,9 @@ pub const SHARED_BYTES_MIN: usize = 16 * 1024;
 /// [`Out::is_cut`] says so. A few bytes of a request can ask for the same value a million times.
 pub const REPLY_BYTES_MAX: usize = if cfg!(test) { 64 << 20 } else { 512 << 20 };
 
+/// Bytes of `\r\n`.
+const LINE_END: usize = 2;
+
 /// Replies of one connection (or one HTTP call), ready to be written out.
 ///
 /// Small replies are bytes of one `Vec`; a value given to [`Out::bulk_shared`] that is large enough stays a reference
@@ -23,6 +26,7 @@ pub struct Out {
     shared: Vec<(usize, Bytes)>,
     shared_bytes: usize,
     resp3: bool,
+    is_copied: bool,
     is_whole: bool,
     is_cut: bool,
 }
@@ -85,7 +89,7 @@ impl Out {
     #[inline]
     pub fn bulk(&mut self, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        if self.buf.len() > REPLY_BYTES_MAX && self.cut() {
+        if self.is_over() && self.cut() {
             return;
         }
         self.buf.reserve(value.len() + 32);
@@ -104,6 +108,9 @@ impl Out {
     pub fn bulk_shared(&mut self, value: Bytes) {
         if value.len() < SHARED_BYTES_MIN {
             return self.bulk(&value);
+        }
+        if self.is_over() && self.cut() {
+            return;
         }
         header(b'$', value.len(), &mut self.buf);
         self.shared_bytes += value.len();
@@ -186,7 +193,7 @@ impl Out {
     /// All that `other` holds, after all that this holds; `other` is left empty.
     pub fn append(&mut self, other: &mut Out) {
         // What is cut already is no reply any more, whatever it is for.
-        if other.is_cut || self.buf.len() > REPLY_BYTES_MAX && self.cut() {
+        if other.is_cut || self.is_over() && self.cut() {
             self.is_cut = true;
             return other.clear();
         }
@@ -194,6 +201,18 @@ impl Out {
         self.buf.append(&mut other.buf);
         self.shared.extend(other.shared.drain(..).map(|(at, value)| (at + base, value)));
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
+    }
+
+    /// Lets values held by reference count against [`REPLY_BYTES_MAX`] as if they were copied: for a reply that is taken as
+    /// one vector in the end.
+    pub fn will_be_copied(&mut self) {
+        self.is_copied = true;
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        let shared = if self.is_copied { self.shared_bytes } else { 0 };
+        self.buf.len() + shared > REPLY_BYTES_MAX
     }
 
     /// Leaves something out, unless the reply is to be whole.
@@ -285,6 +304,11 @@ impl Out {
         }
     }
 
+    /// Bytes written after `mark`.
+    pub(crate) fn len_since(&self, mark: Mark) -> usize {
+        self.len().saturating_sub(mark.buf + mark.shared_bytes)
+    }
+
     /// The present end, for [`Out::rollback`].
     pub fn mark(&self) -> Mark {
         Mark { buf: self.buf.len(), shared: self.shared.len(), shared_bytes: self.shared_bytes }
@@ -296,6 +320,39 @@ impl Out {
         self.shared.truncate(mark.shared);
         self.shared_bytes = mark.shared_bytes;
         self.is_cut = false;
+    }
+
+    /// The lengths of the replies behind `mark`, in bytes, none of them copied or read beyond its heads; none for one that is
+    /// not whole, and for what follows it.
+    pub(crate) fn reply_lengths(&self, mark: Mark) -> Vec<usize> {
+        let mut shared = self.shared.get(mark.shared..).unwrap_or_default().iter().peekable();
+        let (mut lengths, mut at) = (Vec::new(), mark.buf);
+        while at < self.buf.len() {
+            let (from, mut shared_bytes, mut left) = (at, 0, 1);
+            while left > 0 {
+                let Some((kind, number, end)) = self.head(at) else { return lengths };
+                (left, at) = (left - 1, end);
+                match (kind, number.and_then(|number| usize::try_from(number).ok())) {
+                    (b'*' | b'~' | b'>', Some(n)) => left += n,
+                    (b'%', Some(n)) => left += 2 * n,
+                    (b'$' | b'=', Some(n)) if shared.next_if(|(place, _)| *place == end).is_some() => {
+                        shared_bytes += n;
+                        at += LINE_END;
+                    }
+                    (b'$' | b'=', Some(n)) => at += n + LINE_END,
+                    _ => {}
+                }
+            }
+            lengths.push(at - from + shared_bytes);
+        }
+        lengths
+    }
+
+    /// The kind of a reply or of a part of one, the number that its first line is, and where that line ends.
+    fn head(&self, at: usize) -> Option<(u8, Option<i64>, usize)> {
+        let (kind, rest) = self.buf.get(at..)?.split_first()?;
+        let text = memchr::memchr(b'\r', rest)?;
+        Some((*kind, super::parse_i64(rest.get(..text)?), at + 1 + text + LINE_END))
     }
 
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
@@ -386,5 +443,41 @@ mod tests {
         assert!(out.is_empty());
         assert_eq!(all.take(), [b"+A\r\n", &before[..]].concat());
         assert!(all.is_empty());
+    }
+
+    #[test]
+    fn lengths_of_replies_are_told_whatever_is_in_them() {
+        let big = Bytes::from(vec![b'\n'; SHARED_BYTES_MIN]);
+        for protocol in [2, 3] {
+            let mut out = Out::new(protocol);
+            out.bulk_shared(big.clone());
+            let mark = out.mark();
+            let replies: [&dyn Fn(&mut Out); 8] = [
+                &|out| out.simple("-1"),
+                &|out| out.null(),
+                &|out| out.bulk("*3\r\n"),
+                &|out| out.bulk_shared(big.clone()),
+                &|out| {
+                    out.map(1);
+                    out.bulk_shared(big.clone());
+                    out.array(2);
+                    out.null_array();
+                    out.bulk_shared(big.clone());
+                },
+                &|out| out.array(0),
+                &|out| out.double(0.5),
+                &|out| out.verbatim(*b"txt", "a\r\nb"),
+            ];
+            let mut want = Vec::new();
+            for write in replies {
+                let before = out.mark();
+                write(&mut out);
+                want.push(out.len_since(before));
+            }
+            assert_eq!(out.reply_lengths(mark), want);
+            out.array(2);
+            out.null();
+            assert_eq!(out.reply_lengths(mark), want, "the last is not whole");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::{Calls, Engine, Next, Progress};
 use crate::metrics::Count;
 use crate::pubsub::Inbox;
-use crate::resp::Out;
+use crate::resp::{Mark, Out};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -42,8 +42,8 @@ pub(crate) trait Client {
     /// From how many bytes of requests or replies on a turn is to be told of; `u64::MAX` for never.
     fn large_bytes(&self) -> u64;
 
-    /// Takes note of a large turn: the requests it ran, and what it wrote behind the first `before` bytes of `out`.
-    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now);
+    /// Takes note of a large turn: the requests it ran, and what it wrote to `out` behind `before`.
+    fn was_large(&self, run: &[u8], out: &Out, before: Mark, now: Now);
 
     /// Takes note of how long the last batch took.
     fn timed(&self, us: u64);
@@ -126,7 +126,7 @@ impl Client for SessionClient {
         self.engine.slow.large_bytes()
     }
 
-    fn was_large(&self, run: &[u8], out: &Out, before: usize, now: Now) {
+    fn was_large(&self, run: &[u8], out: &Out, before: Mark, now: Now) {
         self.engine.slow.was_large(&self.session, run, out, before, now);
     }
 

@@ -201,9 +201,9 @@ impl<C: Client, W: Wire> Connection<C, W> {
             // A turn that panicked may have left half a reply here: it is another client's.
             scratch.out.clear();
             let out = if waits { self.unsent.back() } else { &mut scratch.out };
-            let before = out.len();
+            let before = out.mark();
             let (consumed, next) = run(&mut self.client, &self.seat, input, out);
-            let written = out.len().saturating_sub(before);
+            let written = out.len_since(before);
             if consumed.max(written) as u64 >= self.client.large_bytes() {
                 let run = input.get(..consumed).unwrap_or_default();
                 self.client.was_large(run, out, before, self.seat.now());

@@ -48,10 +48,13 @@ enum Source<'a> {
     Sorted(SortedSetRef<'a>),
 }
 
+/// Members looked at between two looks at whether to go on.
+const STRIDE: usize = 64;
+
 impl<'a> Source<'a> {
-    fn at<'c>(cx: &'c mut Cx<'_>, key: &[u8]) -> Result<Option<Source<'c>>, CommandError> {
-        let key = cx.key(key);
-        match cx.keys.find(key).map(EntryRef::value) {
+    /// What is at a key that was read already.
+    fn at(cx: &'a Cx<'_>, key: &[u8]) -> Result<Option<Self>, CommandError> {
+        match cx.keys.peek(cx.key(key)).map(EntryRef::value) {
             None => Ok(None),
             Some(Value::Object(ObjectRef::Set(set))) => Ok(Some(Source::Set(set))),
             Some(Value::Object(ObjectRef::SortedSet(set))) => Ok(Some(Source::Sorted(set))),
@@ -73,10 +76,27 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn each(&self, visit: &mut impl FnMut(&[u8], f64)) {
+    fn each(&self, mut visit: impl FnMut(&[u8], f64)) {
+        self.each_while(&mut |member, score| {
+            visit(member, score);
+            true
+        });
+    }
+
+    /// Visits the members until `visit` has had enough.
+    fn each_while(&self, visit: &mut impl FnMut(&[u8], f64) -> bool) {
         match self {
-            Self::Set(set) => set.iter().for_each(|member| member.with(|member| visit(member, 1.0))),
-            Self::Sorted(set) => set.visit(0, set.len(), false, visit),
+            Self::Set(set) => _ = set.iter().all(|member| member.with(|member| visit(member, 1.0))),
+            Self::Sorted(set) => {
+                let mut goes_on = true;
+                for from in (0..set.len()).step_by(STRIDE) {
+                    let to = set.len().min(from + STRIDE);
+                    set.visit(from, to, false, &mut |member, score| goes_on = goes_on && visit(member, score));
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
         }
     }
 }
@@ -173,19 +193,26 @@ impl<'a> Asked<'a> {
     }
 
     /// The members of the merge, in no order.
-    fn merged(&self, cx: &mut Cx<'_>, merge: Merge) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+    fn merged(&self, cx: &Cx<'_>, merge: Merge) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
         match merge {
             Merge::Union => self.union(cx),
-            Merge::Inter => self.inter(cx),
+            Merge::Inter => {
+                let mut members = Vec::new();
+                self.common(cx, |member, score| {
+                    members.push((member.to_vec(), score));
+                    true
+                })?;
+                Ok(members)
+            }
             Merge::Diff => self.diff(cx),
         }
     }
 
-    fn union(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+    fn union(&self, cx: &Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
         let mut members: HashMap<Vec<u8>, f64, foldhash::fast::RandomState> = HashMap::default();
         for input in &self.inputs {
             let Some(source) = Source::at(cx, input.key)? else { continue };
-            source.each(&mut |member, score| {
+            source.each(|member, score| {
                 let score = input.weighed(score);
                 match members.get_mut(member) {
                     Some(sum) => *sum = self.aggregate.of(*sum, score),
@@ -196,35 +223,32 @@ impl<'a> Asked<'a> {
         Ok(members.into_iter().collect())
     }
 
-    fn inter(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
-        let mut members = Vec::new();
-        let Some((first, others)) = self.inputs.split_first() else { return Ok(members) };
-        if let Some(source) = Source::at(cx, first.key)? {
-            source.each(&mut |member, score| members.push((member.to_vec(), first.weighed(score))));
+    /// Visits the members that are in all inputs, until `visit` has had enough.
+    fn common(&self, cx: &Cx<'_>, mut visit: impl FnMut(&[u8], f64) -> bool) -> Result<(), CommandError> {
+        let mut sources = Vec::with_capacity(self.inputs.len());
+        for input in &self.inputs {
+            let Some(source) = Source::at(cx, input.key)? else { return Ok(()) };
+            sources.push((input, source));
         }
-        for input in others {
-            let Some(source) = Source::at(cx, input.key)? else { return Ok(Vec::new()) };
-            members.retain_mut(|(member, sum)| match source.score(member) {
-                Some(score) => {
-                    *sum = self.aggregate.of(*sum, input.weighed(score));
-                    true
-                }
-                None => false,
+        let Some(((input, first), others)) = sources.split_first() else { return Ok(()) };
+        first.each_while(&mut |member, score| {
+            let sum = others.iter().try_fold(input.weighed(score), |sum, (input, other)| {
+                Some(self.aggregate.of(sum, input.weighed(other.score(member)?)))
             });
-        }
-        Ok(members)
+            sum.is_none_or(|sum| visit(member, sum))
+        });
+        Ok(())
     }
 
-    fn diff(&self, cx: &mut Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+    fn diff(&self, cx: &Cx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CommandError> {
+        let sources = self.inputs.iter().map(|input| Source::at(cx, input.key)).collect::<Result<Vec<_>, _>>()?;
         let mut members = Vec::new();
-        let Some((first, others)) = self.inputs.split_first() else { return Ok(members) };
-        if let Some(source) = Source::at(cx, first.key)? {
-            source.each(&mut |member, score| members.push((member.to_vec(), score)));
-        }
-        for input in others {
-            if let Some(source) = Source::at(cx, input.key)? {
-                members.retain(|(member, _)| source.score(member).is_none());
-            }
+        if let Some((Some(first), others)) = sources.split_first() {
+            first.each(|member, score| {
+                if others.iter().flatten().all(|other| other.score(member).is_none()) {
+                    members.push((member.to_vec(), score));
+                }
+            });
         }
         Ok(members)
     }
@@ -296,8 +320,12 @@ pub(in crate::commands) const ZINTERCARD: Spec = Spec {
 };
 fn zintercard(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let asked = Asked::read(cx, args, 1, Merge::Inter, Form::Counts)?;
-    let count = asked.merged(cx, Merge::Inter)?.len();
-    cx.out.int(if asked.limit > 0 { count.min(asked.limit) } else { count } as i64);
+    let mut count = 0;
+    asked.common(cx, |_, _| {
+        count += 1;
+        count != asked.limit
+    })?;
+    cx.out.int(count as i64);
     Ok(())
 }
 

@@ -34,7 +34,7 @@ impl Default for Set {
 }
 
 /// A member, borrowed or written out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Member<'a> {
     /// A canonical decimal integer.
     Int(i64),

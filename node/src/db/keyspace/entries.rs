@@ -148,6 +148,23 @@ impl Keyspace<'_> {
         }
     }
 
+    /// The collection at `key`, looked at besides others: it was read before, and nothing counts it or lets it expire.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub(crate) fn peek_collection<C: Collection>(&self, key: Key<'_>) -> Result<Option<C::View<'_>>, CommandError> {
+        match self.peek(key).map(|entry| entry.value().collection::<C>()) {
+            Some(Some(it)) => Ok(Some(it)),
+            None => Ok(None),
+            Some(None) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Keyspace::peek_collection`], of any type.
+    pub(crate) fn peek(&self, key: Key<'_>) -> Option<EntryRef<'_>> {
+        self.held.peek(self.db.partition_of(key.hash), self.database)?.table.find(key.hash, key.bytes)
+    }
+
     /// Changes the collection at `key` in its place: `act` gets it and answers whether it changed it. One that is empty
     /// afterwards is removed with its key. Without one, `act` is not called.
     ///
@@ -229,12 +246,20 @@ impl Keyspace<'_> {
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
         let is_timed = entry.view().fields_due_at_ms().is_some();
-        let (cells, place, warmth) = (self.cells, self.place(), self.warmth);
+        let (cells, place, warmth, now_ms) = (self.cells, self.place(), self.warmth, self.now_ms);
         let shard = self.shard(key.hash);
         let before = Weight::of(shard);
         let old = shard.table.upsert_warm(key.hash, entry, warmth.fresh(), |heat| warmth.touched(heat));
         before.settle(shard, cells, place);
-        self.note(key, change, if old.is_some() { How::Changed } else { How::Added });
+        let how = match &old {
+            Some(old) if old.view().is_due(now_ms) => {
+                cells.add(Count::Expired, 1);
+                How::Renewed
+            }
+            Some(_) => How::Changed,
+            None => How::Added,
+        };
+        self.note(key, change, how);
         if let Some(old) = old {
             self.garbage.entry(old);
         }

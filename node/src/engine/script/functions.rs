@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::unquote;
 
@@ -75,6 +76,22 @@ pub(crate) struct Libraries {
 impl Libraries {
     pub(crate) fn functions(&self) -> usize {
         self.functions.len()
+    }
+
+    /// Heap bytes of code, names and descriptions, about.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let function = |function: &Function| {
+            // Its name is in the map besides.
+            2 * size_class(function.name.len()) + function.description.as_ref().map_or(0, |text| size_class(text.len()))
+        };
+        let library = |library: &Arc<Library>| {
+            // A count of references is before the code.
+            let texts = size_class(library.code.len() + 16) + 2 * size_class(library.name.len());
+            let places = size_class(library.functions.capacity() * size_of::<Function>());
+            texts + places + library.functions.iter().map(function).sum::<usize>()
+        };
+        let map = self.functions.capacity() * size_of::<(String, (Arc<Library>, usize))>();
+        (map + self.all.values().map(library).sum::<usize>()) as u64
     }
 
     /// A function, in any case of its letters.

@@ -230,3 +230,23 @@ fn a_script_has_a_length() {
     }
     assert_eq!(eval(&mut client, &long[..1 << 20]), ":1|");
 }
+
+#[test]
+fn libraries_are_counted_and_weighed() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    let figure = |client: &mut Client, name: &str| -> u64 {
+        let text = client.say("INFO memory");
+        let line = text.split('|').find_map(|line| line.strip_prefix(&format!("{name}:"))).unwrap().to_owned();
+        line.parse().unwrap()
+    };
+    let before = engine.usage().functions;
+    let code = format!("#!lua name=l\nredis.register_function('f', function() end) --{}", "x".repeat(100_000));
+    assert_eq!(client.words(&["FUNCTION", "LOAD", &code]), "$1|l|");
+    assert_eq!((figure(&mut client, "number_of_libraries"), figure(&mut client, "number_of_functions")), (1, 1));
+    assert!(figure(&mut client, "used_memory_functions") > before + 100_000);
+    assert!(figure(&mut client, "used_memory_scripts") > before + 100_000);
+    assert_eq!(client.say("FUNCTION FLUSH"), "+OK|");
+    assert_eq!((figure(&mut client, "number_of_functions"), engine.usage().functions), (0, 0));
+}

@@ -1,6 +1,7 @@
 //! Events of keys: who is told, and of what that no command did.
 
 use crate::commands::Classes;
+use crate::metrics::Count;
 use crate::testing::{Client, Clock, engine, guarded};
 
 #[test]
@@ -101,13 +102,7 @@ fn fields_that_expire_are_told_of() {
     listener.say("PSUBSCRIBE __keyevent@0__:*");
     let mut told = |line: &str, want: &str| {
         client.say(line);
-        let heard = listener.hear().0;
-        let events: Vec<&str> = heard
-            .split('|')
-            .filter_map(|word| word.strip_prefix("__keyevent@0__:"))
-            .filter(|word| *word != "*")
-            .collect();
-        assert_eq!(events.join(" "), want, "{line}");
+        assert_eq!(events(&listener.hear().0), want, "{line}");
     };
     told("HSET h a 1 b 2 c 3", "hset");
     told("HPEXPIRE h 10 FIELDS 2 a b", "hexpire");
@@ -127,4 +122,36 @@ fn fields_that_expire_are_told_of() {
     clock.pass(3000);
     engine.sweep(0, 1, clock.now(), 100_000);
     told("EXISTS h", "hexpired del");
+}
+
+#[test]
+fn what_takes_the_place_of_a_dead_key_lets_it_expire_first() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    engine.set_events(Classes::read(b"EAn").unwrap());
+    let (mut client, mut listener) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    listener.say("PSUBSCRIBE __keyevent@0__:*");
+    let mut told = |before: &str, line: &str, want: &str| {
+        client.say("SET dead 1 PX 5");
+        client.say(before);
+        clock.pass(10);
+        listener.hear();
+        let expired = engine.metrics().count(Count::Expired);
+        client.say(line);
+        assert_eq!(engine.metrics().count(Count::Expired), expired + 1, "{line}");
+        assert_eq!(events(&listener.hear().0), want, "{line}");
+        client.say("FLUSHALL");
+    };
+    told("SET a 1", "SET dead 2", "expired new set");
+    told("SET a 1", "RENAME a dead", "expired new rename_from rename_to");
+    told("SET a 1", "COPY a dead REPLACE", "expired new copy_to");
+    told("SADD a 1", "SUNIONSTORE dead a", "expired new sunionstore");
+    told("ZADD a 1 1", "ZRANGESTORE dead a 0 -1", "expired new zrangestore");
+    told("RPUSH a 1", "SORT a STORE dead", "expired new sortstore");
+}
+
+/// The events among messages of `__keyevent@0__:*`.
+fn events(heard: &str) -> String {
+    let words = heard.split('|').filter_map(|word| word.strip_prefix("__keyevent@0__:"));
+    words.filter(|word| *word != "*").collect::<Vec<_>>().join(" ")
 }

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::commands::Call;
 use crate::db::Policy;
 use crate::metrics::{Count, Gauge};
+use crate::resp::{Out, OwnedArgs};
 use crate::testing::{Client, Clock, draws, dump, engine, engine_with};
 use crate::{Engine, Now};
 
@@ -258,6 +260,27 @@ fn scripts_and_transactions_are_refused_as_in_redis() {
     assert_eq!((client.say("DBSIZE"), client.say("GET k")), (":0|".into(), "$-1|".into()));
     assert_eq!(client.say("CONFIG SET maxmemory 0"), "+OK|");
     assert_eq!(client.say("SET k 1"), "+OK|");
+}
+
+#[test]
+fn scripts_in_a_transaction_over_http_are_told_that_memory_is_short() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    client.say("SET k 1");
+    assert_eq!(client.say("CONFIG SET maxmemory 1"), "+OK|");
+    let (identity, now) = (client.session.identity.clone().unwrap(), clock.now());
+    let mut session = engine.detached(identity.inside.clone(), identity.grant.clone(), 0);
+    let mut run = |script: &str| {
+        let args = OwnedArgs::from_slices(["EVAL", script, "1", "k"]);
+        let permit = identity.grant.permit(&identity.inside, Call::new(args.as_args(), now).unwrap(), now.wall_ms);
+        let paid = engine.meters().charge(permit.unwrap(), now).unwrap();
+        let mut out = Out::new(2);
+        engine.run_transaction(&mut session, vec![paid], now, &mut out).unwrap();
+        String::from_utf8(out.take()).unwrap()
+    };
+    assert_eq!(run("return redis.call('get', KEYS[1])"), "*1\r\n$1\r\n1\r\n");
+    assert!(run("return redis.call('set', KEYS[1], 2)").starts_with("*1\r\n-OOM command not allowed"));
 }
 
 #[test]

@@ -225,8 +225,9 @@ fn large_requests_and_replies_are_logged_like_slow_ones() {
     let mut client = Client::new(&engine, &clock, 0);
     let mut run = |input: &[u8]| {
         let mut out = Out::new(2);
+        let before = out.mark();
         let progress = engine.exec_batch(&mut client.session, input, clock.now(), &mut out);
-        engine.slow.was_large(&client.session, &input[..progress.consumed], &out, 0, clock.now());
+        engine.slow.was_large(&client.session, &input[..progress.consumed], &out, before, clock.now());
     };
     run(b"CONFIG SET commandlog-request-larger-than 100 commandlog-reply-larger-than 200\r\n");
     let value = "v".repeat(150);
