@@ -165,6 +165,8 @@ fn bitcount(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         _ => return Err(CommandError::Syntax),
     };
+    // The key was counted as read already.
+    cx.keys.count_looks(false);
     let count = match range {
         Some((first, last)) => with_bytes(cx, args.get(1), |bytes| count_between(bytes, first, last))?,
         None => 0,
@@ -212,6 +214,8 @@ fn bitpos(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         _ => return Err(CommandError::Syntax),
     };
+    // The key was counted as read already.
+    cx.keys.count_looks(false);
     let found = match range {
         Some((first, last)) => with_bytes(cx, args.get(1), |bytes| find_between(bytes, wanted, first, last))?,
         None => None,

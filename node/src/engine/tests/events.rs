@@ -43,6 +43,8 @@ fn only_what_reads_hits_and_misses() {
         ("SETRANGE s 0 1", 0, 0),
         ("SETBIT s 7 1", 0, 0),
         ("BITFIELD s GET u1 0", 1, 0),
+        ("BITCOUNT s", 1, 0),
+        ("BITPOS s 1", 1, 0),
         ("BITFIELD s SET u1 0 0", 0, 0),
         ("INCRBYFLOAT f 1", 0, 0),
         ("LPOP l", 0, 0),
