@@ -27,6 +27,11 @@ impl Default for DueFields {
 }
 
 impl DueFields {
+    /// Whether no key is noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at_ms.is_empty()
+    }
+
     /// Whether some field may be due.
     #[inline]
     pub(crate) fn any_due(&self, now_ms: u64) -> bool {

@@ -22,7 +22,9 @@ impl Keyspace<'_> {
             let before = Weight::of(shard);
             keys += shard.table.len() as u64;
             self.garbage.table(shard.table.clear());
-            self.garbage.other(std::mem::take(&mut shard.due_fields));
+            if !shard.due_fields.is_empty() {
+                self.garbage.other(std::mem::take(&mut shard.due_fields));
+            }
             before.settle(shard, cells, place);
         }
         self.changed_all();
