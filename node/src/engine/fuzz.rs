@@ -23,6 +23,9 @@ const INPUT_BYTES_MAX: usize = 16 * 1024;
 /// What every reply nests less deep than.
 const DEPTH_MAX: usize = 200;
 
+/// The longest wait of a client that its connection lives to see: a year. Clocks would come to their end by longer ones.
+const WAIT_US_MAX: u64 = 365 * 24 * 3_600 * 1_000_000;
+
 /// Runs `data` as requests, a line each, its words divided by blanks: no panic, each answered by one whole reply, memory
 /// in proportion, and the effect log tells the same story.
 ///
@@ -211,13 +214,12 @@ impl Node {
                     from += progress.consumed;
                     progress.next
                 }
-                Next::Blocked(Some(until_us)) => {
-                    let ms = until_us.saturating_sub(self.now.mono_us) / 1000 + 1;
-                    self.now.wall_ms = self.now.wall_ms.saturating_add(ms);
+                Next::Blocked(Some(until_us)) if until_us < self.now.mono_us.saturating_add(WAIT_US_MAX) => {
+                    self.now.wall_ms += until_us.saturating_sub(self.now.mono_us) / 1000 + 1;
                     self.now.mono_us = until_us.max(self.now.mono_us);
                     self.engine.deliver(&mut self.session, self.now, &mut self.out)
                 }
-                Next::Blocked(None) | Next::Close => {
+                Next::Blocked(_) | Next::Close => {
                     self.session = session(&self.engine, self.now);
                     let reply = self.replies();
                     self.out = Out::new(2);
