@@ -170,7 +170,7 @@ impl Entry {
         Entry::build(Kind::String, Encoding::Object, key, None, &stored, expire_at_ms)
     }
 
-    /// An entry that holds a collection: in its own block when it is packed and small.
+    /// An entry that holds a collection: in its own block when its elements may be there and are few.
     pub fn collection<C: Collection>(key: &[u8], collection: C, expire_at_ms: Option<u64>) -> Entry {
         with_stored(collection, |encoding, stored| Entry::build(C::KIND, encoding, key, None, stored, expire_at_ms))
     }

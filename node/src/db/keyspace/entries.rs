@@ -86,9 +86,15 @@ impl Keyspace<'_> {
 
     /// As [`Keyspace::find`], counted as a look for data, though the key is not used by it.
     pub(crate) fn look(&mut self, key: Key<'_>) -> Option<EntryRef<'_>> {
-        let is_there = self.find(key).is_some();
-        self.looked(key.bytes, is_there);
-        self.find(key)
+        let (cells, looks) = (self.cells, self.looks);
+        if self.tells_misses() && self.find(key).is_none() {
+            self.touch(key.bytes, How::Missed);
+        }
+        let found = self.find(key);
+        if looks {
+            cells.add(if found.is_some() { Count::Hits } else { Count::Misses }, 1);
+        }
+        found
     }
 
     /// As [`Keyspace::find`], counted as a read of data and a use of the key.
