@@ -36,7 +36,7 @@ const MEMORY_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Compiled scripts one worker keeps; above it all are compiled again.
 const COMPILED_MAX: usize = 1_000;
 /// Bytes of one script or library: what is compiled in a sixth of a second.
-const CODE_BYTES_MAX: usize = 4 << 20;
+const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// Libraries one worker keeps; above it all are loaded again.
 const LIBRARIES_MAX: usize = 1_000;
 /// How long the code of a library may run while it is loaded, as in redis.
@@ -271,8 +271,8 @@ impl State {
     }
 
     fn chunk(&self, body: &[u8], name: &str) -> Result<Function, String> {
-        if body.len() > CODE_BYTES_MAX {
-            return Err(format!("it has {} bytes, of at most {CODE_BYTES_MAX}", body.len()));
+        if body.len() > CHUNK_BYTES_MAX {
+            return Err(format!("it has {} bytes, of at most {CHUNK_BYTES_MAX}", body.len()));
         }
         let chunk = self.lua.load(body).set_name(name).set_mode(ChunkMode::Text);
         chunk.into_function().map_err(|error| match error {
