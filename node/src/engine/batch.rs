@@ -22,8 +22,6 @@ const COMMANDS_MAX: usize = 32;
 pub(crate) const TURN_OUT_BYTES: usize = 256 * 1024;
 /// And when so many requests have run whose time grows with what they ask for.
 const SLOW_MAX: usize = 8;
-/// Simple requests whose memory is asked for together.
-const PREFETCH_MAX: usize = 32;
 
 /// One turn's requests.
 #[derive(Default)]
@@ -40,10 +38,17 @@ struct Item {
     count: u32,
     /// Where the next request begins.
     end: usize,
-    /// Hash of the one key of a simple command.
+    /// Hash of the one key of a simple command, of the first that a script declares, or 0.
     hash: u64,
     /// The words of an inline request with quotes.
     quoted: Option<Box<OwnedArgs>>,
+}
+
+impl Item {
+    /// Whether the keys it touches do not hang on what runs before it.
+    fn is_foreseen(&self) -> bool {
+        self.hash != 0 || self.spec.is_some_and(|spec| spec.shape() != Shape::Alone)
+    }
 }
 
 impl Batch {
@@ -104,12 +109,14 @@ impl Engine {
             Some(_) => (&limits.resp, COMMANDS_MAX),
             None => (&limits.resp_unauthenticated, 1),
         };
-        let mut from = 0;
-        while batch.items.len() < commands_max {
+        let (mut from, mut slow) = (0, 0);
+        // What would not run in this turn would be framed again in the next.
+        while batch.items.len() < commands_max && slow < SLOW_MAX {
             let first = batch.ranges.len() as u32;
             match resp::parse(input, from, &mut batch.ranges, limits, &mut session.resume)? {
                 Parsed::Complete { end, args } => {
                     let (spec, hash) = self.recognise(Args::new(input, &batch.ranges[first as usize..]));
+                    slow += usize::from(spec.is_none_or(may_be_slow));
                     batch.items.push(Item { spec, first, count: args as u32, end, hash, quoted: None });
                     from = end;
                 }
@@ -124,13 +131,17 @@ impl Engine {
         Ok(if from < input.len() { Next::Again } else { Next::Read { missing: 1 } })
     }
 
-    /// The row of a request whose name and arity fit, and the hash of its one key.
+    /// The row of a request whose name and arity fit, and the hash of its one key or of a script's first.
     #[inline]
     fn recognise(&self, args: Args<'_>) -> (Option<&'static Spec>, u64) {
         let found = args.try_get(0).and_then(commands::find);
         match found.filter(|spec| spec.arity.admits(args.len()) && !spec.is_container()) {
             Some(spec) => match spec.shape() {
                 Shape::OneKey(position) => (Some(spec), self.db.hash(args.get(position.into()))),
+                // Behind the script and how many keys there are.
+                _ if matches!(spec.locks, Locks::Script) => {
+                    (Some(spec), args.try_get(3).map_or(0, |key| self.db.hash(key)))
+                }
                 _ => (Some(spec), 0),
             },
             None => (None, 0),
@@ -149,14 +160,16 @@ impl Engine {
         let mut pause = self.clients.pause(now);
         let mut cx = Cx::new(self, session, now, out);
         let mut consumed = 0;
-        let mut simple = false;
         let (mut at, mut slow, out_max) = (0, 0, cx.out.len() + TURN_OUT_BYTES);
+        let mut foreseen = 0;
         while let Some(item) = batch.items.get(at) {
-            if !simple && self.takes_short_road(cx.session) {
-                let run = simple_run(&batch.items[at..]);
+            if at >= foreseen && self.takes_short_road(cx.session) {
+                let run = batch.items[at..].iter().take_while(|item| item.is_foreseen()).count();
                 prefetch(&cx, &batch.items[at..at + run]);
+                foreseen = at + run;
             }
-            simple = item.spec.is_some_and(|spec| spec.shape() != Shape::Alone) && self.takes_short_road(cx.session);
+            let simple =
+                item.spec.is_some_and(|spec| spec.shape() != Shape::Alone) && self.takes_short_road(cx.session);
             let args = batch.args(item, input);
             if let Some(pause) = pause.filter(|pause| road::is_paused(&cx, *pause, args)) {
                 cx.session.resume.reset();
@@ -226,13 +239,7 @@ fn may_be_slow(spec: &Spec) -> bool {
     spec.acl.has(Acl::SLOW) && !(matches!(spec.family, Family::String) && matches!(spec.shape(), Shape::OneKey(_)))
 }
 
-/// How many of the next requests are simple, [`PREFETCH_MAX`] at most.
-fn simple_run(items: &[Item]) -> usize {
-    let simple = |item: &&Item| item.spec.is_some_and(|spec| spec.shape() != Shape::Alone);
-    items.iter().take(PREFETCH_MAX).take_while(simple).count()
-}
-
-/// Asks for the memory a run of simple requests will touch: first all buckets, then all entries, so that the waits
+/// Asks for the memory a run of requests will touch: first all buckets, then all entries, so that the waits
 /// overlap. A partition someone holds is passed over: this is only ever a hint.
 fn prefetch(cx: &Cx<'_>, items: &[Item]) {
     let hashes = || items.iter().filter(|item| item.hash != 0).map(|item| item.hash);

@@ -54,11 +54,11 @@ pub(crate) type Sha = [u8; 40];
 /// The SHA-1 of a script as redis names it.
 pub(crate) fn sha_of(body: &[u8]) -> Sha {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha1::digest(body);
-    std::array::from_fn(|at| {
-        let byte = digest[at / 2];
-        HEX[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
-    })
+    let mut sha = [0; 40];
+    for (digits, byte) in sha.chunks_exact_mut(2).zip(Sha1::digest(body)) {
+        digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    sha
 }
 
 /// The scripts that were loaded, each known to the principal that loaded it and to nobody else; and the one that runs.
@@ -91,6 +91,8 @@ struct Kept {
 #[derive(Default)]
 struct OwnScripts {
     bodies: ByName<Sha, Arc<[u8]>>,
+    /// The same by their texts: EVAL looks its text up, which is faster than to take its SHA-1.
+    shas: ByName<Arc<[u8]>, Sha>,
     bytes: usize,
 }
 
@@ -128,14 +130,17 @@ impl Scripts {
             kept.forget_most();
         }
         let own = kept.owners.entry(who.into()).or_default();
-        own.bodies.insert(sha, body.into());
+        let text = Arc::<[u8]>::from(body);
+        own.bodies.insert(sha, text.clone());
+        own.shas.insert(text, sha);
         own.bytes += body.len();
         kept.len += 1;
         kept.bytes += body.len();
     }
 
-    fn knows(&self, who: &str, sha: &Sha) -> bool {
-        self.kept.lock().find(who, sha).is_some()
+    /// The SHA-1 of a script that is kept.
+    fn known(&self, who: &str, body: &[u8]) -> Option<Sha> {
+        self.kept.lock().owners.get(who)?.shas.get(body).copied()
     }
 
     pub(crate) fn find(&self, who: &str, sha: &[u8]) -> Option<(Sha, Arc<[u8]>)> {
@@ -149,7 +154,7 @@ impl Scripts {
         let kept = self.kept.lock();
         // A count of references is before the text.
         let texts = |own: &OwnScripts| own.bodies.values().map(|body| size_class(body.len() + 16)).sum::<usize>();
-        let places = |own: &OwnScripts| own.bodies.capacity() * size_of::<(Sha, Arc<[u8]>)>();
+        let places = |own: &OwnScripts| (own.bodies.capacity() + own.shas.capacity()) * size_of::<(Sha, Arc<[u8]>)>();
         let own = kept.owners.iter().map(|(who, own)| size_class(who.len()) + texts(own) + places(own));
         (own.sum::<usize>() + kept.owners.capacity() * size_of::<(Box<str>, OwnScripts)>()) as u64
     }
@@ -189,10 +194,11 @@ impl Program<'_> {
 
 /// Keeps a script for the caller's EVALSHA, if it can be compiled and what it declares is known.
 pub(crate) fn keep(cx: &Cx<'_>, body: &[u8]) -> Result<Sha, CommandError> {
-    let (sha, scripts) = (sha_of(body), &cx.engine.scripts);
-    if scripts.knows(owner(cx), &sha) {
+    let scripts = &cx.engine.scripts;
+    if let Some(sha) = scripts.known(owner(cx), body) {
         return Ok(sha);
     }
+    let sha = sha_of(body);
     let (_, rest) = functions::shebang(body)?;
     let checked = lua::check(&sha, rest);
     lua::weigh(cx.engine);

@@ -97,11 +97,15 @@ impl OwnedArgs {
         OwnedArgs::default()
     }
 
+    /// None yet, with room for so many.
+    pub fn with_capacity(args: usize) -> OwnedArgs {
+        OwnedArgs { buf: Vec::with_capacity(ROOM_BYTES), ranges: Vec::with_capacity(args) }
+    }
+
     /// One argument for each slice.
     pub fn from_slices<T: AsRef<[u8]>>(args: impl IntoIterator<Item = T>) -> OwnedArgs {
         let args = args.into_iter();
-        let mut owned =
-            OwnedArgs { buf: Vec::with_capacity(ROOM_BYTES), ranges: Vec::with_capacity(args.size_hint().0) };
+        let mut owned = OwnedArgs::with_capacity(args.size_hint().0);
         for arg in args {
             owned.push(arg.as_ref());
         }

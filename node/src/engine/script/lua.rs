@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 use scoped_tls_hkt::scoped_thread_local;
 
 use super::convert::{percent_g, plain, to_lua, to_reply};
@@ -231,9 +231,10 @@ impl State {
         self.random.reset();
         script.ends_as_call = matches!(&done, Ok((_, value)) if is_of_call(value));
         match done {
-            // It reads, and makes nothing but the names it asks for.
-            Ok((true, value)) => unlimited(&self.lua, 0, || Ok(to_reply(&value, script.protocol)))
+            // It reads, and makes nothing but the names it asks tables for.
+            Ok((true, value @ Value::Table(_))) => unlimited(&self.lua, 0, || Ok(to_reply(&value, script.protocol)))
                 .map_err(|error| error.to_string().into()),
+            Ok((true, value)) => Ok(to_reply(&value, script.protocol)),
             Ok((false, problem)) => Err(told(&problem, program.name())),
             Err(error) => {
                 let why = ended.map_or_else(|| format!("ERR {error}"), str::to_owned);
@@ -339,19 +340,20 @@ impl State {
         keys: Args<'_>,
         argv: Args<'_>,
     ) -> mlua::Result<(bool, Value)> {
-        let list = |words: Args<'_>| -> mlua::Result<Table> {
-            let bytes = words.iter().map(|word| word.len() + size_of::<Value>()).sum();
-            unlimited(&self.lua, bytes, || {
-                let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-                for word in words.iter() {
-                    table.raw_push(self.lua.create_string(word)?)?;
-                }
-                Ok(table)
-            })
-        };
-        let (keys, argv) = (list(keys)?, list(argv)?);
+        let list = |words: Args<'_>| self.lua.create_sequence_from(words.iter().map(Word));
+        let bytes = keys.bytes() + argv.bytes() + (keys.len() + argv.len()) * size_of::<Value>();
+        let (keys, argv) = unlimited(&self.lua, bytes, || Ok((list(keys)?, list(argv)?)))?;
         let script = RefCell::new(script);
         RUNNING.set(Running(&script), || runner.call((function, keys, argv)))
+    }
+}
+
+/// A word of a request, as a string of scripts.
+struct Word<'w>(&'w [u8]);
+
+impl IntoLua for Word<'_> {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        lua.create_string(self.0).map(Value::String)
     }
 }
 
@@ -363,6 +365,8 @@ fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -
         match running(|script| script.call(&words))? {
             Err(text) => Err(raises.table(text.into())),
             Ok((Reply::Error(text), _)) => Err(raises.of_call(text)),
+            // A number takes no memory.
+            Ok((reply @ Reply::Int(_), _)) => to_lua(lua, &reply),
             Ok((reply, bytes)) => unlimited(lua, bytes, || to_lua(lua, &reply)),
         }
     };
@@ -432,7 +436,7 @@ fn arguments(words: &MultiValue) -> Result<OwnedArgs, &'static str> {
     if words.is_empty() {
         return Err("ERR Please specify at least one argument for this redis lib call");
     }
-    let mut args = OwnedArgs::default();
+    let mut args = OwnedArgs::with_capacity(words.len());
     for word in words {
         match word {
             Value::String(text) => args.push(&text.as_bytes()),
