@@ -1,10 +1,12 @@
 //! How long the node holds its partitions at ten million keys: its own histogram of processor time per hold, stage by
-//! stage. Every hold is timed here, where the node times one in 256.
+//! stage. Every hold is timed here, where the node times one in 256. Beside it, what the machine alone makes of steps that
+//! hold nothing: the kernel counts interrupts, and what the host takes from a guest, as the processor time of a thread.
 
 use super::Bench;
 use super::server::Server;
 use super::table::{Aim, Bound, Section};
 use anyhow::{Context, Result, bail};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -21,6 +23,11 @@ const BATCH: u64 = 512;
 const HOLD_US_MOST: u64 = 1024;
 /// How long keys that are due, and what is freed elsewhere, may take to go.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
+
+/// Steps of the loop that holds nothing, for each key: so that there are as many as holds.
+const STEPS_TIMES: u64 = 1;
+/// Additions of one of them: about what a hold takes.
+const STEP: u64 = 1_000;
 
 /// Holds by their length: at most so many us, how many.
 type Histogram = BTreeMap<u64, u64>;
@@ -99,7 +106,13 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         "{keys} keys and collections of {elements} elements; every hold of partitions is timed. Holds by their processor \
          time: at most so many us = how many.\n"
     );
-    let mut aims = Vec::new();
+    let alone = counting(keys * STEPS_TIMES);
+    let _ = write!(about, "\n- no hold, but a loop that counts to {STEP}: {}", shown(&alone));
+    let mut aims = vec![Aim {
+        what: format!("counting to {STEP}, which holds nothing: longest, us, at most"),
+        measured: longest(&alone),
+        bound: None,
+    }];
     let mut before = client.histogram()?;
     for (what, run) in &STAGES {
         let started = Instant::now();
@@ -107,14 +120,37 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         let after = client.histogram()?;
         let new = grown(&before, &after);
         before = after;
-        let shown: Vec<String> = new.iter().map(|(us, count)| format!("{us}={count}")).collect();
-        let _ = write!(about, "\n- {what}, {:.1} s: {}", started.elapsed().as_secs_f64(), shown.join(" "));
-        let longest = new.last_key_value().map_or(0, |(us, _)| *us);
+        let _ = write!(about, "\n- {what}, {:.1} s: {}", started.elapsed().as_secs_f64(), shown(&new));
         let bound = (*what != COPYING).then_some(Bound::Most(HOLD_US_MOST as f64));
-        aims.push(Aim { what: format!("{what}: longest hold, us, at most"), measured: longest as f64, bound });
+        aims.push(Aim { what: format!("{what}: longest hold, us, at most"), measured: longest(&new), bound });
     }
     about.push('\n');
     Ok(Section { title: "Pauses", about, rows: Vec::new(), aims })
+}
+
+fn shown(histogram: &Histogram) -> String {
+    histogram.iter().map(|(us, count)| format!("{us}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+fn longest(histogram: &Histogram) -> f64 {
+    histogram.last_key_value().map_or(0.0, |(us, _)| *us as f64)
+}
+
+/// The processor time of each of so many steps that only count, as the node takes that of a hold.
+fn counting(steps: u64) -> Histogram {
+    let processor_ns = || {
+        let at = clock_gettime(ClockId::ThreadCPUTime);
+        at.tv_sec.unsigned_abs() * 1_000_000_000 + at.tv_nsec.unsigned_abs()
+    };
+    let mut histogram = Histogram::new();
+    let mut before = processor_ns();
+    for _ in 0..steps {
+        std::hint::black_box((0..STEP).fold(0, |sum, n| std::hint::black_box(sum + n)));
+        let after = processor_ns();
+        *histogram.entry(((after - before) / 1000).max(1).next_power_of_two()).or_default() += 1;
+        before = after;
+    }
+    histogram
 }
 
 /// What came to a histogram.
@@ -213,5 +249,7 @@ mod tests {
         let (before, after) = (histogram("1=5,2=7"), histogram("1=5,2=9,1024=1"));
         assert_eq!(grown(&before, &after), Histogram::from([(2, 2), (1024, 1)]));
         assert!(histogram("").is_empty());
+        assert_eq!((shown(&after).as_str(), longest(&after), longest(&histogram(""))), ("1=5 2=9 1024=1", 1024.0, 0.0));
+        assert_eq!(counting(100).values().sum::<u64>(), 100);
     }
 }
