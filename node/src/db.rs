@@ -12,6 +12,7 @@ mod warmth;
 
 pub use eviction::Policy;
 pub(crate) use eviction::Pool;
+pub(crate) use holds::processor_ns;
 pub use keyspace::Touch;
 pub(crate) use keyspace::{Change, How, Key, Keyspace};
 pub(crate) use partition::{Busy, Db, Held, Slice};

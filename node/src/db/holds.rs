@@ -90,8 +90,9 @@ impl Holds {
     }
 }
 
+/// Processor time of this thread, in ns.
 #[cold]
-fn processor_ns() -> u64 {
+pub(crate) fn processor_ns() -> u64 {
     let at = clock_gettime(ClockId::ThreadCPUTime);
     at.tv_sec.unsigned_abs() * 1_000_000_000 + at.tv_nsec.unsigned_abs()
 }

@@ -3,6 +3,7 @@
 //! Keys, values and tables are counted exactly, by the allocator's size classes, as they change. The rest is added up when
 //! someone asks, and about once a second for the comparison, so that no command pays for it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::clients::Record;
@@ -83,7 +84,7 @@ pub(crate) struct Rest {
     bytes: AtomicU64,
     summed_us: AtomicU64,
     /// Bytes by which scripts of this engine grew the workers' Lua states.
-    lua: AtomicI64,
+    lua: Arc<AtomicI64>,
 }
 
 impl Engine {
@@ -120,9 +121,9 @@ impl Engine {
         Some(self.usage().total())
     }
 
-    /// A worker's Lua state grew or shrank by so much while it ran a script of this engine.
-    pub(super) fn lua_grew(&self, bytes: i64) {
-        self.rest.lua.fetch_add(bytes, Ordering::Relaxed);
+    /// Bytes of the workers' Lua states that are this engine's.
+    pub(super) fn lua_bytes(&self) -> &Arc<AtomicI64> {
+        &self.rest.lua
     }
 
     fn startup_bytes(&self) -> u64 {

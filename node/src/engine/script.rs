@@ -195,7 +195,10 @@ impl Program<'_> {
 /// Keeps a script for the caller's EVALSHA, if it can be compiled and what it declares is known.
 pub(crate) fn keep(cx: &Cx<'_>, body: &[u8]) -> Result<Sha, CommandError> {
     let scripts = &cx.engine.scripts;
-    if let Some(sha) = scripts.known(owner(cx), body) {
+    // Longer ones are none, but for their first line.
+    if body.len() <= lua::CHUNK_BYTES_MAX
+        && let Some(sha) = scripts.known(owner(cx), body)
+    {
         return Ok(sha);
     }
     let sha = sha_of(body);

@@ -54,6 +54,13 @@ pub(crate) struct Function {
     pub(crate) declared: Declared,
 }
 
+impl Function {
+    /// Its name in lower case, under which it is found.
+    fn place(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+}
+
 /// One library.
 #[derive(Debug)]
 pub(crate) struct Library {
@@ -66,9 +73,10 @@ pub(crate) struct Library {
 }
 
 /// All libraries at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Libraries {
     pub(crate) all: BTreeMap<String, Arc<Library>>,
+    code_bytes: usize,
     /// By names in lower case: the library and which of its functions.
     functions: HashMap<String, (Arc<Library>, usize)>,
 }
@@ -101,38 +109,33 @@ impl Libraries {
         Some((library, library.functions.get(*at)?))
     }
 
-    /// These and one more.
-    fn with(&self, library: Arc<Library>, replace: bool) -> Result<Self, CommandError> {
-        let mut all = self.all.clone();
-        let before = all.insert(library.name.clone(), library.clone());
-        if before.is_some() && !replace {
+    /// Adds a library, or puts it in the place of the one of its name. After an error they are not to be used.
+    fn add(&mut self, library: Arc<Library>, replace: bool) -> Result<(), CommandError> {
+        if self.all.contains_key(&library.name) && !replace {
             return Err(exists(&library.name));
         }
-        let taken = |function: &&Function| {
-            let found = self.functions.get(&function.name.to_ascii_lowercase());
-            found.is_some_and(|(other, _)| other.name != library.name)
-        };
-        if let Some(function) = library.functions.iter().find(taken) {
+        self.remove(&library.name);
+        if let Some(function) = library.functions.iter().find(|each| self.functions.contains_key(&each.place())) {
             return Err(CommandError::Said(format!("ERR Function {} already exists", function.name)));
         }
-        let libraries = Self::of(all);
-        let bytes: usize = libraries.all.values().map(|library| library.code.len()).sum();
-        if bytes > CODE_BYTES_MAX || libraries.functions() > FUNCTIONS_MAX {
+        let places = library.functions.iter().enumerate().map(|(at, each)| (each.place(), (library.clone(), at)));
+        self.functions.extend(places);
+        self.code_bytes += library.code.len();
+        self.all.insert(library.name.clone(), library);
+        if self.code_bytes > CODE_BYTES_MAX || self.functions() > FUNCTIONS_MAX {
             return Err(CommandError::Said(format!(
                 "ERR the libraries are over their limits of {CODE_BYTES_MAX} bytes and {FUNCTIONS_MAX} functions"
             )));
         }
-        Ok(libraries)
+        Ok(())
     }
 
-    fn of(all: BTreeMap<String, Arc<Library>>) -> Self {
-        let named = |library: &Arc<Library>| {
-            let library = library.clone();
-            let names: Vec<_> = library.functions.iter().map(|each| each.name.to_ascii_lowercase()).collect();
-            names.into_iter().enumerate().map(move |(at, name)| (name, (library.clone(), at)))
-        };
-        let functions = all.values().flat_map(named).collect();
-        Self { all, functions }
+    /// Takes a library out; whether there was one.
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(library) = self.all.remove(name) else { return false };
+        self.code_bytes -= library.code.len();
+        library.functions.iter().for_each(|each| drop(self.functions.remove(&each.place())));
+        true
     }
 }
 
@@ -144,8 +147,10 @@ fn exists(name: &str) -> CommandError {
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     now: ArcSwap<Libraries>,
-    ids: AtomicU64,
 }
+
+/// The number of the next library of the process: a worker's Lua state has those of all engines.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Functions {
     pub(crate) fn now(&self) -> Arc<Libraries> {
@@ -156,30 +161,20 @@ impl Functions {
     pub(crate) fn load(&self, code: &[u8], replace: bool) -> Result<String, CommandError> {
         let before = self.now();
         let library =
-            self.read(code, |name| if before.all.contains_key(name) && !replace { Err(exists(name)) } else { Ok(()) })?;
+            read(code, |name| if before.all.contains_key(name) && !replace { Err(exists(name)) } else { Ok(()) })?;
         let name = library.name.clone();
-        self.now.store(Arc::new(before.with(library, replace)?));
+        let mut libraries = Libraries::clone(&before);
+        libraries.add(library, replace)?;
+        self.now.store(Arc::new(libraries));
         Ok(name)
-    }
-
-    /// Reads the code of a library and runs it once to learn its functions.
-    fn read(&self, code: &[u8], may: impl Fn(&str) -> Result<(), CommandError>) -> Result<Arc<Library>, CommandError> {
-        let (name, body) = header(code)?;
-        may(&name)?;
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let functions = super::lua::load(id, body)?;
-        if functions.is_empty() {
-            return Err(CommandError::Text("ERR No functions registered"));
-        }
-        Ok(Arc::new(Library { id, name, code: code.into(), functions }))
     }
 
     /// Forgets a library; whether there was one.
     pub(crate) fn delete(&self, name: &[u8]) -> bool {
-        let mut all = self.now().all.clone();
-        let found = std::str::from_utf8(name).is_ok_and(|name| all.remove(name).is_some());
+        let mut libraries = Libraries::clone(&self.now());
+        let found = std::str::from_utf8(name).is_ok_and(|name| libraries.remove(name));
         if found {
-            self.now.store(Arc::new(Libraries::of(all)));
+            self.now.store(Arc::new(libraries));
         }
         found
     }
@@ -190,17 +185,29 @@ impl Functions {
 
     /// Takes in all of these libraries, or none.
     pub(crate) fn restore(&self, codes: &[Vec<u8>], how: Restore) -> Result<(), CommandError> {
-        let mut libraries = if how == Restore::Flush { Arc::default() } else { self.now() };
+        let mut libraries = if how == Restore::Flush { Libraries::default() } else { Libraries::clone(&self.now()) };
+        let replace = how == Restore::Replace;
         for code in codes {
-            let replace = how == Restore::Replace;
-            let before = libraries.clone();
             let there = |name: &str| CommandError::Said(format!("ERR Library {name} already exists"));
-            let may = |name: &str| if before.all.contains_key(name) && !replace { Err(there(name)) } else { Ok(()) };
-            libraries = Arc::new(before.with(self.read(code, may)?, replace)?);
+            let may = |name: &str| if libraries.all.contains_key(name) && !replace { Err(there(name)) } else { Ok(()) };
+            let library = read(code, may)?;
+            libraries.add(library, replace)?;
         }
-        self.now.store(libraries);
+        self.now.store(Arc::new(libraries));
         Ok(())
     }
+}
+
+/// Reads the code of a library and runs it once to learn its functions.
+fn read(code: &[u8], may: impl Fn(&str) -> Result<(), CommandError>) -> Result<Arc<Library>, CommandError> {
+    let (name, body) = header(code)?;
+    may(&name)?;
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let functions = super::lua::load(id, body)?;
+    if functions.is_empty() {
+        return Err(CommandError::Text("ERR No functions registered"));
+    }
+    Ok(Arc::new(Library { id, name, code: code.into(), functions }))
 }
 
 /// FUNCTION RESTORE's policies.

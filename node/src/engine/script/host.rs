@@ -30,6 +30,15 @@ pub(super) fn host(
     host.raw_set("ended", lua.create_function(move |_, ()| Ok(ended.ended().is_some()))?)?;
     let why = watch.clone();
     host.raw_set("why", lua.create_function(move |_, ()| Ok(why.ended().unwrap_or("ERR the script was ended")))?)?;
+    let looked = watch.clone();
+    let look = move |_: &Lua, ()| looked.look_behind().map_or(Ok(()), |why| Err(mlua::Error::runtime(why)));
+    host.raw_set("look", lua.create_function(look)?)?;
+    let collect = |lua: &Lua, _: Words<'_>| {
+        lua.gc_collect()?;
+        Ok(MultiValue::from_iter([Value::Number(0.0)]))
+    };
+    host.raw_set("collect", function(lua, raised, collect)?)?;
+    host.raw_set("chunk_bytes_max", super::lua::CHUNK_BYTES_MAX)?;
     let seen = raised.clone();
     let raised_last = move |lua: &Lua, ()| {
         let (text, kind) = seen.take();
@@ -47,12 +56,17 @@ pub(super) fn host(
     host.raw_set("cmsgpack", cmsgpack::library(lua, raised)?)?;
     host.raw_set("struct", structs::library(lua, raised)?)?;
     put_random(lua, raised, &host, random)?;
-    put_redis(lua, raised, &host)?;
+    put_redis(lua, raised, &host, watch)?;
     Ok(host)
 }
 
+/// Bytes of one line that `redis.log` writes, as in redis.
+const LINE_BYTES_MAX: usize = 1024;
+/// What it counts for.
+const LINE_INSTRUCTIONS: u64 = 1_000;
+
 /// What of `redis.*` asks nothing of the engine.
-fn put_redis(lua: &Lua, raised: &Rc<Raised>, host: &Table) -> mlua::Result<()> {
+fn put_redis(lua: &Lua, raised: &Rc<Raised>, host: &Table, watch: &Rc<Watch>) -> mlua::Result<()> {
     let bare = |text: &str| Problem::Bare(text.as_bytes().to_vec());
     let sha1hex = move |lua: &Lua, words: Words<'_>| {
         if words.len() != 1 {
@@ -63,6 +77,7 @@ fn put_redis(lua: &Lua, raised: &Rc<Raised>, host: &Table) -> mlua::Result<()> {
         Ok(MultiValue::from_iter([Value::String(lua.create_string(sha)?)]))
     };
     host.raw_set("sha1hex", function(lua, raised, sha1hex)?)?;
+    let counted = watch.clone();
     let log = move |_: &Lua, words: Words<'_>| {
         if words.len() < 2 {
             return Err(bare("ERR redis.log() requires two arguments or more."));
@@ -70,12 +85,22 @@ fn put_redis(lua: &Lua, raised: &Rc<Raised>, host: &Table) -> mlua::Result<()> {
         if !matches!(words.get(1), Some(Value::Number(_) | Value::Integer(_))) {
             return Err(bare("ERR First argument must be a number (log level)."));
         }
-        if !(0..4).contains(&words.integer(1)?) {
+        let level = words.integer(1)?;
+        if !(0..4).contains(&level) {
             return Err(bare("ERR Invalid debug level."));
         }
-        let text: Vec<_> = (2..=words.len()).filter_map(|at| words.text(at).ok()).collect();
-        let text: Vec<_> = text.iter().map(|text| String::from_utf8_lossy(&text.as_bytes()).into_owned()).collect();
-        tracing::info!(script = text.join(" "));
+        counted.spend(LINE_INSTRUCTIONS);
+        let mut line = Vec::new();
+        for text in (2..=words.len()).filter_map(|at| words.text(at).ok()) {
+            let separator: &[u8] = if line.is_empty() { b"" } else { b" " };
+            line.extend(separator.iter().chain(&*text.as_bytes()).take(LINE_BYTES_MAX - line.len()));
+        }
+        let script = String::from_utf8_lossy(&line);
+        match level {
+            0 | 1 => tracing::debug!(%script),
+            2 => tracing::info!(%script),
+            _ => tracing::warn!(%script),
+        }
         Ok(MultiValue::new())
     };
     host.raw_set("log", function(lua, raised, log)?)?;

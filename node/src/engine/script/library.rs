@@ -5,8 +5,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use mlua::{Function, Lua, MultiValue, Value};
+
+use super::watch::{HEAVY, Watch};
 
 /// A text that the script is to be shown.
 pub(super) type Outcome = Result<MultiValue, Problem>;
@@ -35,9 +38,9 @@ pub(super) fn said<T>(text: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Said(text.into()))
 }
 
-/// The value of the error that was raised last.
-#[derive(Default)]
+/// The value of the error that was raised last, and what ends a script whose function takes too long.
 pub(super) struct Raised {
+    watch: Rc<Watch>,
     text: RefCell<Vec<u8>>,
     kind: std::cell::Cell<Kind>,
 }
@@ -54,6 +57,10 @@ pub(super) enum Kind {
 }
 
 impl Raised {
+    pub(super) fn new(watch: &Rc<Watch>) -> Self {
+        Self { watch: watch.clone(), text: RefCell::default(), kind: std::cell::Cell::default() }
+    }
+
     /// Raises a table with this `err`.
     pub(super) fn table(&self, text: Vec<u8>) -> mlua::Error {
         *self.text.borrow_mut() = text;
@@ -98,7 +105,14 @@ pub(super) fn function_at(
 ) -> mlua::Result<Function> {
     let raised = raised.clone();
     lua.create_function(move |lua, values: MultiValue| {
-        run(lua, Words { lua, values: &values }).map_err(|problem| match problem {
+        let begun = Instant::now();
+        let done = run(lua, Words { lua, values: &values });
+        if begun.elapsed() >= HEAVY
+            && let Some(why) = raised.watch.look_behind()
+        {
+            return Err(mlua::Error::runtime(why));
+        }
+        done.map_err(|problem| match problem {
             Problem::Lua(error) => error,
             Problem::Bare(text) => raised.table(text),
             Problem::Said(text) => raised.text(placed(lua, level, &text)),

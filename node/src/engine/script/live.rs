@@ -103,9 +103,8 @@ impl Live {
         self.wrote.store(true, Ordering::Release);
     }
 
-    /// The script, which began at `since`, looks up: whether it is to end.
-    pub(super) fn look(&self, since: Instant) -> bool {
-        let took = since.elapsed();
+    /// The script, which runs for so long, looks up: whether it is to end.
+    pub(super) fn look(&self, took: Duration) -> bool {
         if took >= LONG {
             let is_slow = took.as_millis() >= u128::from(self.slow_ms());
             self.phase.store(if is_slow { IS_SLOW } else { IS_LONG }, Ordering::Release);

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
@@ -19,8 +20,8 @@ use super::{Engine, Program, Script, Sha, cjson};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs, Reply};
 
-/// How many instructions pass between two looks at the limits.
-const LOOK_EVERY: u32 = 10_000;
+/// How many instructions pass between two looks at the limits. One can take tens of milliseconds.
+const LOOK_EVERY: u32 = 500;
 /// What a call counts for.
 const CALL_INSTRUCTIONS: u64 = 200;
 /// Memory of one worker's Lua state.
@@ -36,7 +37,7 @@ const MEMORY_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Compiled scripts one worker keeps; above it all are compiled again.
 const COMPILED_MAX: usize = 1_000;
 /// Bytes of one script or library: what is compiled in a sixth of a second.
-const CHUNK_BYTES_MAX: usize = 4 << 20;
+pub(super) const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// Libraries one worker keeps; above it all are loaded again.
 const LIBRARIES_MAX: usize = 1_000;
 /// How long the code of a library may run while it is loaded, as in redis.
@@ -49,14 +50,16 @@ struct State {
     call_function: Function,
     /// The globals of scripts.
     scope: Table,
+    /// What they find behind those: KEYS and ARGV among it.
+    known: Table,
     compiled: HashMap<Sha, Function, foldhash::fast::RandomState>,
     /// By the numbers of libraries: functions by their names.
     libraries: HashMap<u64, HashMap<String, Function>>,
     watch: Rc<Watch>,
     /// Bytes that the last sweep left.
     swept: usize,
-    /// Bytes of it that engines know of: a state serves all engines of its thread.
-    counted: usize,
+    /// Bytes of it that were told to engines, by their figures: a state serves all engines of its thread.
+    told: Vec<(Arc<AtomicI64>, i64)>,
     cjson: cjson::Main,
     random: Rc<Random>,
 }
@@ -125,7 +128,7 @@ pub(super) fn run(
     with_state(|state| {
         let answered = state.run(script, program, keys, argv);
         state.sweep();
-        script.cx.engine.lua_grew(state.grown());
+        state.weigh(script.cx.engine);
         answered
     })
 }
@@ -134,7 +137,7 @@ pub(super) fn run(
 pub(super) fn weigh(engine: &Engine) {
     STATE.with(|state| {
         if let Some(state) = state.borrow_mut().as_mut() {
-            engine.lua_grew(state.grown());
+            state.weigh(engine);
         }
     });
 }
@@ -160,10 +163,23 @@ pub(super) fn load(id: u64, code: &[u8]) -> Result<Vec<functions::Function>, Com
 }
 
 impl State {
-    /// Bytes by which it grew since this was asked last.
-    fn grown(&mut self) -> i64 {
-        let before = std::mem::replace(&mut self.counted, self.lua.used_memory());
-        self.counted as i64 - before as i64
+    /// Tells an engine what the state took since it was weighed last. What it gave back was first this engine's, then
+    /// others'.
+    fn weigh(&mut self, engine: &Engine) {
+        self.told.retain(|(figure, _)| Arc::strong_count(figure) > 1);
+        let mut more = self.lua.used_memory() as i64 - self.told.iter().map(|(_, bytes)| bytes).sum::<i64>();
+        let own = self.told.iter().position(|(figure, _)| Arc::ptr_eq(figure, engine.lua_bytes()));
+        let own = own.unwrap_or_else(|| {
+            self.told.push((engine.lua_bytes().clone(), 0));
+            self.told.len() - 1
+        });
+        self.told.swap(0, own);
+        for (figure, bytes) in &mut self.told {
+            let change = more.max(-*bytes);
+            figure.fetch_add(change, Ordering::Relaxed);
+            *bytes += change;
+            more -= change;
+        }
     }
 
     fn new() -> mlua::Result<State> {
@@ -182,19 +198,20 @@ impl State {
         })?;
         let (cjson, random) = (cjson::Main::new(), Rc::new(Random::default()));
         random.reseed();
-        let raised = Rc::new(Raised::default());
+        let raised = Rc::new(Raised::new(&watch));
         let host = host(&lua, &watch, &raised, &cjson, &random)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name(host::PRELUDE).set_mode(ChunkMode::Text);
-        watch.begin_loading(Instant::now() + Duration::from_secs(60));
+        watch.begin_loading(Duration::from_secs(60));
         let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
         for redis in ["of_scripts", "of_functions"] {
             put_calls(&lua, &watch, &raised, &host.raw_get(redis)?)?;
         }
         watch.end();
-        let scope = host.raw_get("scope")?;
+        let (scope, known) = (host.raw_get("scope")?, host.raw_get("known")?);
         Ok(State {
             lua,
             scope,
+            known,
             run,
             load_library,
             call_function,
@@ -202,7 +219,7 @@ impl State {
             libraries: HashMap::new(),
             watch,
             swept: 0,
-            counted: 0,
+            told: Vec::new(),
             cjson,
             random,
         })
@@ -245,8 +262,12 @@ impl State {
 
     /// Gives back what scripts left behind, where that is much.
     fn sweep(&mut self) {
-        if self.lua.used_memory() <= MEMORY_SWEEP_BYTES.max(self.swept * 2) {
+        if self.lua.used_memory() <= MEMORY_SWEEP_BYTES.max(self.swept * 2).min(MEMORY_BYTES_MAX / 2) {
             return;
+        }
+        // The last script's, which would be kept.
+        for name in ["KEYS", "ARGV"] {
+            let _ = self.known.raw_set(name, Value::Nil);
         }
         let _ = self.lua.gc_collect();
         if self.lua.used_memory() > MEMORY_KEPT_BYTES_MAX {
@@ -294,7 +315,7 @@ impl State {
 
     fn load(&mut self, id: u64, body: &[u8]) -> Result<Vec<functions::Function>, Vec<u8>> {
         let code = self.chunk(body, host::FUNCTION).map_err(|why| format!("ERR Error compiling function: {why}"))?;
-        self.watch.begin_loading(Instant::now() + LOAD_MAX);
+        self.watch.begin_loading(LOAD_MAX);
         let added = RefCell::new((Vec::new(), HashMap::new()));
         let loaded = self.lua.scope(|scope| {
             let add = |(name, callback, description, flags): (LuaString, Function, Option<LuaString>, Table)| {

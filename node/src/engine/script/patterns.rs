@@ -102,12 +102,20 @@ impl<'a> Matcher<'a> {
 
     #[inline]
     fn step(&mut self) -> Matched<()> {
-        self.steps -= 1;
-        if self.steps > 0 {
+        self.take(1)
+    }
+
+    /// Takes steps: one for each byte that is looked at.
+    #[inline]
+    fn take(&mut self, steps: usize) -> Matched<()> {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        if steps < self.steps {
+            self.steps -= steps;
             return Ok(());
         }
+        let taken = (STEPS - self.steps).saturating_add(steps);
         self.steps = STEPS;
-        if (self.budget)(STEPS) { Ok(()) } else { Err(Stop::OutOfBudget) }
+        if (self.budget)(taken) { Ok(()) } else { Err(Stop::OutOfBudget) }
     }
 
     fn run(&mut self, at: usize, rule: usize) -> Matched<Option<usize>> {
@@ -139,6 +147,7 @@ impl<'a> Matcher<'a> {
                         return Err(Stop::Malformed("missing '[' after '%f' in pattern"));
                     }
                     let end = self.class_end(set)?;
+                    self.take(end - set)?;
                     let before = at.checked_sub(1).and_then(|at| self.subject.get(at)).copied().unwrap_or(0);
                     let here = self.subject.get(at).copied().unwrap_or(0);
                     if self.in_set(before, set, end - 1) || !self.in_set(here, set, end - 1) {
@@ -153,6 +162,7 @@ impl<'a> Matcher<'a> {
                 (b'$', None) => return Ok((at == self.subject.len()).then_some(at)),
                 _ => {
                     let end = self.class_end(rule)?;
+                    self.take(end - rule)?;
                     let fits = at < self.subject.len() && self.single(self.subject[at], rule, end);
                     match self.pattern.get(end) {
                         Some(b'?') => {
@@ -267,7 +277,7 @@ impl<'a> Matcher<'a> {
     fn most(&mut self, at: usize, rule: usize, end: usize) -> Matched<Option<usize>> {
         let mut count = 0;
         while at + count < self.subject.len() && self.single(self.subject[at + count], rule, end) {
-            self.step()?;
+            self.take(end - rule)?;
             count += 1;
         }
         loop {
@@ -285,6 +295,7 @@ impl<'a> Matcher<'a> {
             if let Some(found) = self.run(at, end + 1)? {
                 return Ok(Some(found));
             }
+            self.take(end - rule)?;
             if at >= self.subject.len() || !self.single(self.subject[at], rule, end) {
                 return Ok(None);
             }

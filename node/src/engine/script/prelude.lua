@@ -116,7 +116,9 @@ for _, name in ipairs({ "insert", "remove", "sort", "setn" }) do
                 raw_error("bad argument #2 to 'insert' (position out of bounds)", 2)
             end
         end
-        return raw(list, ...)
+        if name ~= "sort" then return raw(list, ...) end
+        raw(list, ...)
+        host.look()
     end
 end
 
@@ -226,22 +228,25 @@ end
 -- The collector is everybody's.
 open.collectgarbage = function(what)
     if what == "count" then return raw_collectgarbage("count") end
-    if what == nil or what == "collect" then return raw_collectgarbage("collect") end
+    if what == nil or what == "collect" then return host.collect() end
     if what == "step" then return false end
     if what ~= "stop" and what ~= "restart" and what ~= "setpause" and what ~= "setstepmul" then
         raw_error("bad argument #1 to 'collectgarbage' (invalid option '" .. raw_tostring(what) .. "')", 2)
     end
     return 0
 end
-local function of_current(loaded, why)
+local function load_text(text, name)
+    -- Compiled chunks can do what no script could write.
+    if text:byte() == 27 then return nil, "only the text of a script can be loaded" end
+    if #text > host.chunk_bytes_max then return nil, "the text of a script has at most " .. host.chunk_bytes_max .. " bytes" end
+    local loaded, why = raw_loadstring(text, name)
+    host.look()
     if loaded then raw_setfenv(loaded, current) end
     return loaded, why
 end
 open.loadstring = function(text, name)
-    -- Compiled chunks can do what no script could write.
     if raw_type(text) ~= "string" then raw_error("only the text of a script can be loaded", 2) end
-    if text:byte() == 27 then return nil, "only the text of a script can be loaded" end
-    return of_current(raw_loadstring(text, name))
+    return load_text(text, name)
 end
 open.load = function(next_part, name)
     local parts = {}
@@ -251,9 +256,7 @@ open.load = function(next_part, name)
         if raw_type(part) ~= "string" then raw_error("reader function must return a string", 2) end
         parts[#parts + 1] = part
     end
-    local text = table.concat(parts)
-    if text:byte() == 27 then return nil, "only the text of a script can be loaded" end
-    return of_current(raw_loadstring(text, name or "=(load)"))
+    return load_text(table.concat(parts), name or "=(load)")
 end
 local coroutines = {}
 for name, value in raw_pairs(coroutine) do coroutines[name] = value end
@@ -278,7 +281,7 @@ local scope = raw_setmetatable({}, {
     __metatable = false,
 })
 is_frozen[scope] = known
-host.scope, known._G = scope, scope
+host.scope, host.known, known._G = scope, known, scope
 host.of_globals = frozen({})
 
 -- What an error in a script becomes: a table with `err`, `source` and `line`.

@@ -250,3 +250,61 @@ fn libraries_are_counted_and_weighed() {
     assert_eq!(client.say("FUNCTION FLUSH"), "+OK|");
     assert_eq!((figure(&mut client, "number_of_functions"), engine.usage().functions), (0, 0));
 }
+
+/// A worker's Lua state serves all its engines.
+#[test]
+fn engines_of_one_thread_have_their_own_libraries_and_memory() {
+    let clock = Clock::new();
+    let engines = [engine(&clock), engine(&clock)];
+    let mut clients = engines.each_ref().map(|engine| Client::new(engine, &clock, 0));
+    for (client, name) in clients.iter_mut().zip(["one", "two"]) {
+        let code = format!("#!lua name={name}\nredis.register_function('f', function() return '{name}' end)");
+        assert_eq!(client.words(&["FUNCTION", "LOAD", &code]), format!("$3|{name}|"));
+    }
+    for (client, name) in clients.iter_mut().zip(["one", "two"]) {
+        assert_eq!(client.say("FCALL f 0"), format!("$3|{name}|"));
+    }
+    let [one, two] = &mut clients;
+    for _ in 0..5 {
+        assert_eq!(eval(one, "local t = {} for i = 1, 100000 do t[i] = 'x' .. i end return #t"), ":100000|");
+        let grown = engines[0].usage().lua;
+        assert_eq!(eval(two, "return collectgarbage()"), ":0|");
+        let (left, other) = (engines[0].usage().lua, engines[1].usage().lua);
+        assert!(left < grown && left + other < 2 << 20, "{grown} {left} {other}");
+    }
+}
+
+#[test]
+fn what_takes_long_by_itself_is_ended_too() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    engine.scripts.instructions_max.store(5_000_000, std::sync::atomic::Ordering::Relaxed);
+    let mut client = Client::new(&engine, &clock, 0);
+    for script in [
+        "local s = string.rep('x', 30000000) while true do redis.sha1hex(s) end",
+        "local s = string.rep('x', 30000000) while true do local t = s:upper() end",
+        "local s = string.rep('x', 30000000) while true do local t = s .. 'y' end",
+        "local t = {} for i = 1, 200000 do t[i] = {i} end while true do collectgarbage() end",
+        "local s = 'return 1' .. string.rep(' ', 4000000) while true do loadstring(s) end",
+        "local t = {} for i = 1, 200000 do t[i] = i end while true do table.sort(t) end",
+        "local t = {} for i = 1, 200000 do t[i] = i end while true do cmsgpack.pack(t) end",
+        "while true do redis.log(redis.LOG_DEBUG, 'x') end",
+        "return string.find(string.rep('a', 100000), '[' .. string.rep('b', 100000) .. ']')",
+    ] {
+        let reply = eval(&mut client, script);
+        assert!(reply.starts_with("-ERR") && reply.contains("script"), "{script}: {reply}");
+        assert_eq!(eval(&mut client, "return 1"), ":1|", "the next script runs");
+    }
+}
+
+#[test]
+fn arguments_of_one_script_leave_room_for_the_next() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut client = Client::new(&engine, &clock, 0);
+    assert_eq!(client.words(&["EVAL", "return #ARGV[1]", "0", &"x".repeat(100 << 20)]), ":104857600|");
+    for _ in 0..30 {
+        assert_eq!(eval(&mut client, "local t = {} for i = 1, 100000 do t[i] = {} end return #t"), ":100000|");
+    }
+    assert!(engine.usage().lua < 64 << 20, "{}", engine.usage().lua);
+}
