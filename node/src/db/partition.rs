@@ -395,6 +395,19 @@ impl<'e> Held<'e> {
         }
     }
 
+    /// Whether something is so of the share of `database` in a partition that is held.
+    #[inline]
+    pub(crate) fn any(&self, database: u8, is_so: impl Fn(&Shard) -> bool + Copy) -> bool {
+        let of = |slice: &Slice| slice.peek(database).is_some_and(is_so);
+        match self {
+            Self::None => false,
+            Self::One(_, guard) => of(guard),
+            Self::Many(guards) | Self::Gated { guards, .. } => guards.iter().any(|(_, guard)| of(guard)),
+            Self::All(guards) => guards.iter().any(|guard| of(guard)),
+            Self::More { first, more } => first.any(database, is_so) || more.iter().any(|(_, guard)| of(guard)),
+        }
+    }
+
     /// What every partition that is held holds.
     pub(crate) fn slices(&mut self) -> Box<dyn Iterator<Item = &mut Slice> + '_> {
         match self {

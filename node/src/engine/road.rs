@@ -291,8 +291,34 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
     if matches!(cx.keys.held, Held::None) {
         let held = lock_for(cx, call).inspect_err(|Busy| cx.cells.add(Count::Busy, 1))?;
         cx.keys.hold(held);
+        if cx.keys.any_fields_due() {
+            return expire_some_fields(cx, call);
+        }
     }
     Ok(())
+}
+
+/// Takes fields that are due out of the hashes that a call is about. While there are more than one hold may take, the
+/// partitions are given back, and the call has to be asked again.
+#[cold]
+fn expire_some_fields(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
+    let mut named = Vec::new();
+    name_keys(call.spec(), call.args(), &mut named);
+    if matches!(call.spec().locks, Locks::Queue) {
+        let queue = cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        queue.for_each(|(spec, args)| name_keys(spec, args.as_args(), &mut named));
+    }
+    if cx.keys.expire_some_fields(&named) {
+        let_go(cx);
+        return Err(Busy);
+    }
+    Ok(())
+}
+
+/// Adds the keys of a command that its specs name.
+pub(super) fn name_keys<'c>(spec: &Spec, args: Args<'c>, named: &mut Vec<&'c [u8]>) {
+    // Others are looked at when they are found.
+    let _ = keys::each(spec, args, &mut |position, _| named.push(args.get(position)));
 }
 
 /// Runs a command whose partitions are held, and notes its effect.

@@ -5,7 +5,7 @@ use super::acl_log::Context;
 use super::blocking::{let_go, serve_and_release};
 use super::cx::Cx;
 use super::monitors;
-use super::road::{Partitions, Unjudged, act, judge};
+use super::road::{Partitions, Unjudged, act, judge, name_keys};
 use crate::commands::{self, Call, Flags, Http, Locks, Spec};
 use crate::db::Busy;
 use crate::error::CommandError;
@@ -65,6 +65,14 @@ impl Engine {
                     Some(busy) => TransactionError::Refused(busy),
                     None => TransactionError::Busy(calls),
                 });
+            }
+        }
+        if cx.keys.any_fields_due() {
+            let mut named = Vec::new();
+            calls.iter().for_each(|paid| name_keys(paid.call().spec(), paid.call().args(), &mut named));
+            if cx.keys.expire_some_fields(&named) {
+                let_go(&mut cx);
+                return Err(TransactionError::Busy(calls));
             }
         }
         if calls.iter().any(|paid| super::road::is_stale(&mut cx, paid.call())) {
