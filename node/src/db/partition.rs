@@ -98,6 +98,7 @@ impl Slice {
         others[place].get_or_insert_with(|| {
             let mut shard = Box::new(Shard::new(first.table.key_hash()));
             shard.watched.broadcast_as(&first.watched);
+            (shard.settled_s, shard.heats) = (first.settled_s, first.heats);
             shard
         })
     }
