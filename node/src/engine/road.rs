@@ -333,11 +333,12 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     }
     let before = cx.out.mark();
     cx.out.keep_whole(spec.takes());
-    let mut done = (spec.run)(cx, args);
+    // What would be changed, or taken, without an answer is left as it is.
+    let mut done = if cx.out.is_over() && spec.may_replicate() { Err(too_long()) } else { (spec.run)(cx, args) };
     cx.out.keep_whole(false);
     if cx.out.is_cut() {
         cx.out.rollback(before);
-        done = Err(CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes")));
+        done = Err(too_long());
     }
     if let Err(error) = done {
         cx.cells.failed(spec.bit());
@@ -348,6 +349,11 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     if tracks {
         tracking::ran(cx, spec, args);
     }
+}
+
+#[cold]
+fn too_long() -> CommandError {
+    CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes"))
 }
 
 /// Every partition one call needs.
