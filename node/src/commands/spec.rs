@@ -197,6 +197,12 @@ impl Spec {
             || self.is_writing_script()
     }
 
+    /// Whether it runs what its transaction queued: EXEC.
+    #[inline]
+    pub(crate) fn runs_queue(&self) -> bool {
+        matches!(self.locks, Locks::Queue)
+    }
+
     #[inline]
     pub(crate) fn is_container(&self) -> bool {
         self.flags.has(Flags::CONTAINER)

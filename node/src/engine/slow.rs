@@ -226,7 +226,7 @@ impl Slow {
     pub(crate) fn enter(&self, session: &Session, args: Args<'_>, took_us: u64, now: Now) {
         let Ok(spec) = commands::resolve(args) else { return };
         // What was only queued did not run.
-        if session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED) && spec.name != "MULTI" {
+        if session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED) {
             return;
         }
         let latency_ms = self.latency_ms();
