@@ -281,6 +281,7 @@ impl Engine {
             replies: session::Replies::All,
             last_command: None,
             alone: false,
+            executed_us: 0,
             resume: crate::resp::Resume::default(),
             transaction: None,
             watch: session::Watch::default(),

@@ -76,6 +76,8 @@ pub struct Session {
     pub(crate) last_command: Option<&'static Spec>,
     /// The last batch was one request: the time it took is this command's.
     pub(crate) alone: bool,
+    /// How long commands ran within EXEC in this batch, where they were timed: microseconds.
+    pub(crate) executed_us: u64,
     pub(crate) resume: Resume,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watch: Watch,

@@ -31,9 +31,9 @@ fn move_key(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::Text("ERR source and destination objects are the same"));
     }
     let key = cx.key(args.get(1));
-    let free = cx.keys.find(key).is_some() && cx.keys.within(target, |keys| keys.find(key).is_none());
-    if free && let Some(entry) = cx.keys.take(key) {
-        cx.keys.within(target, |keys| keys.put(key, entry));
+    let free = cx.keys.use_key(key) && cx.keys.within(target, |keys| !keys.use_key(key));
+    if free {
+        cx.keys.relocate(key, target, key);
     }
     cx.out.int(free.into());
     Ok(())

@@ -52,7 +52,7 @@ pub(super) const RESTORE: Spec = Spec {
 fn restore(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = Options::read(args.from(4))?;
     let (key, payload) = (cx.key(args.get(1)), args.get(3));
-    if !options.replace && cx.keys.find(key).is_some() {
+    if !options.replace && cx.keys.use_key(key) {
         return Err(CommandError::Text("BUSYKEY Target key name already exists."));
     }
     let expire_at_ms = options.expire_at_ms(args.get(2), cx.now.wall_ms)?;

@@ -408,13 +408,11 @@ pub(super) const RENAME: Spec = Spec {
 };
 fn rename(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
-    if cx.keys.find(from).is_none() {
+    if !cx.keys.use_key(from) {
         return Err(CommandError::NoSuchKey);
     }
-    if from.bytes != to.bytes
-        && let Some(entry) = cx.keys.take(from)
-    {
-        cx.keys.put(to, entry.with_key(to.bytes));
+    if from.bytes != to.bytes {
+        cx.keys.relocate(from, cx.keys.database, to);
     }
     cx.out.ok();
     Ok(())
@@ -436,12 +434,12 @@ pub(super) const RENAMENX: Spec = Spec {
 };
 fn renamenx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from, to) = (cx.key(args.get(1)), cx.key(args.get(2)));
-    if cx.keys.find(from).is_none() {
+    if !cx.keys.use_key(from) {
         return Err(CommandError::NoSuchKey);
     }
-    let free = cx.keys.find(to).is_none();
-    if free && let Some(entry) = cx.keys.take(from) {
-        cx.keys.put(to, entry.with_key(to.bytes));
+    let free = from.bytes != to.bytes && !cx.keys.use_key(to);
+    if free {
+        cx.keys.relocate(from, cx.keys.database, to);
     }
     cx.out.int(free.into());
     Ok(())

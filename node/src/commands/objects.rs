@@ -183,10 +183,13 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let growth = &cx.engine.db.growth;
     let copied = cx.keys.read(from).map(|entry| copy_of(entry, to.bytes, growth));
-    let free = replace || cx.keys.within(target, |keys| keys.find(to).is_none());
-    match copied.filter(|_| free) {
+    match copied.filter(|_| replace || !cx.keys.within(target, |keys| keys.use_key(to))) {
         Some(entry) => {
-            cx.keys.within(target, |keys| keys.put(to, entry));
+            cx.keys.within(target, |keys| {
+                keys.put(to, entry);
+                // Another key than the one it replaces.
+                keys.tell_heat(to, None, None);
+            });
             cx.out.int(1);
         }
         None => cx.out.int(0),

@@ -160,11 +160,15 @@ impl Spec {
         self.shape
     }
 
-    /// Whether it answers what it takes away.
+    /// Whether it answers what it takes away, as a script may; that bounds its reply itself.
     #[inline]
     pub(crate) fn takes(&self) -> bool {
         let taken = KeyFlags::ACCESS.or(KeyFlags::DELETE);
-        self.flags.has(Flags::WRITE) && self.keys.iter().any(|key| key.flags.has(taken))
+        self.flags.has(Flags::WRITE) && self.keys.iter().any(|key| key.flags.has(taken)) || self.is_writing_script()
+    }
+
+    fn is_writing_script(&self) -> bool {
+        matches!(self.locks, Locks::Script) && !self.is_read()
     }
 
     /// Whether any of its arguments is a key.
@@ -190,7 +194,13 @@ impl Spec {
         self.is_write()
             || self.flags.has(Flags::MAY_REPLICATE)
             || self.beyond == Beyond::Publish
-            || matches!(self.locks, Locks::Script) && !self.is_read()
+            || self.is_writing_script()
+    }
+
+    /// Whether it runs what its transaction queued: EXEC.
+    #[inline]
+    pub(crate) fn runs_queue(&self) -> bool {
+        matches!(self.locks, Locks::Queue)
     }
 
     #[inline]

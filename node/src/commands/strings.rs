@@ -114,6 +114,7 @@ fn set_with(cx: &mut Cx<'_>, key: Key<'_>, value: &[u8], options: StringOptions<
         cx.keys.find(key).is_some()
     };
     if (options.only_new && found) || (options.only_old && !found) || !equal {
+        cx.keys.use_key(key);
         if !options.get {
             cx.out.null();
         }

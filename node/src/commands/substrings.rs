@@ -35,7 +35,7 @@ pub(super) const SETNX: Spec = Spec {
 };
 fn setnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = cx.key(args.get(1));
-    let free = cx.keys.find(key).is_none();
+    let free = !cx.keys.use_key(key);
     if free {
         cx.keys.set_string(key, args.get(2), None);
     }
@@ -66,7 +66,7 @@ fn msetnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     for at in (1..args.len()).step_by(2) {
         let key = cx.key(args.get(at));
-        if cx.keys.find(key).is_some() {
+        if cx.keys.use_key(key) {
             cx.out.int(0);
             return Ok(());
         }

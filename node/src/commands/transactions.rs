@@ -56,7 +56,7 @@ pub(super) const EXEC: Spec = Spec {
     run: exec,
     ..Spec::ROW
 };
-fn exec(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+fn exec(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match &cx.session.transaction {
         None => Err(CommandError::Text("ERR EXEC without MULTI")),
         Some(transaction) if transaction.failed => {
@@ -64,7 +64,7 @@ fn exec(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), CommandError> {
             Err(CommandError::ExecAbort(" previous errors.".into()))
         }
         Some(_) => {
-            engine::exec(cx);
+            engine::exec(cx, args);
             Ok(())
         }
     }

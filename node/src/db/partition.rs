@@ -98,6 +98,7 @@ impl Slice {
         others[place].get_or_insert_with(|| {
             let mut shard = Box::new(Shard::new(first.table.key_hash()));
             shard.watched.broadcast_as(&first.watched);
+            (shard.settled_s, shard.heats) = (first.settled_s, first.heats);
             shard
         })
     }
@@ -392,6 +393,19 @@ impl<'e> Held<'e> {
                 None => first.slice(partition),
             },
             Self::None => panic!("a command touched a key without a lock"),
+        }
+    }
+
+    /// Whether something is so of the share of `database` in a partition that is held.
+    #[inline]
+    pub(crate) fn any(&self, database: u8, is_so: impl Fn(&Shard) -> bool + Copy) -> bool {
+        let of = |slice: &Slice| slice.peek(database).is_some_and(is_so);
+        match self {
+            Self::None => false,
+            Self::One(_, guard) => of(guard),
+            Self::Many(guards) | Self::Gated { guards, .. } => guards.iter().any(|(_, guard)| of(guard)),
+            Self::All(guards) => guards.iter().any(|guard| of(guard)),
+            Self::More { first, more } => first.any(database, is_so) || more.iter().any(|(_, guard)| of(guard)),
         }
     }
 

@@ -7,6 +7,7 @@ use larder_iam_policies::access::Denied;
 use parking_lot::Mutex;
 
 use crate::commands::{Beyond, Call};
+use crate::db::entry::size_class;
 use crate::time::Now;
 
 /// How old an entry may be that a like one is added to: redis's.
@@ -118,8 +119,10 @@ impl AclLog {
     /// Takes note of a refusal.
     #[cold]
     pub(crate) fn note(&self, mut what: What, client: String, now: Now) {
-        what.object.truncate(OBJECT_BYTES_MAX);
-        what.user.truncate(OBJECT_BYTES_MAX);
+        for text in [&mut what.object, &mut what.user] {
+            text.truncate(OBJECT_BYTES_MAX);
+            text.shrink_to_fit();
+        }
         let mut entries = self.entries.lock();
         let is_like = |entry: &Entry| entry.what == what && now.wall_ms.saturating_sub(entry.at_ms) <= GROUPING_MS;
         let like = entries.iter().take(GROUPING).position(is_like);
@@ -134,7 +137,16 @@ impl AclLog {
     }
 
     pub(crate) fn reset(&self) {
-        self.entries.lock().clear();
+        *self.entries.lock() = VecDeque::new();
+    }
+
+    /// Heap bytes of the entries.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let entries = self.entries.lock();
+        let texts = |Entry { what, client, .. }: &Entry| {
+            [what.object.capacity(), what.user.capacity(), client.capacity()].map(size_class).iter().sum::<usize>()
+        };
+        (entries.capacity() * size_of::<Entry>() + entries.iter().map(texts).sum::<usize>()) as u64
     }
 }
 
@@ -184,5 +196,16 @@ mod tests {
         log.set_entries_max(0);
         log.note(what("a"), String::new(), at(0));
         assert!(log.entries(usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn what_it_holds_is_counted() {
+        let log = AclLog::default();
+        assert_eq!(log.heap_bytes(), 0);
+        (0..100).for_each(|number| log.note(what(&format!("{number:x<50000}")), "client".repeat(50), at(0)));
+        let (least, most) = (100 * (OBJECT_BYTES_MAX + 300), 100 * (2 * OBJECT_BYTES_MAX));
+        assert!((least..most).contains(&(log.heap_bytes() as usize)), "{}", log.heap_bytes());
+        log.reset();
+        assert_eq!(log.heap_bytes(), 0);
     }
 }

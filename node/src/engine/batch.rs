@@ -85,6 +85,7 @@ impl Engine {
         }
         session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);
         session.record.state.held.store(false, Ordering::Relaxed);
+        session.executed_us = 0;
         let mut batch = SCRATCH.take().unwrap_or_default();
         let after = self.frame(session, &mut batch, input);
         if self.monitors.any() {

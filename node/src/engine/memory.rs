@@ -41,7 +41,7 @@ pub(crate) struct Usage {
     pub(crate) functions: u64,
     /// The effect log, as far as its readers have not read it.
     pub(crate) log: u64,
-    /// Names of channels and patterns, keys that clients track, and the slow log.
+    /// Names of channels and patterns, keys that clients track, the slow log and the ACL log.
     pub(crate) other: u64,
 }
 
@@ -99,7 +99,10 @@ impl Engine {
             scripts: self.scripts.kept_bytes(),
             functions: self.scripts.functions.now().heap_bytes(),
             log: self.log.unread_bytes(),
-            other: self.pubsub.heap_bytes() + self.tracking.heap_bytes() + self.slow.heap_bytes(),
+            other: self.pubsub.heap_bytes()
+                + self.tracking.heap_bytes()
+                + self.slow.heap_bytes()
+                + self.acl_log.heap_bytes(),
         };
         self.rest.bytes.store(usage.rest(), Ordering::Relaxed);
         usage

@@ -78,7 +78,7 @@ pub(super) fn is_paused(cx: &Cx<'_>, pause: Pause, args: Args<'_>) -> bool {
     let queued = || cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
     match commands::resolve(args) {
         _ if pause.reads_too => true,
-        Ok(spec) if spec.name == "EXEC" => queued().any(|(spec, args)| may_write(spec, args.as_args())),
+        Ok(spec) if spec.runs_queue() => queued().any(|(spec, args)| may_write(spec, args.as_args())),
         Ok(spec) => may_write(spec, args),
         Err(_) => false,
     }
@@ -247,13 +247,12 @@ pub(super) fn admissible(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandErro
 /// itself grows. A script only learns whether there is room: it is told at its first call that would grow data.
 #[cold]
 fn room_for(cx: &mut Cx<'_>, spec: &Spec) -> Result<(), CommandError> {
-    let is_exec = spec.name == "EXEC";
     let grows = match &cx.session.transaction {
-        Some(transaction) if is_exec => transaction.grows(),
+        Some(transaction) if spec.runs_queue() => transaction.grows(),
         Some(_) if !spec.flags.has(Flags::UNQUEUED) => true,
         _ => spec.flags.has(Flags::DENYOOM),
     };
-    let asks = grows || is_exec || matches!(spec.locks, Locks::Script);
+    let asks = grows || spec.runs_queue() || matches!(spec.locks, Locks::Script);
     cx.out_of_memory = asks && !cx.engine.make_room(cx.cells, cx.now);
     if grows && cx.out_of_memory { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
@@ -291,8 +290,34 @@ pub(super) fn hold(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
     if matches!(cx.keys.held, Held::None) {
         let held = lock_for(cx, call).inspect_err(|Busy| cx.cells.add(Count::Busy, 1))?;
         cx.keys.hold(held);
+        if cx.keys.any_fields_due() {
+            return expire_some_fields(cx, call);
+        }
     }
     Ok(())
+}
+
+/// Takes fields that are due out of the hashes that a call is about. While there are more than one hold may take, the
+/// partitions are given back, and the call has to be asked again.
+#[cold]
+fn expire_some_fields(cx: &mut Cx<'_>, call: &Call<'_>) -> Result<(), Busy> {
+    let mut named = Vec::new();
+    name_keys(call.spec(), call.args(), &mut named);
+    if call.spec().runs_queue() {
+        let queue = cx.session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        queue.for_each(|(spec, args)| name_keys(spec, args.as_args(), &mut named));
+    }
+    if cx.keys.expire_some_fields(&named) {
+        let_go(cx);
+        return Err(Busy);
+    }
+    Ok(())
+}
+
+/// Adds the keys of a command that its specs name.
+pub(super) fn name_keys<'c>(spec: &Spec, args: Args<'c>, named: &mut Vec<&'c [u8]>) {
+    // Others are looked at when they are found.
+    let _ = keys::each(spec, args, &mut |position, _| named.push(args.get(position)));
 }
 
 /// Runs a command whose partitions are held, and notes its effect.
@@ -307,11 +332,12 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     }
     let before = cx.out.mark();
     cx.out.keep_whole(spec.takes());
-    let mut done = (spec.run)(cx, args);
+    // What would be changed, or taken, without an answer is left as it is.
+    let mut done = if cx.out.is_over() && spec.may_replicate() { Err(too_long()) } else { (spec.run)(cx, args) };
     cx.out.keep_whole(false);
     if cx.out.is_cut() {
         cx.out.rollback(before);
-        done = Err(CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes")));
+        done = Err(too_long());
     }
     if let Err(error) = done {
         cx.cells.failed(spec.bit());
@@ -322,6 +348,11 @@ pub(super) fn act(cx: &mut Cx<'_>, spec: &'static Spec, args: Args<'_>) {
     if tracks {
         tracking::ran(cx, spec, args);
     }
+}
+
+#[cold]
+fn too_long() -> CommandError {
+    CommandError::Said(format!("ERR the reply would be longer than {REPLY_BYTES_MAX} bytes"))
 }
 
 /// Every partition one call needs.
@@ -335,7 +366,7 @@ fn lock_for<'a>(cx: &Cx<'a>, call: &Call<'_>) -> Result<Held<'a>, Busy> {
         // It would wait for each partition, for one of them as long as the script runs.
         return Err(Busy);
     }
-    if matches!(call.spec().locks, Locks::Queue) {
+    if call.spec().runs_queue() {
         return queued(cx).lock(cx);
     }
     let mut wanted = Partitions::default();
@@ -454,11 +485,11 @@ pub(super) fn refuse(cx: &mut Cx<'_>, args: Args<'_>, error: &CommandError) -> O
     if looks_like_http(args) {
         return Outcome::Close;
     }
-    if let Ok(spec) = commands::named(args) {
+    let named = commands::named(args).ok();
+    if let Some(spec) = named {
         cx.cells.rejected(spec.bit());
     }
-    let is_exec = args.get(0).eq_ignore_ascii_case(b"EXEC");
-    if is_exec {
+    if named.is_some_and(Spec::runs_queue) {
         crate::commands::discard(cx);
         let text = error.text();
         let why = format!(": {}", text.strip_prefix("ERR ").unwrap_or(&text));

@@ -6,14 +6,18 @@
 //! entered, with the time of the whole. Where the slow log's threshold is below 1 ms every request runs as a batch of
 //! its own, so that each has its own time. HTTP calls are in neither: `/metrics` has them.
 //!
+//! Of EXEC, which is one request, the slow log has the commands it ran, as in redis: they are timed where they run.
+//!
 //! Valkey's command log is the slow log and two more of the same kind: of requests, and of replies, that were large. A
 //! turn that read or wrote little costs a load and a compare; of any other each request is looked at.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::cx::Cx;
 use crate::commands::{self, Flags, Spec};
 use crate::db::entry::size_class;
 use crate::resp::{self, Args, Mark, Out, Parsed, Resume};
@@ -166,10 +170,22 @@ impl Slow {
         self.large_bytes.store(large, Ordering::Relaxed);
     }
 
-    /// Takes note of the requests in `run`, which took so long together.
+    /// Takes note of the requests in `run`, which took so long together. What an EXEC among them ran was timed there.
     #[cold]
     pub(crate) fn took(&self, session: &Session, run: &[u8], took_us: u64, now: Now) {
-        each(session, run, |args, _| self.enter(session, args, took_us, now));
+        let took_us = took_us.saturating_sub(session.executed_us);
+        if took_us >= self.limit_us() {
+            each(session, run, |args, _| self.enter(session, args, took_us, now));
+        }
+    }
+
+    /// Begins to time the commands of a transaction, unless nothing is slow.
+    #[inline]
+    pub(super) fn laps(&self) -> Option<Laps> {
+        (self.limit_us() < u64::MAX).then(|| {
+            let now = Instant::now();
+            Laps { first: now, last: now }
+        })
     }
 
     /// Takes note of what was large: the requests in `run`, and what `out` holds behind `before`, their replies. None of it
@@ -210,14 +226,14 @@ impl Slow {
     pub(crate) fn enter(&self, session: &Session, args: Args<'_>, took_us: u64, now: Now) {
         let Ok(spec) = commands::resolve(args) else { return };
         // What was only queued did not run.
-        if session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED) && spec.name != "MULTI" {
+        if session.transaction.is_some() && !spec.flags.has(Flags::UNQUEUED) {
             return;
         }
         let latency_ms = self.latency_ms();
         if latency_ms > 0 && took_us / 1000 >= latency_ms {
             self.sample(if spec.flags.has(Flags::FAST) { "fast-command" } else { "command" }, took_us / 1000, now);
         }
-        if self.is_entered(What::Slow, took_us) {
+        if self.is_entered(What::Slow, took_us) && !spec.flags.has(Flags::SKIP_SLOWLOG) {
             self.log(session, What::Slow, spec, args, took_us, now);
         }
     }
@@ -280,6 +296,39 @@ impl Slow {
         let before = events.len();
         events.retain(|name, _| names.is_some_and(|names| !names.contains(&name.as_bytes())));
         before - events.len()
+    }
+}
+
+/// When a transaction began, and when its last command ended.
+pub(super) struct Laps {
+    first: Instant,
+    last: Instant,
+}
+
+impl Laps {
+    /// A command ended.
+    #[inline]
+    pub(super) fn lap(&mut self, cx: &Cx<'_>, args: Args<'_>) {
+        let began = std::mem::replace(&mut self.last, Instant::now());
+        note(cx, args, us(began, self.last));
+    }
+
+    /// All of it did, and this request ran it.
+    pub(super) fn end(self, cx: &mut Cx<'_>, args: Args<'_>) {
+        let took_us = us(self.first, self.last);
+        cx.session.executed_us += took_us;
+        note(cx, args, took_us);
+    }
+}
+
+fn us(from: Instant, to: Instant) -> u64 {
+    to.duration_since(from).as_micros() as u64
+}
+
+#[inline]
+fn note(cx: &Cx<'_>, args: Args<'_>, took_us: u64) {
+    if took_us >= cx.engine.slow.limit_us() {
+        cx.engine.slow.enter(cx.session, args, took_us, cx.now);
     }
 }
 
@@ -372,6 +421,24 @@ mod tests {
         slow.set_least(What::LargeReply, -1);
         slow.set_least(What::LargeRequest, -1);
         assert_eq!(slow.large_bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn what_exec_took_is_not_the_time_of_its_batch() {
+        let clock = crate::testing::Clock::new();
+        let engine = crate::testing::engine(&clock);
+        let mut client = crate::testing::Client::new(&engine, &clock, 0);
+        for (executed_us, want) in [(15_000, 0), (5_000, 2)] {
+            client.session.executed_us = executed_us;
+            engine.slow.took(&client.session, b"MULTI\r\nSET k 1\r\nEXEC\r\n", 20_000, clock.now());
+            assert_eq!(engine.slow.len(What::Slow), want);
+        }
+        client.say("CONFIG SET slowlog-log-slower-than 0");
+        client.say("MULTI");
+        client.say("ECHO 1");
+        engine.slow.reset(What::Slow);
+        client.say("EXEC");
+        assert_eq!(engine.slow.entries(What::Slow, 9)[0].words, ["ECHO", "1"].map(Vec::from));
     }
 
     #[test]

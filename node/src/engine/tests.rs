@@ -452,6 +452,24 @@ fn long_replies_end_a_turn_and_have_an_end() {
     let many = [vec!["EVAL", script, "7000"], vec!["k"; 7_000]].concat();
     assert!(client.words(&many).starts_with("-ERR the reply would be longer than"));
     assert_eq!(client.say("GET after"), "$1|1|");
+    // Where there is no room for an answer nothing is written or taken.
+    client.say("SET s old");
+    client.say("MULTI");
+    (0..6_800).for_each(|_| drop(client.say("GET k")));
+    let writes =
+        ["GETSET s new", "SET s newer GET", "INCRBYFLOAT f 1", "LPOP l", "EVAL return(redis.call('del','s')) 0"];
+    writes.iter().for_each(|line| drop(client.say(line)));
+    client.say("EXISTS s");
+    let replies = client.say("EXEC");
+    assert!(replies.ends_with(&format!("{}:1|", refused.repeat(writes.len()))), "{}", &replies[replies.len() - 500..]);
+    assert_eq!(client.say("GET s") + &client.say("EXISTS f") + &client.say("LLEN l"), "$3|old|:0|:100|");
+    // One that begins with room for it is answered, whatever it is.
+    client.words(&["SET", "s", &"x".repeat(10_000_000)]);
+    client.say("MULTI");
+    (0..6_700).for_each(|_| drop(client.say("GET k")));
+    client.say("GETSET s new");
+    let replies = client.say("EXEC");
+    assert!(!replies.contains("-ERR") && replies.len() > 77_000_000);
     // What is taken away is answered whole: it is nowhere else.
     (0..70).for_each(|_| drop(client.words(&push)));
     let taken = client.say("LPOP l 7100");

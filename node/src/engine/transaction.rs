@@ -5,12 +5,12 @@ use super::acl_log::Context;
 use super::blocking::{let_go, serve_and_release};
 use super::cx::Cx;
 use super::monitors;
-use super::road::{Partitions, Unjudged, act, judge};
+use super::road::{Partitions, Unjudged, act, judge, name_keys};
 use crate::commands::{self, Call, Flags, Http, Locks, Spec};
 use crate::db::Busy;
 use crate::error::CommandError;
 use crate::meter::Paid;
-use crate::resp::Out;
+use crate::resp::{Args, Out};
 use crate::session::{Session, Transaction};
 use crate::time::Now;
 use std::sync::atomic::Ordering;
@@ -67,6 +67,14 @@ impl Engine {
                 });
             }
         }
+        if cx.keys.any_fields_due() {
+            let mut named = Vec::new();
+            calls.iter().for_each(|paid| name_keys(paid.call().spec(), paid.call().args(), &mut named));
+            if cx.keys.expire_some_fields(&named) {
+                let_go(&mut cx);
+                return Err(TransactionError::Busy(calls));
+            }
+        }
         if calls.iter().any(|paid| super::road::is_stale(&mut cx, paid.call())) {
             let_go(&mut cx);
             return Err(TransactionError::Stale);
@@ -98,7 +106,7 @@ pub(super) fn queued(cx: &Cx<'_>) -> Partitions {
 }
 
 /// EXEC: the transaction is complete, none of its commands was refused, and what it needs is held.
-pub(crate) fn exec(cx: &mut Cx<'_>) {
+pub(crate) fn exec(cx: &mut Cx<'_>, request: Args<'_>) {
     let unchanged = watched_unchanged(cx);
     let Transaction { queue, bytes, .. } = cx.session.transaction.take().unwrap_or_default();
     unwatch_held(cx);
@@ -109,6 +117,7 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
     let begun = cx.keys.begin_record();
     cx.nested = true;
     cx.executing = Some((queue.len(), bytes));
+    let mut laps = cx.engine.slow.laps();
     for (spec, args) in &queue {
         let args = args.as_args();
         let call = Call::of(spec, args, cx.now);
@@ -118,6 +127,9 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
                 let paid = permit.map(|permit| cx.engine.meters.charged_before(permit));
                 debug_assert!(paid.is_some() || spec.flags.has(Flags::NO_AUTH));
                 act(cx, spec, args);
+                if let Some(laps) = &mut laps {
+                    laps.lap(cx, args);
+                }
                 if cx.engine.monitors.any() {
                     monitors::show(cx, spec, args);
                 }
@@ -128,6 +140,9 @@ pub(crate) fn exec(cx: &mut Cx<'_>) {
     }
     cx.nested = false;
     cx.executing = None;
+    if let Some(laps) = laps {
+        laps.end(cx, request);
+    }
     cx.keys.end_record(begun);
     cx.keys.log_nothing();
 }

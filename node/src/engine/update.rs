@@ -2,7 +2,7 @@
 
 use super::blocking::serve_and_release;
 use super::events::tell;
-use super::road::is_stale;
+use super::road::{hold, is_stale};
 use super::{Cx, Engine};
 use crate::commands::{CONTENT_TYPE, Call, Flags, Stated, copy_string};
 use crate::db::entry::{Entry, Value};
@@ -100,12 +100,10 @@ impl Engine {
         let (spec, args) = (paid.call().spec(), paid.call().args());
         let mut nothing = Out::new(2);
         let mut cx = Cx::new(self, session, now, &mut nothing);
-        let key = cx.key(paid.call().args().get(1));
         // Before the key is locked: room is made in any partition.
         cx.out_of_memory = paid.call().spec().flags.has(Flags::DENYOOM) && !self.make_room(cx.cells, now);
-        match self.db.lock_one(self.db.partition_of(key.hash)) {
-            Ok(held) => cx.keys.hold(held),
-            Err(Busy) => return Err(UpdateError::Busy(paid)),
+        if let Err(Busy) = hold(&mut cx, paid.call()) {
+            return Err(UpdateError::Busy(paid));
         }
         cx.cells.called(paid.call().spec().bit());
         cx.keys.begin();

@@ -209,8 +209,9 @@ impl Out {
         self.is_copied = true;
     }
 
+    /// Whether there is as much already as may be.
     #[inline]
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let shared = if self.is_copied { self.shared_bytes } else { 0 };
         self.buf.len() + shared > REPLY_BYTES_MAX
     }

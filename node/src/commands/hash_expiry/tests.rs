@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::engine::Next;
 use crate::testing::{Client, Clock, engine};
 
 fn client(clock: &Clock) -> Client {
@@ -190,6 +191,43 @@ fn due_fields_are_swept() {
     clock.pass(1000);
     while engine.sweep(0, 1, clock.now(), 200).more {}
     assert_eq!(c.say("DBSIZE"), ":0|");
+}
+
+/// However many fields are due, no hold takes more than a thousand: what asks for the hash waits, and sees none of them.
+#[test]
+fn many_due_fields_are_taken_in_several_holds() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    for (request, holds, want) in [
+        ("HLEN h\r\n", 4, ":2|"),
+        ("MULTI\r\nSET x 1\r\nHGET h f3\r\nEXEC\r\n", 4, "+OK|+QUEUED|+QUEUED|*2|+OK|$-1|"),
+        ("EVAL \"return redis.call('hlen', KEYS[1])\" 1 h\r\n", 4, ":2|"),
+        ("EVAL \"return redis.call('hlen', 'h')\" 0\r\n", 1, ":2|"),
+        ("RENAME h i\r\nHLEN i\r\n", 4, "+OK|:2|"),
+        ("MGET h g\r\n", 7, "*2|$-1|$-1|"),
+    ] {
+        let mut c = Client::new(&engine, &clock, 0);
+        c.say("FLUSHALL");
+        for key in ["h", "g"] {
+            for n in 0..3500 {
+                c.say(&format!("HSETEX {key} PX 100 FIELDS 1 f{n} v"));
+            }
+            c.say(&format!("HSET {key} a 1 b 2"));
+        }
+        clock.pass(101);
+        let (mut out, mut from, mut busy) = (crate::resp::Out::new(2), 0, 0);
+        loop {
+            let progress = engine.exec_batch(&mut c.session, &request.as_bytes()[from..], clock.now(), &mut out);
+            from += progress.consumed;
+            match progress.next {
+                Next::Busy => busy += 1,
+                Next::Again => {}
+                _ => break,
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&out.take()).replace("\r\n", "|"), want, "{request}");
+        assert_eq!(busy + 1, holds, "{request}");
+    }
 }
 
 /// Keys that are gone do not stay in the index of what is due.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::members::{Growth, Members, MembersRef};
-use super::{Elements, Value, size_class};
+use super::{Elements, Entry, Value, size_class};
 
 /// Fields with values.
 ///
@@ -131,15 +131,14 @@ impl Hash {
         }
     }
 
-    /// Takes out the fields that are due, the first first, and at most so many; their names.
-    pub fn take_due(&mut self, now_ms: u64, most: usize) -> Vec<Box<[u8]>> {
+    /// Takes out the fields that are due, the first first, and at most so many.
+    pub fn take_due(&mut self, now_ms: u64, most: usize) -> Vec<Entry> {
         let mut taken = Vec::new();
         let Form::Timed(timed) = &mut self.0 else { return taken };
         while taken.len() < most && timed.order.first().is_some_and(|(at_ms, _)| now_ms > *at_ms) {
             let Some((_, name)) = timed.order.pop_first() else { break };
             timed.name_bytes -= size_class(name.len());
-            timed.fields.remove(&name);
-            taken.push(name);
+            taken.extend(timed.fields.take(&name));
         }
         self.settle();
         taken

@@ -178,6 +178,17 @@ impl Members {
         }
     }
 
+    /// Takes a name out with its value, which is the caller's to drop; nothing of one that is packed.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<Entry> {
+        match self {
+            Self::Packed(packed) => {
+                packed.remove(name);
+                None
+            }
+            Self::Table(table) => table.remove(table.hash_of(name), name),
+        }
+    }
+
     /// Moves everything to a table, if it is not in one.
     pub(super) fn unpack(&mut self, key_hash: &KeyHash) -> &mut Table {
         if let Self::Packed(packed) = self {

@@ -6,7 +6,7 @@ use crate::metrics::Count;
 
 impl Keyspace<'_> {
     /// Removes `key` when its time has come, which counts as a change of it, and as a `DEL` in the log. So with the fields
-    /// of a hash.
+    /// of a hash, of which few are left here: [`Keyspace::expire_some_fields`] comes before commands that name their keys.
     pub(crate) fn expire_if_due(&mut self, key: Key<'_>) {
         let now_ms = self.now_ms;
         let shard = self.shard(key.hash);

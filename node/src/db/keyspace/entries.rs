@@ -248,6 +248,22 @@ impl Keyspace<'_> {
         result
     }
 
+    /// Uses the key, if it is there: whether it is. As looking it up to change it, which may be refused then.
+    pub(crate) fn use_key(&mut self, key: Key<'_>) -> bool {
+        self.edit(key, |entry| entry.is_some())
+    }
+
+    /// Moves what is at `from`, as warm as it is, to `to` in this database, over what is there.
+    pub(crate) fn relocate(&mut self, from: Key<'_>, database: u8, to: Key<'_>) {
+        let Some((heat, _)) = self.heat(from) else { return };
+        let Some(entry) = self.take(from) else { return };
+        let entry = if from.bytes == to.bytes { entry } else { entry.with_key(to.bytes) };
+        self.within(database, |keys| {
+            keys.put(to, entry);
+            keys.set_heat(to, heat);
+        });
+    }
+
     /// Puts an entry, replacing what is there.
     pub(crate) fn put(&mut self, key: Key<'_>, entry: Entry) {
         let change = if entry.kind() == Kind::String { Change::Value } else { Change::Elements };
@@ -309,8 +325,12 @@ impl Keyspace<'_> {
     /// Lets the key, if there is one, be as if it had last been used so many seconds ago, or as often as this counter says:
     /// whichever of them the policy keeps. When that is not told, it is as new.
     pub(crate) fn tell_heat(&mut self, key: Key<'_>, idle_s: Option<u64>, counter: Option<u8>) {
+        let heat = self.warmth.told(idle_s, counter).unwrap_or_else(|| self.warmth.fresh());
+        self.set_heat(key, heat);
+    }
+
+    fn set_heat(&mut self, key: Key<'_>, heat: u16) {
         let (warmth, now_s) = (self.warmth, self.now_ms / 1000);
-        let heat = warmth.told(idle_s, counter).unwrap_or_else(|| warmth.fresh());
         let shard = self.shard(key.hash);
         shard.settle_heats(warmth, now_s);
         shard.table.find_warm(key.hash, key.bytes, |_| heat);

@@ -2,10 +2,11 @@
 
 use super::{Key, Keyspace, Weight};
 use crate::commands::Class;
-use crate::db::entry::{EntryRef, Hash};
+use crate::db::entry::{Entry, EntryRef, Hash};
 
-/// Fields that one step of the sweep takes out of one hash.
-const SWEPT_MAX: usize = 1000;
+/// Fields that are taken out in one hold of a partition, of one hash by the sweep, of all together before a command: some
+/// hundred microseconds.
+const TAKEN_MAX: usize = 1000;
 /// Fields that one record of the log names.
 const LOGGED_MAX: usize = 500;
 
@@ -50,10 +51,41 @@ impl Keyspace<'_> {
         }
         for gone in gone.chunks(LOGGED_MAX) {
             let mut record: Vec<&[u8]> = vec![b"HDEL", key.bytes];
-            record.extend(gone.iter().map(|name| &**name));
+            record.extend(gone.iter().map(Entry::key));
             self.log_also(&record);
         }
-        gone.len()
+        let count = gone.len();
+        gone.into_iter().for_each(|field| self.garbage.entry(field));
+        count
+    }
+
+    /// Whether a hash in the partitions just taken may have fields that are due.
+    #[inline]
+    pub(crate) fn any_fields_due(&self) -> bool {
+        let now_ms = self.now_ms;
+        self.held.any(self.database, |shard| shard.due_fields.any_due(now_ms))
+    }
+
+    /// Takes due fields out of the hashes at these keys, as many as one hold may; whether there are more.
+    #[cold]
+    pub(crate) fn expire_some_fields(&mut self, keys: &[&[u8]]) -> bool {
+        let mut left = TAKEN_MAX;
+        for key in keys {
+            let key = self.key(key);
+            if self.has_fields_due(key) {
+                left -= self.expire_fields(key, left);
+                if self.has_fields_due(key) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn has_fields_due(&mut self, key: Key<'_>) -> bool {
+        let now_ms = self.now_ms;
+        let found = self.shard(key.hash).table.find(key.hash, key.bytes).filter(|entry| !entry.is_due(now_ms));
+        found.and_then(EntryRef::fields_due_at_ms).is_some_and(|at_ms| now_ms > at_ms)
     }
 
     /// Takes due fields out of a partition that is held: how many steps it took, and whether there is more.
@@ -62,7 +94,7 @@ impl Keyspace<'_> {
         let mut steps = 0;
         while let Some(name) = self.held.shard(partition, self.database).due_fields.pop_due(now_ms) {
             let key = Key { bytes: &name, hash: self.db.hash(&name) };
-            steps += 1 + self.expire_fields(key, SWEPT_MAX);
+            steps += 1 + self.expire_fields(key, TAKEN_MAX);
             self.note_fields(key);
             if steps >= budget {
                 return (steps, self.held.shard(partition, self.database).due_fields.any_due(now_ms));

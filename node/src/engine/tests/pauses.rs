@@ -1,4 +1,5 @@
-//! How long partitions are held while much goes on at once: growth, expiry, eviction, and large values that go.
+//! How long partitions are held while much goes on at once: growth, expiry, eviction, and large values and many fields that
+//! go.
 
 use std::sync::Arc;
 
@@ -44,6 +45,14 @@ fn busy(keys: usize, large: usize) -> Arc<Engine> {
         client.say(&format!("PEXPIRE {name}:expired 1"));
         phase(&engine, &format!("{name} gone"));
     }
+    for n in 0..large / 10 {
+        let fields: Vec<String> = (0..10).map(|m| format!("field{n}.{m} v")).collect();
+        client.say(&format!("HSETEX fields PX 1 FIELDS 10 {}", fields.join(" ")));
+    }
+    phase(&engine, "fields built");
+    clock.pass(2);
+    client.say("HLEN fields");
+    phase(&engine, "fields gone");
     clock.pass(20_000);
     client.say("GET list:expired");
     for _ in 0..20_000 {
