@@ -288,6 +288,7 @@ impl Drop for Session {
         forget(self);
         if self.is_connection() {
             self.engine.clients.left(self.id);
+            self.engine.count_out(&self.record);
             self.engine.metrics().of(self.worker).shift(Gauge::Clients, -1);
         }
     }

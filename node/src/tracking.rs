@@ -22,6 +22,9 @@ const KEYS_MAX: u64 = 1_000_000;
 pub(crate) const PREFIXES_MAX: usize = 1024;
 pub(crate) const PREFIX_BYTES_MAX: usize = 64 * 1024;
 
+/// Keys that one partition forgets in one hold where too many are remembered.
+const SHED_MAX: usize = 256;
+
 thread_local! {
     /// The tracked client whose command this worker runs; 0 for none.
     static ACTING: Cell<u64> = const { Cell::new(0) };
@@ -109,7 +112,7 @@ impl Tracking {
         self.items.fetch_sub(items, Ordering::Relaxed);
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let most = self.keys_max();
         most > 0 && self.keys() as u64 > most
     }
@@ -237,6 +240,19 @@ impl Tracked {
         {
             self.forget(&other).iter().for_each(|tracker| tracker.tell(Some(&other)));
         }
+    }
+
+    /// Forgets keys while more are remembered in all than may be: the bound was lowered, or they came one to a partition.
+    /// Their clients are told as if they had changed. True when there may be more to forget here.
+    pub(crate) fn shed(&mut self, tracking: &Tracking) -> bool {
+        let keys: Vec<_> = self.keys.keys().take(SHED_MAX).cloned().collect();
+        for key in &keys {
+            if !tracking.is_over() {
+                return false;
+            }
+            self.forget(key).iter().for_each(|tracker| tracker.tell(Some(key)));
+        }
+        keys.len() == SHED_MAX
     }
 
     /// Tells everyone whom a change of `key` concerns.

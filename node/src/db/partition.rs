@@ -24,7 +24,7 @@ use super::freer::Freeing;
 use super::holds::Holds;
 use super::table::{KeyHash, Table};
 use super::warmth::{Kind, SETTLE_S, Warmth};
-use crate::tracking::{Tracked, Tracker};
+use crate::tracking::{Tracked, Tracker, Tracking};
 use crate::waiters::Waiters;
 
 /// How long a command waits for a partition before it gives its worker to others.
@@ -125,6 +125,11 @@ impl Slice {
             .map(|(database, _)| database)
             .collect();
         used.into_iter()
+    }
+
+    /// Forgets keys that clients track while there are too many of them; whether there may be more here.
+    pub(crate) fn shed_tracked(&mut self, tracking: &Tracking) -> bool {
+        tracking.is_over() && self.every().any(|shard| shard.watched.shed(tracking))
     }
 
     /// Exchanges what two databases hold. Who watches and who waits stays.
@@ -523,6 +528,12 @@ impl Watched {
         let forgotten = self.tracked.clear();
         self.settle();
         forgotten
+    }
+
+    fn shed(&mut self, tracking: &Tracking) -> bool {
+        let more = self.tracked.shed(tracking);
+        self.settle();
+        more
     }
 
     /// Tells a client of every change of its prefixes from here on.

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use super::cx::{Cx, Outcome};
+use super::deliver::deliver_messages;
 use super::road;
 use super::{Calls, Engine, Next, Progress};
 use crate::commands::{self, Acl, Call, Family, Flags, Locks, Shape, Spec};
@@ -81,6 +82,10 @@ impl Engine {
             return Progress { consumed: 0, next: Next::Blocked(Some(stalled.until_us)) };
         }
         if session.record.calls.any() && session.record.calls.has(Calls::CLOSE) || !self.refresh(session, now) {
+            return Progress { consumed: 0, next: Next::Close };
+        }
+        // What was sent before these requests is heard before their replies: the client may know that it was.
+        if session.hears() && !deliver_messages(session, now, out) {
             return Progress { consumed: 0, next: Next::Close };
         }
         session.record.state.last_ms.store(now.wall_ms, Ordering::Relaxed);

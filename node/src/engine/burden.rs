@@ -27,6 +27,19 @@ impl Engine {
         if record.state.query_bytes.load(Ordering::Relaxed) > self.buffers.query_bytes_max() {
             self.cut(record, Cut::Query);
         }
+        if self.is_limited() || self.buffers.clients() > 0 {
+            self.weigh_all(record);
+        }
+    }
+
+    /// Counts what a client holds now, and cuts the largest of all when that makes it too much. When it is too much already,
+    /// [`Engine::sample`] looks: those that are left may be clients that are never cut.
+    fn weigh_all(&self, record: &Record) {
+        let (limit, before) = (self.clients_bytes_max(), self.rest.clients());
+        self.recount(record);
+        if before <= limit && self.rest.clients() > limit {
+            self.evict_clients();
+        }
     }
 
     /// Cuts whoever is over its hard limit, or has been over its soft one for too long.

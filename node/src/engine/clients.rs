@@ -68,6 +68,8 @@ pub(crate) struct State {
     /// inbox's.
     pub(crate) query_bytes: AtomicU64,
     pub(crate) query_room: AtomicU64,
+    /// What it was counted with last, of the memory that clients take.
+    pub(crate) counted_bytes: AtomicU64,
     /// Since when, in ms since 1970, it is over its soft limit of unread replies; 0 when it is not.
     pub(crate) slow_since_ms: AtomicU64,
     pub(crate) protocol: AtomicU8,
@@ -125,6 +127,7 @@ impl Record {
                 remembered_bytes: AtomicU64::new(0),
                 query_bytes: AtomicU64::new(0),
                 query_room: AtomicU64::new(0),
+                counted_bytes: AtomicU64::new(0),
                 slow_since_ms: AtomicU64::new(0),
                 protocol: AtomicU8::new(2),
                 database: AtomicU8::new(0),

@@ -1,7 +1,9 @@
 //! Where the engine's memory is: what INFO and MEMORY show, and what `maxmemory` is compared with.
 //!
 //! Keys, values and tables are counted exactly, by the allocator's size classes, as they change. The rest is added up when
-//! someone asks, and about once a second for the comparison, so that no command pays for it.
+//! someone asks, and about once a second for the comparison, so that no command pays for it. Where there is a limit, what
+//! a connection holds for its client counts as it changes: replies that nobody reads push keys out at once, and a client
+//! that leaves must not do so for another second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -81,10 +83,26 @@ impl Memory {
 /// What the comparison with `maxmemory` remembers between two sums.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
-    bytes: AtomicU64,
+    /// Everything but data, as each part of it was counted last.
+    bytes: AtomicI64,
+    /// What of it is not clients'.
+    others: AtomicU64,
     summed_us: AtomicU64,
     /// Bytes by which scripts of this engine grew the workers' Lua states.
     lua: Arc<AtomicI64>,
+}
+
+impl Rest {
+    /// What all clients take.
+    pub(super) fn clients(&self) -> u64 {
+        let others = self.others.load(Ordering::Relaxed).cast_signed();
+        self.bytes.load(Ordering::Relaxed).saturating_sub(others).max(0).unsigned_abs()
+    }
+
+    /// A part of it takes `now` instead of `before`.
+    fn change(&self, before: u64, now: u64) {
+        self.bytes.fetch_add(now.wrapping_sub(before).cast_signed(), Ordering::Relaxed);
+    }
 }
 
 impl Engine {
@@ -94,7 +112,7 @@ impl Engine {
             startup: self.startup_bytes(),
             data: self.metrics.gauge(Gauge::UsedBytes),
             freeing: self.db.freeing.bytes(),
-            clients: self.clients.sum(client_bytes),
+            clients: self.clients.sum(|record| self.recount(record)),
             lua: self.rest.lua.load(Ordering::Relaxed).max(0).unsigned_abs(),
             scripts: self.scripts.kept_bytes(),
             functions: self.scripts.functions.now().heap_bytes(),
@@ -104,14 +122,29 @@ impl Engine {
                 + self.slow.heap_bytes()
                 + self.acl_log.heap_bytes(),
         };
-        self.rest.bytes.store(usage.rest(), Ordering::Relaxed);
+        let others = usage.rest() - usage.clients;
+        self.rest.change(self.rest.others.swap(others, Ordering::Relaxed), others);
         usage
+    }
+
+    /// Counts what a client takes now, which is answered, instead of what it took when it was counted last.
+    pub(crate) fn recount(&self, record: &Record) -> u64 {
+        let bytes = client_bytes(record);
+        self.rest.change(record.state.counted_bytes.swap(bytes, Ordering::Relaxed), bytes);
+        bytes
+    }
+
+    /// Counts a client no more: it is gone from the list of all.
+    pub(crate) fn count_out(&self, record: &Record) {
+        self.rest.change(record.state.counted_bytes.swap(0, Ordering::Relaxed), 0);
     }
 
     /// What is compared with `maxmemory`: all but what is being freed already.
     #[inline]
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.metrics.gauge(Gauge::UsedBytes) + self.rest.bytes.load(Ordering::Relaxed)
+        // Parts that change at once may be added after they are taken away.
+        let rest = self.rest.bytes.load(Ordering::Relaxed).max(0);
+        self.metrics.gauge(Gauge::UsedBytes) + rest.unsigned_abs()
     }
 
     /// Sums up what is not data, if that is due; answers `used_memory` when it did.

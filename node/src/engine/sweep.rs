@@ -1,4 +1,5 @@
-//! What each worker does in its share of the partitions: dead keys are taken out, heats are brought up to date.
+//! What each worker does in its share of the partitions: dead keys are taken out, heats are brought up to date, and keys
+//! that clients track are forgotten where there are too many.
 
 use std::sync::atomic::Ordering;
 
@@ -41,6 +42,7 @@ impl Engine {
                 Ok(held) => {
                     keys.hold(held);
                     left = left.saturating_sub(keys.held.slice(partition).settle_heats(warmth, now.wall_ms / 1000));
+                    swept.more |= keys.held.slice(partition).shed_tracked(&self.tracking);
                     let mut due = expires;
                     while due {
                         let (expired, examined, more) = keys.sweep(partition, left.min(HOLD_BUCKETS));

@@ -408,14 +408,19 @@ impl<C: Client, W: Wire> Connection<C, W> {
         })
     }
 
-    /// Room for the rest of a request, never more than what has come so far: a claimed length reserves nothing.
+    /// Room for the rest of a request, little more than what has come so far: a claimed length reserves nothing. A large
+    /// argument gets what it needs, and not twice as much; the quarter more is for one of a power of two, and for many
+    /// small ones, of which only the next is known and which are not to be copied for each.
     fn make_room(&mut self, missing: usize) {
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
         }
-        let room = missing.clamp(ROOM_BYTES_MIN, self.input.len().max(READ_BYTES));
-        self.input.reserve(room);
+        let held = self.input.len();
+        if self.input.capacity() - held < missing.max(1) {
+            let most = (held + held / 4).max(READ_BYTES);
+            self.input.reserve_exact(missing.clamp(ROOM_BYTES_MIN, most).max(held / 4));
+        }
     }
 
     /// The ways a wait ends without anything to run.

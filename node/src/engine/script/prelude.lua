@@ -305,7 +305,11 @@ local of_functions = raw_setmetatable({
     redis = frozen(redis), server = nil,
 }, { __index = open })
 of_functions.server = of_functions.redis
-local register
+local function not_loading()
+    raw_error(problem("ERR redis.register_function can only be called on FUNCTION LOAD command"))
+end
+-- What registers a function of the library that is being loaded.
+local register = not_loading
 local while_loading = {
     redis = frozen(raw_setmetatable({
         register_function = function(...) return register(...) end,
@@ -389,7 +393,7 @@ local function load_library(code, add)
         if why then raw_error(problem("ERR " .. why)) end
     end
     local ok, e = raw_xpcall(code, ending)
-    register, visible = nil, of_functions
+    register, visible = not_loading, of_functions
     return ok, e
 end
 

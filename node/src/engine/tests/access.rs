@@ -288,11 +288,38 @@ fn the_table_of_tracked_keys_is_bounded_and_its_clients_are_told() {
     client.say("HELLO 3");
     client.say("CONFIG SET tracking-table-max-keys 3");
     client.say("CLIENT TRACKING ON");
-    (0..200).for_each(|key| drop(client.say(&format!("GET key:{key}"))));
-    let told = client.hear().0.matches("invalidate").count();
+    let invalidations = |text: String| text.matches("invalidate").count();
+    let told: usize = (0..200).map(|key| invalidations(client.say(&format!("GET key:{key}")))).sum();
+    let told = told + invalidations(client.hear().0);
     assert!(told > 0 && told + engine.tracking.keys() == 200, "{told} and {}", engine.tracking.keys());
+    // Those that came one to a partition, and with a lower bound, are forgotten by whoever sweeps.
+    engine.sweep(0, 1, clock.now(), 1000);
+    assert_eq!((engine.tracking.keys(), told + invalidations(client.hear().0)), (3, 197));
+    client.say("CONFIG SET tracking-table-max-keys 1");
+    engine.sweep(0, 1, clock.now(), 1000);
+    assert_eq!((engine.tracking.keys(), invalidations(client.hear().0)), (1, 2));
     drop(client);
     assert_eq!(engine.tracking.clients(), 0);
+}
+
+#[test]
+fn what_was_told_before_a_request_is_heard_before_its_reply() {
+    let clock = Clock::new();
+    let engine = crate::testing::engine(&clock);
+    let (mut listener, mut other) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    listener.say("HELLO 3");
+    listener.say("CLIENT TRACKING ON");
+    listener.say("GET k");
+    other.say("SET k v");
+    assert_eq!(listener.say("PING"), ">2|$10|invalidate|*1|$1|k|+PONG|");
+    listener.say("SUBSCRIBE c");
+    other.say("PUBLISH c m");
+    assert_eq!(listener.say("PING"), ">3|$7|message|$1|c|$1|m|+PONG|");
+    assert_eq!(listener.hear().0, "");
+    // No reply is wanted, and none of these is one.
+    listener.say("CLIENT REPLY OFF");
+    other.say("PUBLISH c m");
+    assert_eq!(listener.say("PING"), ">3|$7|message|$1|c|$1|m|");
 }
 
 #[test]

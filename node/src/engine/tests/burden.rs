@@ -68,6 +68,51 @@ fn the_largest_clients_are_evicted_but_for_those_that_said_no() {
     assert_eq!(kept.say("PING"), "+PONG|");
 }
 
+/// What a client's connection says that it holds.
+fn holds(client: &Client, query_bytes: u64) {
+    client.session.record.state.query_bytes.store(query_bytes, std::sync::atomic::Ordering::Relaxed);
+    client.session.engine.weigh(&client.session.record, 0);
+}
+
+#[test]
+fn what_connections_hold_counts_against_maxmemory_at_once_and_while_they_are_there() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (slow, mut admin) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    admin.say("CONFIG SET maxmemory 10000000");
+    let before = engine.used_bytes();
+    holds(&slow, 20_000_000);
+    assert!(engine.used_bytes() >= before + 20_000_000);
+    assert!(admin.say("SET k v").starts_with("-OOM "));
+    holds(&slow, 1_000);
+    assert!(engine.used_bytes() < before + 10_000);
+    assert_eq!(admin.say("SET k v"), "+OK|");
+    holds(&slow, 20_000_000);
+    drop(slow);
+    assert!(engine.used_bytes() < before + 10_000);
+    // As the sum has it that is made once a second.
+    let counted = engine.used_bytes();
+    engine.usage();
+    assert!(engine.used_bytes().abs_diff(counted) < 10_000);
+}
+
+#[test]
+fn the_largest_client_is_evicted_as_soon_as_all_hold_too_much_and_no_key_is() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (small, large) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 0));
+    let mut admin = Client::new(&engine, &clock, 1);
+    admin.say("CONFIG SET maxmemory 10000000 maxmemory-policy allkeys-lru maxmemory-clients 3000000");
+    admin.say("SET k v");
+    holds(&small, 1_000_000);
+    holds(&large, 1_900_000);
+    assert_eq!((engine.buffers.cuts(Cut::Evicted), connected(&mut admin)), (0, 3));
+    holds(&small, 1_200_000);
+    assert_eq!((engine.buffers.cuts(Cut::Evicted), connected(&mut admin)), (1, 2));
+    assert!(large.session.record.calls.has(super::Calls::CLOSE));
+    assert_eq!(admin.say("EXISTS k"), ":1|");
+}
+
 #[test]
 fn lists_of_clients_show_what_waits_for_them() {
     let clock = Clock::new();
