@@ -90,6 +90,10 @@ fn a_monitor_sees_only_what_it_may_read() {
     for line in ["SET a:1 v", "SET b:1 v", "MGET a:1 b:1", "PUBLISH c m", "EVAL return_1 0", "PING"] {
         root.say(line);
     }
+    root.words(&["SCRIPT", "LOAD", "return 'secret'"]);
+    root.words(&["FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() end)"]);
+    root.words(&["FUNCTION", "RESTORE", "dump"]);
+    root.say("FCALL f 0");
     let shown = seen(&mut monitor);
     let words: Vec<_> = shown.iter().filter_map(|line| line.split_once("] ")).map(|(_, words)| words).collect();
     assert_eq!(words, ["\"SET\" \"a:1\" \"v\"", "\"PUBLISH\" \"c\" \"m\"", "\"PING\""]);
