@@ -287,6 +287,7 @@ impl Engine {
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
             shard_channels: std::collections::BTreeSet::new(),
+            channel_bytes: 0,
             inbox: OnceCell::new(),
             tracker: None,
             monitors: false,

@@ -69,6 +69,30 @@ fn the_largest_clients_are_evicted_but_for_those_that_said_no() {
 }
 
 #[test]
+fn names_of_channels_are_their_listeners_memory() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| config.limits.channel_bytes_max = 4 << 20);
+    let (mut listener, mut admin) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    let before = engine.usage().total();
+    let long = |name: char| name.to_string().repeat(1 << 20);
+    listener.words(&["SUBSCRIBE", &long('a'), "short"]);
+    listener.words(&["PSUBSCRIBE", &long('b')]);
+    listener.words(&["SSUBSCRIBE", &long('c')]);
+    let told = engine.usage().total() - before;
+    assert!((3 << 20..7 << 19).contains(&told), "{told}");
+    let refused = "-ERR a connection may listen to channels whose names have 4194304 bytes at most|";
+    assert_eq!(listener.words(&["SSUBSCRIBE", &long('d')]), refused);
+    listener.words(&["PUNSUBSCRIBE", &long('b')]);
+    assert!(listener.words(&["SSUBSCRIBE", &long('d')]).starts_with("*3|$10|ssubscribe|"));
+    listener.say("RESET");
+    assert!(engine.usage().total() - before < 1 << 19);
+    listener.words(&["SUBSCRIBE", &long('a')]);
+    admin.say("CONFIG SET maxmemory-clients 1000000");
+    engine.sample(clock.now());
+    assert_eq!((engine.buffers.cuts(Cut::Evicted), connected(&mut admin)), (1, 1));
+}
+
+#[test]
 fn lists_of_clients_show_what_waits_for_them() {
     let clock = Clock::new();
     let engine = engine(&clock);
