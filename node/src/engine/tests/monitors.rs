@@ -103,6 +103,23 @@ fn a_monitor_sees_only_what_it_may_read() {
 }
 
 #[test]
+fn a_monitor_sees_what_the_resource_dialect_asks() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (mut monitor, client) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    monitor.say("MONITOR");
+    let mut session = client.detached();
+    for words in [&["SET", "k", "v"][..], &["GET", "k"]] {
+        let args = OwnedArgs::from_slices(words);
+        let paid = paid(&engine, &session, &args, clock.now());
+        engine.update(&mut session, paid, clock.now(), &mut |_| Change::Keep).unwrap();
+    }
+    let shown = seen(&mut monitor);
+    let words: Vec<_> = shown.iter().filter_map(|line| line.split_once("] ")).map(|(_, words)| words).collect();
+    assert_eq!(words, ["\"SET\" \"k\" \"v\"", "\"GET\" \"k\""]);
+}
+
+#[test]
 fn a_monitor_that_does_not_read_is_cut() {
     let clock = Clock::new();
     let engine = engine_with(&clock, |config| config.limits.inbox_bytes_max = 10_000);
