@@ -81,6 +81,8 @@ pub struct Limits {
     pub watched_keys_max: usize,
     /// Channels one connection may subscribe to.
     pub channels_max: usize,
+    /// Bytes of their names together.
+    pub channel_bytes_max: usize,
     /// Bytes of messages (invalidations, what MONITOR shows) that may wait for a client whose class has no output limit; over
     /// it the connection is closed.
     pub inbox_bytes_max: usize,
@@ -99,6 +101,7 @@ impl Limits {
         queued_bytes_max: 64 << 20,
         watched_keys_max: 100_000,
         channels_max: 100_000,
+        channel_bytes_max: 64 << 20,
         inbox_bytes_max: 32 << 20,
         log_bytes_max: 256 << 20,
         name_bytes_max: 4096,

@@ -1,8 +1,14 @@
 //! The engine of one cache: consumes paid calls, answers replies.
 //!
 //! Synchronous and free of any runtime: a driver reads bytes, tells the time and calls [`Engine::exec_batch`] (RESP) or
-//! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP). Nothing in here waits longer than 50 us for
-//! a lock; what would is answered with `Busy`, and the driver yields and asks again.
+//! [`Engine::run`], [`Engine::run_transaction`] and [`Engine::update`] (HTTP).
+//!
+//! A command waits 50 us at most for its one partition, or for the gate; what would wait longer is answered with `Busy`, and
+//! the driver yields and asks again. Who has the gate (several partitions that were not to be had at once, all of them, a
+//! script) waits for each partition until its holder is done: with a command, an EXEC or a slice of a sweep, and never
+//! with a script, which has the gate itself. Who walks all partitions (SCAN, KEYS, DBSIZE, RANDOMKEY, MEMORY STATS, DEBUG
+//! OBJECT) waits for each as long as it is held, be it by a script that was not slow yet when the walk began. A replay of
+//! the log, and a new reader of it, wait as long as it takes.
 
 mod acl_log;
 mod baseline;
@@ -288,6 +294,7 @@ impl Engine {
             channels: std::collections::BTreeSet::new(),
             patterns: std::collections::BTreeSet::new(),
             shard_channels: std::collections::BTreeSet::new(),
+            channel_bytes: 0,
             inbox: OnceCell::new(),
             tracker: None,
             monitors: false,

@@ -294,17 +294,14 @@ impl PubSub {
         heard
     }
 
-    /// Heap bytes of names and of who listens to them, about.
+    /// Heap bytes of channels and of who listens to them, about, but for the names: who listens pays for those.
     pub(crate) fn heap_bytes(&self) -> u64 {
-        let channel = |name: &Bytes, listeners: usize| {
-            size_class(name.len()) + size_class(size_of::<Channel>()) + CHANNEL_BYTES + 8 * listeners
-        };
+        let channel = |listeners: usize| size_class(size_of::<Channel>()) + CHANNEL_BYTES + 8 * listeners;
         let of = |channels: &Channels| {
             let map = channels.map.pin();
-            map.iter().map(|(name, it)| channel(name, it.listeners.lock().inboxes.capacity())).sum::<usize>()
+            map.values().map(|it| channel(it.listeners.lock().inboxes.capacity())).sum::<usize>()
         };
-        let patterns: usize =
-            self.patterns.lock().iter().map(|(name, inboxes)| channel(name, inboxes.capacity())).sum();
+        let patterns: usize = self.patterns.lock().values().map(|inboxes| channel(inboxes.capacity())).sum();
         (of(&self.channels) + of(&self.shards) + patterns) as u64
     }
 

@@ -84,6 +84,8 @@ pub struct Session {
     pub(crate) channels: BTreeSet<Bytes>,
     pub(crate) patterns: BTreeSet<Bytes>,
     pub(crate) shard_channels: BTreeSet<Bytes>,
+    /// What the names of these three take, about: see [`name_bytes`].
+    pub(crate) channel_bytes: usize,
     pub(crate) inbox: OnceCell<Arc<Inbox>>,
     pub(crate) blocked: Option<Blocked>,
     /// CLIENT TRACKING is on.
@@ -159,6 +161,11 @@ pub(crate) struct Watch {
     touched: OnceCell<Arc<AtomicBool>>,
     /// What the keys take, about: each is here, and in its partition with the flag.
     pub(crate) bytes: usize,
+}
+
+/// What the name of one channel or pattern takes: its listener keeps it, and lends it to the map of all channels.
+pub(crate) fn name_bytes(name: &[u8]) -> usize {
+    size_class(name.len())
 }
 
 impl Watch {
@@ -261,6 +268,7 @@ impl Session {
         state.channels.store(self.channels.len() as u32, Ordering::Relaxed);
         state.patterns.store(self.patterns.len() as u32, Ordering::Relaxed);
         state.shard_channels.store(self.shard_channels.len() as u32, Ordering::Relaxed);
+        state.channel_bytes.store(self.channel_bytes as u64, Ordering::Relaxed);
         state.protocol.store(self.protocol, Ordering::Relaxed);
         state.last_command.store(self.last_command.map_or(State::NO_COMMAND, Spec::bit), Ordering::Relaxed);
         let kept = state.flags.load(Ordering::Relaxed) & State::LASTING;

@@ -195,14 +195,16 @@ impl Waiters {
         }
     }
 
-    /// Wakes those who mind that `key` does not hold what they wait at, but `kind` or nothing.
+    /// Wakes those who mind that `key` does not hold what they wait at, but `kind` or nothing. Those whom somebody serves
+    /// from another key just now are owed it: there may be nothing for them there.
     pub(crate) fn lose(&mut self, key: &[u8], kind: Option<Kind>) {
         let lost = |waiter: &Waiter| kind != Some(waiter.serve.kind);
         for waiter in self.queues.get(key).into_iter().flatten().filter(|waiter| lost(waiter)) {
-            if let Some(why) = waiter.serve.gone
-                && waiter.claim()
-            {
+            let Some(why) = waiter.serve.gone else { continue };
+            if waiter.claim() {
                 waiter.wake(Woken::Denied(CommandError::Text(why)));
+            } else if !waiter.is_over() {
+                waiter.owe(key);
             }
         }
         self.tidy(key);

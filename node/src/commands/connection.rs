@@ -88,8 +88,23 @@ pub(super) const HELLO: Spec = Spec {
     run: hello,
     ..Spec::ROW
 };
+/// What stands behind AUTH, by the options as [`hello_options`] walks them: a name may read AUTH too. What is refused may
+/// hold a password anywhere, so all that follows it is left out.
 fn hello_secrets(args: Args<'_>) -> Range<usize> {
-    args.iter().position(|word| super::parse::is(word, "AUTH")).map_or(0..0, |at| at + 1..at + 3)
+    let has_protocol = args.try_get(1).is_some_and(|word| parse_i64(word).is_some());
+    let (mut first, mut end) = (None, 0);
+    let mut at = if has_protocol { 2 } else { 1 };
+    while let Some(option) = args.try_get(at) {
+        let left = args.len() - at - 1;
+        if super::parse::is(option, "SETNAME") && left >= 1 {
+            at += 2;
+            continue;
+        }
+        first = first.or(Some(at + 1));
+        end = if super::parse::is(option, "AUTH") && left >= 2 { at + 3 } else { args.len() };
+        at = end;
+    }
+    first.map_or(0..0, |first| first..end)
 }
 fn hello(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let protocol = match args.try_get(1) {

@@ -146,7 +146,7 @@ fn flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 pub(super) const FUNCTION_LIST: Spec = Spec {
     name: "FUNCTION|LIST",
     tips: &["nondeterministic_output_order"],
-    summary: "The libraries and their functions; the code of them too, for who may load some.",
+    summary: "The libraries and their functions; with WITHCODE the code of them too.",
     reply: "array of maps",
     run: list,
     ..TELLS

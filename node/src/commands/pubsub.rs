@@ -7,13 +7,14 @@ use larder_iam_policies::access::Actions;
 
 use super::help::{help, misused};
 use super::{Acl, Arity, Beyond, Family, Flags, Http, Spec};
+use crate::config::Limits;
 use crate::engine::{Cx, Outcome, deliver_messages, may_listen};
 use crate::error::CommandError;
 use crate::glob;
 use crate::metrics::Gauge;
 use crate::pubsub::Channels;
 use crate::resp::Args;
-use crate::session::Session;
+use crate::session::{Session, name_bytes};
 
 pub(super) const LISTENS: Flags =
     Flags::PUBSUB.or(Flags::NOSCRIPT).or(Flags::LOADING).or(Flags::STALE).or(Flags::SESSION).or(Flags::IN_SUBSCRIPTION);
@@ -151,17 +152,24 @@ impl Kind {
 
 /// Listens to what the arguments name, and says so of each.
 pub(super) fn listen(cx: &mut Cx<'_>, args: Args<'_>, kind: Kind) -> Result<(), CommandError> {
-    let channels_max = cx.engine.config.limits.channels_max;
+    let Limits { channels_max, channel_bytes_max, .. } = cx.engine.config.limits;
     let own = kind.own(cx.session);
-    let new = args.iter().skip(1).filter(|name| !own.contains(*name)).count();
+    let new = args.iter().skip(1).filter(|name| !own.contains(*name)).map(name_bytes);
+    let (new, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     if cx.session.listens_to() + new > channels_max {
         return Err(CommandError::Said(format!("ERR a connection may listen to {channels_max} channels at most")));
+    }
+    if cx.session.channel_bytes + bytes > channel_bytes_max {
+        return Err(CommandError::Said(format!(
+            "ERR a connection may listen to channels whose names have {channel_bytes_max} bytes at most"
+        )));
     }
     for name in args.iter().skip(1).map(Bytes::copy_from_slice) {
         if cx.session.listens_to() == 0 {
             cx.cells.shift(Gauge::Subscribers, 1);
         }
         if kind.own(cx.session).insert(name.clone()) {
+            cx.session.channel_bytes += name_bytes(&name);
             kind.enter(cx.session, &name);
         }
         reply(cx, kind, kind.words().0, Some(&name));
@@ -183,6 +191,7 @@ pub(super) fn leave(cx: &mut Cx<'_>, args: Args<'_>, kind: Kind) -> Result<(), C
     }
     for name in names {
         if kind.own(cx.session).remove(&name) {
+            cx.session.channel_bytes -= name_bytes(&name);
             kind.leave(cx.session, &name);
             if cx.session.listens_to() == 0 {
                 cx.cells.shift(Gauge::Subscribers, -1);

@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) channels: AtomicU32,
     pub(crate) patterns: AtomicU32,
     pub(crate) shard_channels: AtomicU32,
+    /// What the names of all these take.
+    pub(crate) channel_bytes: AtomicU64,
     /// Commands queued in MULTI; -1 outside.
     pub(crate) queued: AtomicI64,
     pub(crate) queued_bytes: AtomicU64,
@@ -122,6 +124,7 @@ impl Record {
                 channels: AtomicU32::new(0),
                 patterns: AtomicU32::new(0),
                 shard_channels: AtomicU32::new(0),
+                channel_bytes: AtomicU64::new(0),
                 queued: AtomicI64::new(-1),
                 queued_bytes: AtomicU64::new(0),
                 remembered_bytes: AtomicU64::new(0),

@@ -212,6 +212,7 @@ pub(crate) fn unsubscribe_all(session: &mut Session) {
     }
     let (channels, patterns) = (std::mem::take(&mut session.channels), std::mem::take(&mut session.patterns));
     let shard_channels = std::mem::take(&mut session.shard_channels);
+    session.channel_bytes = 0;
     let pubsub = &session.engine.pubsub;
     channels.iter().for_each(|channel| pubsub.channels.unsubscribe(channel, session.inbox()));
     shard_channels.iter().for_each(|channel| pubsub.shards.unsubscribe(channel, session.inbox()));

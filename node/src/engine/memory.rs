@@ -33,7 +33,7 @@ pub(crate) struct Usage {
     pub(crate) data: u64,
     /// Values taken out and not freed yet.
     pub(crate) freeing: u64,
-    /// Clients: their sessions, queued transactions, buffers and waiting messages.
+    /// Clients: their sessions, queued transactions, names of channels, buffers and waiting messages.
     pub(crate) clients: u64,
     /// Lua's own.
     pub(crate) lua: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Usage {
     pub(crate) functions: u64,
     /// The effect log, as far as its readers have not read it.
     pub(crate) log: u64,
-    /// Names of channels and patterns, keys that clients track, the slow log and the ACL log.
+    /// Places of channels and patterns, keys that clients track, the slow log and the ACL log.
     pub(crate) other: u64,
 }
 
@@ -176,6 +176,7 @@ pub(crate) fn client_bytes(record: &Record) -> u64 {
     let held = commands * QUEUED_BYTES
         + state.queued_bytes.load(Ordering::Relaxed)
         + state.remembered_bytes.load(Ordering::Relaxed)
+        + state.channel_bytes.load(Ordering::Relaxed)
         + state.query_bytes.load(Ordering::Relaxed)
         + state.query_room.load(Ordering::Relaxed);
     fixed.into_iter().map(size_class).sum::<usize>() as u64 + waiting + held

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::cx::Cx;
 use super::deliver::may_listen;
-use crate::commands::{self, Call, Flags, Locks, Spec};
+use crate::commands::{self, Acl, Call, Flags, Locks, Spec};
 use crate::pubsub::Inbox;
 use crate::resp::{Args, Out, OwnedArgs};
 use crate::session::Session;
@@ -143,9 +143,9 @@ pub(super) fn deliver_seen(session: &Session, waiting: &VecDeque<Arc<Seen>>, now
 }
 
 /// Whether a monitor may read every key that a request names, and listen to every channel. What a script does besides
-/// cannot be told.
+/// cannot be told, and its text is nobody's who may not do everything: neither where it runs nor where it is loaded.
 fn may_see(session: &Session, seen: &Seen, now: Now) -> bool {
-    let mut may = !comes_first(seen.spec);
+    let mut may = !seen.spec.acl.has(Acl::SCRIPTING);
     Call::of(seen.spec, seen.request.as_args(), now).needs(&mut |need| {
         may = may
             && match need {

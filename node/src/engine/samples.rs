@@ -1,6 +1,7 @@
 //! Figures that need more than one look: rates over the last seconds, and the most memory there was.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -10,12 +11,16 @@ use crate::time::Now;
 
 /// Looks kept: with one in 100 ms, what is shown is the mean of 1.5 s. Redis keeps as many.
 const LOOKS: usize = 16;
-/// Looks closer together than this are left out.
+/// Looks are this far apart at least.
 const LOOK_US_MIN: u64 = 90_000;
 
 /// What was seen lately.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(Mutex<Seen>);
+pub(crate) struct Samples {
+    /// Monotonic time in us of the last look; 0 before the first.
+    last_us: AtomicU64,
+    seen: Mutex<Seen>,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -45,8 +50,11 @@ pub(super) struct Rates {
 
 impl Engine {
     /// Looks at the totals, for the rates that INFO shows, and at what clients hold: to be called about every 100 ms, by
-    /// whoever sweeps.
+    /// everyone who sweeps, as each of them may be held by a script. One of them does it.
     pub fn sample(&self, now: Now) {
+        if !self.samples.is_due(now.mono_us) {
+            return;
+        }
         let metrics = &self.metrics;
         let totals = Totals {
             commands: metrics.commands(),
@@ -63,11 +71,15 @@ impl Engine {
 }
 
 impl Samples {
+    /// Whether it is time for another look: true for one of all who ask.
+    fn is_due(&self, mono_us: u64) -> bool {
+        let last_us = self.last_us.load(Ordering::Relaxed);
+        (last_us == 0 || mono_us >= last_us.saturating_add(LOOK_US_MIN))
+            && self.last_us.compare_exchange(last_us, mono_us.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     fn look(&self, mono_us: u64, totals: Totals) {
-        let mut seen = self.0.lock();
-        if seen.looks.back().is_some_and(|(last_us, _)| mono_us < last_us + LOOK_US_MIN) {
-            return;
-        }
+        let mut seen = self.seen.lock();
         if seen.looks.len() == LOOKS {
             seen.looks.pop_front();
         }
@@ -76,13 +88,13 @@ impl Samples {
 
     /// The most of `bytes` and what was ever given here.
     pub(super) fn peak_bytes(&self, bytes: u64) -> u64 {
-        let mut seen = self.0.lock();
+        let mut seen = self.seen.lock();
         seen.peak_bytes = seen.peak_bytes.max(bytes);
         seen.peak_bytes
     }
 
     pub(super) fn rates(&self) -> Rates {
-        let seen = self.0.lock();
+        let seen = self.seen.lock();
         let (Some((from_us, from)), Some((to_us, to))) = (seen.looks.front(), seen.looks.back()) else {
             return Rates::default();
         };
@@ -110,10 +122,16 @@ mod tests {
         let totals = |n| Totals { commands: n, bytes_in: n * 1024, bytes_out: n * 2048 };
         for n in 0..40 {
             samples.look(n * 100_000, totals(if n < 20 { 0 } else { (n - 20) * 10 }));
-            // Too soon after the last one.
-            samples.look(n * 100_000 + 10, totals(1_000_000));
         }
         assert_eq!(samples.rates(), Rates { commands: 100, input_kib: 100.0, output_kib: 200.0 });
+    }
+
+    #[test]
+    fn of_all_who_ask_one_looks() {
+        let samples = Samples::default();
+        let asked = [0, 10, 100_000, 100_000, 150_000, 189_999, 190_000, 100_000, 280_000];
+        let due = asked.map(|mono_us| samples.is_due(mono_us));
+        assert_eq!(due, [true, false, true, false, false, false, true, false, true]);
     }
 
     #[test]

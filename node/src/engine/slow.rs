@@ -402,6 +402,20 @@ mod tests {
         let hello = ["HELLO", "3", "AUTH", "u", "p", "SETNAME", "n"];
         assert_eq!(shown(&hello), ["HELLO", "3", "AUTH", "(redacted)", "(redacted)", "SETNAME", "n"]);
         assert_eq!(shown(&["HELLO", "3"]), ["HELLO", "3"]);
+        assert_eq!(shown(&["HELLO", "3", "SETNAME", "n"]), ["HELLO", "3", "SETNAME", "n"]);
+    }
+
+    #[test]
+    fn passwords_are_left_out_wherever_a_name_or_a_mistake_puts_them() {
+        let said = |line: &str| shown(&line.split(' ').collect::<Vec<_>>()).join(" ").replace("(redacted)", "-");
+        assert_eq!(said("HELLO 3 SETNAME auth AUTH u p"), "HELLO 3 SETNAME auth AUTH - -");
+        assert_eq!(said("HELLO 3 SETNAME auth"), "HELLO 3 SETNAME auth");
+        assert_eq!(said("HELLO 3 AUTH u p AUTH u p"), "HELLO 3 AUTH - - - - -");
+        assert_eq!(said("HELLO 3 AUTH SETNAME p"), "HELLO 3 AUTH - -");
+        // Refused.
+        assert_eq!(said("HELLO 3 AUTH p"), "HELLO 3 AUTH -");
+        assert_eq!(said("HELLO 3 WORD AUTH u p"), "HELLO 3 WORD - - -");
+        assert_eq!(said("HELLO AUTH u p"), "HELLO AUTH - -");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::blocking::serve_and_release;
 use super::events::tell;
 use super::road::{hold, is_stale};
-use super::{Cx, Engine};
+use super::{Cx, Engine, monitors};
 use crate::commands::{CONTENT_TYPE, Call, Flags, Stated, copy_string};
 use crate::db::entry::{Entry, Value};
 use crate::db::{Busy, Held};
@@ -115,6 +115,10 @@ impl Engine {
         };
         tell(&mut cx, spec, args);
         serve_and_release(&mut cx);
+        // What is stale is asked again.
+        if self.monitors.any() && !matches!(done, Err(UpdateError::Stale)) {
+            monitors::show(&cx, spec, args);
+        }
         debug_assert!(matches!(cx.keys.held, Held::None));
         done
     }

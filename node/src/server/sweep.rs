@@ -34,10 +34,34 @@ async fn share(engine: Weak<Engine>, seat: Seat, workers: usize) {
 fn slice(engine: &Weak<Engine>, seat: &Seat, workers: usize) -> Option<Duration> {
     let engine = engine.upgrade()?;
     let before = seat.now();
-    if seat.worker() == 0 {
-        engine.sample(before);
-    }
+    engine.sample(before);
     let swept = engine.sweep(seat.worker(), workers, before, SLICE_BUCKETS);
     let took_us = seat.now().mono_us - before.mono_us;
     Some(if swept.more { Duration::from_micros((took_us * REST_FACTOR).max(REST_US_MIN)) } else { REST })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::buffers::Cut;
+    use crate::testing::{Client, Clock, engine};
+
+    #[test]
+    fn who_holds_too_much_is_cut_by_any_worker() {
+        let clock = Clock::new();
+        let engine = engine(&clock);
+        let (mut large, mut admin) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 0));
+        admin.say("CONFIG SET maxmemory-clients 100000");
+        large.say("MULTI");
+        large.say(&format!("SET k {}", "v".repeat(200_000)));
+        let workers = Workers::start(2).unwrap();
+        let (done, wait) = std::sync::mpsc::channel();
+        let weak = Arc::downgrade(&engine);
+        workers.spawn_on(1, move |seat| async move { done.send(slice(&weak, &seat, 2)).unwrap() });
+        assert!(wait.recv().unwrap().is_some());
+        assert_eq!(engine.buffers.cuts(Cut::Evicted), 1);
+        workers.stop();
+    }
 }

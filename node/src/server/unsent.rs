@@ -48,18 +48,70 @@ impl Unsent {
         if self.sent < self.front.len() {
             return Ok(false);
         }
-        self.sent = 0;
-        self.front.clear();
-        self.front.shrink(KEPT_BYTES);
+        self.empty();
         std::mem::swap(&mut self.front, &mut self.back);
         if self.front.is_empty() {
             return Ok(true);
         }
         self.sent = wire.send(&self.front, 0)?;
         if self.sent == self.front.len() {
-            self.sent = 0;
-            self.front.clear();
+            self.empty();
         }
         Ok(self.front.is_empty())
+    }
+
+    /// Forgets what is written, and the room for it.
+    fn empty(&mut self) {
+        self.sent = 0;
+        self.front.clear();
+        self.front.shrink(KEPT_BYTES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::task::{Context, Poll};
+
+    use super::*;
+
+    /// A socket that takes all it is given.
+    struct Open;
+
+    impl tokio::io::AsyncRead for Open {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl Wire for Open {
+        fn send(&mut self, out: &Out, sent: usize) -> io::Result<usize> {
+            Ok(out.len() - sent)
+        }
+
+        fn poll_room(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_written_gives_its_room_back() {
+        let (mut unsent, large) = (Unsent::default(), vec![b'x'; 1 << 20]);
+        let mut out = Out::new(2);
+        out.raw(&large);
+        unsent.hold(&mut out, 0);
+        unsent.back().raw(&large);
+        assert!(unsent.flush(&mut Open).unwrap());
+        let rooms = [&mut unsent.front, &mut unsent.back].map(|out| out.take().capacity());
+        assert!(rooms.iter().all(|room| *room <= KEPT_BYTES), "{rooms:?}");
     }
 }

@@ -129,6 +129,19 @@ fn a_connection_listens_to_so_many_channels() {
 }
 
 #[test]
+fn the_channels_of_a_connection_have_names_of_so_many_bytes() {
+    let node = with_limits(|limits| limits.channel_bytes_max = 1024);
+    let mut client = node.connect();
+    let name = "n".repeat(1024);
+    assert_eq!(client.say(&format!("SUBSCRIBE {name}")), format!("*3|$9|subscribe|$1024|{name}|:1|"));
+    let refused = "-ERR a connection may listen to channels whose names have 1024 bytes at most|";
+    assert_eq!(client.say("SUBSCRIBE c"), refused);
+    assert_eq!(client.say("PSUBSCRIBE c"), refused);
+    assert_eq!(client.say("UNSUBSCRIBE"), format!("*3|$11|unsubscribe|$1024|{name}|:0|"));
+    assert_eq!(client.say("SUBSCRIBE c"), "*3|$9|subscribe|$1|c|:1|");
+}
+
+#[test]
 fn names_have_so_many_bytes() {
     let node = with_limits(|limits| limits.name_bytes_max = 8);
     let mut client = node.connect();

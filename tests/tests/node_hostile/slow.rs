@@ -156,7 +156,7 @@ fn while_workers_are_held_ping_is_answered_and_the_rest_waits() {
     let mut client = node.connect();
     assert_eq!(client.say("PING"), "+PONG|");
     assert_eq!(client.say("PING hello"), "$5|hello|");
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    // It waits until the worker has been held for the threshold.
     assert!(client.say("GET k").starts_with("-BUSY"));
     assert!(client.say("SET k \"quoted\"").starts_with("-BUSY"));
     client.send("GET");

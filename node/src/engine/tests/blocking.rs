@@ -316,6 +316,21 @@ fn who_only_reads_is_served_beside_others_or_passed_over() {
 }
 
 #[test]
+fn who_minds_is_told_of_what_went_while_somebody_served_it_from_another_key() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let mut other = Client::new(&engine, &clock, 1);
+    other.say("RPUSH q 1");
+    let mut minds = looking(&engine, &clock, 9);
+    let waiter = minds.session.blocked.as_ref().unwrap().waiter.clone();
+    assert!(waiter.claim());
+    other.say("DEL q");
+    // There was nothing for it at the other key.
+    waiter.unclaim();
+    assert_eq!(minds.hear().0, "-UNBLOCKED it is gone|");
+}
+
+#[test]
 fn who_minds_is_told_that_the_key_is_gone() {
     let clock = Clock::new();
     let engine = engine(&clock);

@@ -56,6 +56,7 @@ fn the_largest_clients_are_evicted_but_for_those_that_said_no() {
     admin.say("CONFIG SET maxmemory-clients 20%");
     assert_eq!(connected(&mut admin), 8);
     admin.say("CONFIG SET maxmemory 1000000");
+    clock.pass(100);
     engine.sample(clock.now());
     let left = connected(&mut admin) as u64;
     assert!((4..8).contains(&left), "{left}");
@@ -111,6 +112,30 @@ fn the_largest_client_is_evicted_as_soon_as_all_hold_too_much_and_no_key_is() {
     assert_eq!((engine.buffers.cuts(Cut::Evicted), connected(&mut admin)), (1, 2));
     assert!(large.session.record.calls.has(super::Calls::CLOSE));
     assert_eq!(admin.say("EXISTS k"), ":1|");
+}
+
+#[test]
+fn names_of_channels_are_their_listeners_memory() {
+    let clock = Clock::new();
+    let engine = engine_with(&clock, |config| config.limits.channel_bytes_max = 4 << 20);
+    let (mut listener, mut admin) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    let before = engine.usage().total();
+    let long = |name: char| name.to_string().repeat(1 << 20);
+    listener.words(&["SUBSCRIBE", &long('a'), "short"]);
+    listener.words(&["PSUBSCRIBE", &long('b')]);
+    listener.words(&["SSUBSCRIBE", &long('c')]);
+    let told = engine.usage().total() - before;
+    assert!((3 << 20..7 << 19).contains(&told), "{told}");
+    let refused = "-ERR a connection may listen to channels whose names have 4194304 bytes at most|";
+    assert_eq!(listener.words(&["SSUBSCRIBE", &long('d')]), refused);
+    listener.words(&["PUNSUBSCRIBE", &long('b')]);
+    assert!(listener.words(&["SSUBSCRIBE", &long('d')]).starts_with("*3|$10|ssubscribe|"));
+    listener.say("RESET");
+    assert!(engine.usage().total() - before < 1 << 19);
+    listener.words(&["SUBSCRIBE", &long('a')]);
+    admin.say("CONFIG SET maxmemory-clients 1000000");
+    engine.sample(clock.now());
+    assert_eq!((engine.buffers.cuts(Cut::Evicted), connected(&mut admin)), (1, 1));
 }
 
 #[test]

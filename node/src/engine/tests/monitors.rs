@@ -90,12 +90,33 @@ fn a_monitor_sees_only_what_it_may_read() {
     for line in ["SET a:1 v", "SET b:1 v", "MGET a:1 b:1", "PUBLISH c m", "EVAL return_1 0", "PING"] {
         root.say(line);
     }
+    root.words(&["SCRIPT", "LOAD", "return 'secret'"]);
+    root.words(&["FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() end)"]);
+    root.words(&["FUNCTION", "RESTORE", "dump"]);
+    root.say("FCALL f 0");
     let shown = seen(&mut monitor);
     let words: Vec<_> = shown.iter().filter_map(|line| line.split_once("] ")).map(|(_, words)| words).collect();
     assert_eq!(words, ["\"SET\" \"a:1\" \"v\"", "\"PUBLISH\" \"c\" \"m\"", "\"PING\""]);
     let mut reader = Client::new(&engine, &clock, 0);
     reader.say("AUTH reader reader-password");
     assert!(reader.say("MONITOR").starts_with("-NOPERM"));
+}
+
+#[test]
+fn a_monitor_sees_what_the_resource_dialect_asks() {
+    let clock = Clock::new();
+    let engine = engine(&clock);
+    let (mut monitor, client) = (Client::new(&engine, &clock, 0), Client::new(&engine, &clock, 1));
+    monitor.say("MONITOR");
+    let mut session = client.detached();
+    for words in [&["SET", "k", "v"][..], &["GET", "k"]] {
+        let args = OwnedArgs::from_slices(words);
+        let paid = paid(&engine, &session, &args, clock.now());
+        engine.update(&mut session, paid, clock.now(), &mut |_| Change::Keep).unwrap();
+    }
+    let shown = seen(&mut monitor);
+    let words: Vec<_> = shown.iter().filter_map(|line| line.split_once("] ")).map(|(_, words)| words).collect();
+    assert_eq!(words, ["\"SET\" \"k\" \"v\"", "\"GET\" \"k\""]);
 }
 
 #[test]
