@@ -251,7 +251,6 @@ const HELP: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Client, Clock, engine};
 
     #[test]
     fn names_are_unique_and_memory_has_units() {
@@ -261,18 +260,6 @@ mod tests {
         let cases = [("0", Some(0)), ("1kb", Some(1024)), ("2MB", Some(2 << 20)), ("1k", Some(1000)), ("3b", Some(3))];
         for (text, want) in cases.into_iter().chain([("", None), ("-1", None), ("1x", None), ("9999999999gb", None)]) {
             assert_eq!(memory(text.as_bytes()), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn logs_have_a_million_entries_at_most() {
-        let clock = Clock::new();
-        let mut client = Client::new(&engine(&clock), &clock, 0);
-        for parameter in PARAMETERS.iter().filter(|parameter| parameter.name.ends_with("-max-len")) {
-            let mut set = |entries: &str| client.say(&format!("CONFIG SET {} {entries}", parameter.name));
-            assert_eq!(set("1000000"), "+OK|");
-            let refused = set("1000001");
-            assert!(refused.ends_with("argument must be between 0 and 1000000 inclusive|"), "{refused}");
         }
     }
 }

@@ -83,8 +83,6 @@ const fn immutable(name: &'static str, read: fn(&Engine) -> String) -> Parameter
 
 const ANY: (i64, i64) = (0, i64::MAX);
 const INT: (i64, i64) = (0, i32::MAX as i64);
-/// Entries of a log, each of some KB at most.
-const ENTRIES: (i64, i64) = (0, 1_000_000);
 /// Most connections of one listener, as `[node]` bounds them.
 const CONNECTIONS_MAX: i64 = 1_000_000;
 
@@ -187,10 +185,10 @@ fn set_slow_entries(engine: &Engine, entries: i64) {
 /// All parameters; a second name of one is a row of its own.
 pub(super) static PARAMETERS: &[Parameter] = &[
     number("slowlog-log-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
-    number("slowlog-max-len", ENTRIES, slow_entries, set_slow_entries),
+    number("slowlog-max-len", ANY, slow_entries, set_slow_entries),
     // Valkey 8.1's.
     number("commandlog-execution-slower-than", (-1, i64::MAX), slow_us, set_slow_us),
-    number("commandlog-slow-execution-max-len", ENTRIES, slow_entries, set_slow_entries),
+    number("commandlog-slow-execution-max-len", ANY, slow_entries, set_slow_entries),
     number(
         "commandlog-request-larger-than",
         (-1, i64::MAX),
@@ -199,7 +197,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     ),
     number(
         "commandlog-large-request-max-len",
-        ENTRIES,
+        ANY,
         |engine| engine.slow.entries_max(Logged::LargeRequest).to_string(),
         |engine, entries| engine.slow.set_entries_max(Logged::LargeRequest, entries.unsigned_abs()),
     ),
@@ -211,7 +209,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     ),
     number(
         "commandlog-large-reply-max-len",
-        ENTRIES,
+        ANY,
         |engine| engine.slow.entries_max(Logged::LargeReply).to_string(),
         |engine, entries| engine.slow.set_entries_max(Logged::LargeReply, entries.unsigned_abs()),
     ),
@@ -246,7 +244,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     ),
     number(
         "acllog-max-len",
-        ENTRIES,
+        ANY,
         |engine| engine.acl_log.entries_max().to_string(),
         |engine, entries| {
             engine.acl_log.set_entries_max(entries.unsigned_abs());
