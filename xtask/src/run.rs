@@ -94,10 +94,10 @@ impl Counts {
     /// Adds what `line` says, if it is the closing line of nextest or of `cargo test`.
     fn read(&mut self, line: &str) {
         let line = plain(line);
-        let line = line.trim();
-        let summary = if line.starts_with("Summary [") {
+        let summary = if line.trim_start().starts_with("Summary [") {
             line.split_once("run:").map(|(_, rest)| rest)
         } else {
+            // Indented, it is what a test that failed printed, as nextest shows it.
             line.strip_prefix("test result:").and_then(|rest| rest.split_once(". ")).map(|(_, rest)| rest)
         };
         for part in summary.unwrap_or_default().split([',', ';']) {
@@ -215,6 +215,7 @@ mod tests {
         assert_eq!(counts(&[coloured]), Counts { passed: 1, failed: 0, skipped: 0 });
         let cargo = "test result: FAILED. 5 passed; 1 failed; 2 ignored; 0 measured; 7 filtered out; finished in 0.00s";
         assert_eq!(counts(&[cargo, cargo]), Counts { passed: 10, failed: 2, skipped: 4 });
+        assert_eq!(counts(&[&format!("    {cargo}")]), Counts::default(), "nextest counts it");
     }
 
     #[test]
