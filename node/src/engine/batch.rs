@@ -1,7 +1,7 @@
 //! The batch pipeline: many requests of one connection, read and found together, run in order.
 //!
-//! Up to [`COMMANDS_MAX`] requests are framed in place, their rows found, the keys of simple ones hashed, and the
-//! memory they will touch asked for ahead, so that the waits for memory overlap. Then they run in order. A command with
+//! Up to [`COMMANDS_MAX`] requests are framed in place, their rows found, the keys of simple ones and the first of each
+//! script hashed, and the memory they will touch asked for ahead, so that the waits for memory overlap. Then they run in order. A command with
 //! one key locks, acts, replies and unlocks; everything else runs alone.
 
 use std::cell::Cell;
@@ -116,7 +116,7 @@ impl Engine {
             None => (&limits.resp_unauthenticated, 1),
         };
         let (mut from, mut slow) = (0, 0);
-        // What would not run in this turn would be framed again in the next.
+        // What does not run in this turn is framed again in the next.
         while batch.items.len() < commands_max && slow < SLOW_MAX {
             let first = batch.ranges.len() as u32;
             match resp::parse(input, from, &mut batch.ranges, limits, &mut session.resume)? {

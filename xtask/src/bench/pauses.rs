@@ -24,9 +24,7 @@ const HOLD_US_MOST: u64 = 1024;
 /// How long keys that are due, and what is freed elsewhere, may take to go.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 
-/// Steps of the loop that holds nothing, for each key: so that there are as many as holds.
-const STEPS_TIMES: u64 = 1;
-/// Additions of one of them: about what a hold takes.
+/// Additions of one step of the loop that holds nothing: about what a hold takes.
 const STEP: u64 = 1_000;
 
 /// Holds by their length: at most so many us, how many.
@@ -106,7 +104,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         "{keys} keys and collections of {elements} elements; every hold of partitions is timed. Holds by their processor \
          time: at most so many us = how many.\n"
     );
-    let alone = counting(keys * STEPS_TIMES);
+    // As many steps as the first stage has holds.
+    let alone = counting(keys);
     let _ = write!(about, "\n- no hold, but a loop that counts to {STEP}: {}", shown(&alone));
     let mut aims = vec![Aim {
         what: format!("counting to {STEP}, which holds nothing: longest, us, at most"),
