@@ -32,6 +32,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "node/src/db/entry/view.rs",
     "node/src/db/table.rs",
     "node/src/db/table/",
+    "node/src/engine/script/direct.rs",
     "node/tests/used_memory.rs",
 ];
 

@@ -150,6 +150,20 @@ impl<'e> Keyspace<'e> {
         Key { bytes, hash }
     }
 
+    /// Asks for the bucket of a key that will be touched soon, if its partition is held.
+    pub(crate) fn foresee(&self, key: Key<'_>) {
+        if let Some(shard) = self.held.peek(self.db.partition_of(key.hash), self.database) {
+            shard.table.prefetch(key.hash);
+        }
+    }
+
+    /// As [`Keyspace::foresee`], some time later: for its entry.
+    pub(crate) fn foresee_entry(&self, key: Key<'_>) {
+        if let Some(shard) = self.held.peek(self.db.partition_of(key.hash), self.database) {
+            shard.table.prefetch_entry(key.hash);
+        }
+    }
+
     #[inline]
     pub(crate) fn shard(&mut self, hash: u64) -> &mut Shard {
         self.held.shard(self.db.partition_of(hash), self.database)

@@ -22,7 +22,7 @@ use super::entry::{Growth, aligned_class};
 use super::eviction::Settings;
 use super::freer::Freeing;
 use super::holds::Holds;
-use super::table::{KeyHash, Table};
+use super::table::{self, KeyHash, Table};
 use super::warmth::{Kind, SETTLE_S, Warmth};
 use crate::tracking::{Tracked, Tracker, Tracking};
 use crate::waiters::Waiters;
@@ -223,6 +223,15 @@ impl Db {
     #[inline]
     pub(crate) fn partition_of(&self, hash: u64) -> usize {
         (hash >> self.shift) as usize
+    }
+
+    /// Asks for the partition of a hash, which is locked soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(partition) = self.partitions.get(self.partition_of(hash)) {
+            let address = std::ptr::from_ref(partition).cast::<u8>();
+            (0..size_of::<Partition>()).step_by(64).for_each(|at| table::prefetch(address.wrapping_add(at)));
+        }
     }
 
     pub(crate) fn partitions(&self) -> usize {

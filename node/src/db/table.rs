@@ -457,7 +457,7 @@ pub(crate) fn prefetch_walk(bytes: &[u8]) {
 }
 
 #[inline]
-fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint: it never faults, whatever the address.
     unsafe {

@@ -246,13 +246,13 @@ fn may_be_slow(spec: &Spec) -> bool {
 }
 
 /// Asks for the memory a run of requests will touch: first all buckets, then all entries, so that the waits
-/// overlap. A partition someone holds is passed over: this is only ever a hint.
+/// overlap. Of a single one only its partition: what it does until it needs the rest is too little. A partition someone holds is passed over: this is only ever a hint.
 fn prefetch(cx: &Cx<'_>, items: &[Item]) {
     let hashes = || items.iter().filter(|item| item.hash != 0).map(|item| item.hash);
-    if hashes().count() < 2 {
-        return;
-    }
     let (db, database) = (&cx.engine.db, cx.keys.database);
+    if hashes().count() < 2 {
+        return hashes().for_each(|hash| db.prefetch(hash));
+    }
     for hash in hashes() {
         if let Some(mut slice) = db.try_lock(db.partition_of(hash)) {
             slice.of(database).table.prefetch(hash);

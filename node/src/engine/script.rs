@@ -9,6 +9,7 @@ mod bit;
 mod cjson;
 mod cmsgpack;
 mod convert;
+mod direct;
 pub(crate) mod functions;
 mod host;
 mod library;
@@ -21,6 +22,8 @@ mod structs;
 mod tests;
 mod watch;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,6 +36,7 @@ use super::acl_log::Context;
 use super::cx::Cx;
 use super::road::{Partitions, Unjudged, act, judge};
 use crate::commands::{self, Call, Flags};
+use crate::db::Key;
 use crate::db::entry::size_class;
 use crate::error::CommandError;
 use crate::resp::{Args, Limits, Out, Reply, read_reply};
@@ -47,6 +51,14 @@ const SCRIPTS_MAX: usize = 10_000;
 const SCRIPT_BYTES_MAX: usize = 64 << 20;
 /// Instructions one script may run unless CONFIG SET says otherwise: some seconds. Calls count as well.
 const INSTRUCTIONS_MAX: u64 = 400_000_000;
+
+/// What the room for replies to calls may hold on to between two of them.
+const REPLY_ROOM_BYTES: usize = 16 << 10;
+
+thread_local! {
+    /// Room for the reply to a call, which its script gets and not the client.
+    static REPLY: Cell<Out> = Cell::default();
+}
 
 /// A script's SHA-1 in lower-case hex.
 pub(crate) type Sha = [u8; 40];
@@ -261,8 +273,9 @@ pub(crate) fn run(
     let begun = (!outer).then(|| cx.keys.begin_record());
     engine.scripts.live.begin(matches!(program, Program::Function { .. }));
     let read_only = read_only || only_reads;
+    let first = keys.try_get(0).map(|key| cx.keys.key(key)).inspect(|key| cx.keys.foresee(*key));
     let mut script =
-        Script { cx: &mut *cx, read_only, allow_oom, has_written: false, protocol: 2, ends_as_call: false };
+        Script { cx: &mut *cx, read_only, allow_oom, has_written: false, protocol: 2, ends_as_call: false, first };
     let answered = lua::run(&mut script, program, keys, argv);
     let ends_as_call = script.ends_as_call;
     engine.scripts.live.end();
@@ -288,6 +301,18 @@ pub(crate) fn run(
     }
 }
 
+/// A call's reply, and how many bytes it had.
+fn read_call(out: &Out) -> (Reply, usize) {
+    let bytes = out.as_slice().map_or_else(|| Cow::Owned(out.to_vec()), Cow::Borrowed);
+    // Our own reply, whatever its size: only what cannot be held is refused.
+    let limits = Limits { frame_bytes_max: usize::MAX, ..Limits::DEFAULT };
+    let reply = match read_reply(&bytes, &limits) {
+        Ok(Some((reply, _))) => reply,
+        _ => Reply::Error(b"ERR the reply is too large for a script".to_vec()),
+    };
+    (reply, bytes.len())
+}
+
 /// A running script and what its calls may touch.
 pub(super) struct Script<'s, 'a> {
     cx: &'s mut Cx<'a>,
@@ -299,6 +324,8 @@ pub(super) struct Script<'s, 'a> {
     protocol: u8,
     /// What it ends with is the error of one of its calls.
     ends_as_call: bool,
+    /// Its first key, of which the bucket was asked for.
+    first: Option<Key<'s>>,
 }
 
 impl Script<'_, '_> {
@@ -306,29 +333,33 @@ impl Script<'_, '_> {
         self.cx.engine
     }
 
+    /// Asks for the entry of its first key.
+    fn foresee_entry(&self) {
+        if let Some(first) = self.first {
+            self.cx.keys.foresee_entry(first);
+        }
+    }
+
     /// One call of the script: its reply, an error reply included, and how many bytes it had.
     fn call(&mut self, args: Args<'_>) -> (Reply, usize) {
-        let mut out = Out::new(self.protocol);
+        let mut out = REPLY.take();
+        out.set_protocol(self.protocol);
         out.will_be_copied();
         std::mem::swap(self.cx.out, &mut out);
         let done = self.run_call(args);
         std::mem::swap(self.cx.out, &mut out);
-        if let Err(error) = done {
+        let replied = done.map(|()| read_call(&out));
+        out.clear();
+        out.shrink(REPLY_ROOM_BYTES);
+        REPLY.set(out);
+        replied.unwrap_or_else(|error| {
             self.cx.count(&error);
             if let Ok(spec) = commands::named(args) {
                 self.cx.cells.rejected(spec.bit());
             }
             let text = error.text().into_owned().into_bytes();
-            return (Reply::Error(text), 0);
-        }
-        let bytes = out.take();
-        // Our own reply, whatever its size: only what cannot be held is refused.
-        let limits = Limits { frame_bytes_max: usize::MAX, ..Limits::DEFAULT };
-        let reply = match read_reply(&bytes, &limits) {
-            Ok(Some((reply, _))) => reply,
-            _ => Reply::Error(b"ERR the reply is too large for a script".to_vec()),
-        };
-        (reply, bytes.len())
+            (Reply::Error(text), 0)
+        })
     }
 
     /// Whether the caller may call this; nothing when it is no command, or not with so many words.

@@ -124,6 +124,15 @@ impl OwnedArgs {
         self.ranges.push((start, end));
     }
 
+    /// Forgets the arguments, and what memory they had beyond `bytes`.
+    pub fn clear(&mut self, bytes: usize) {
+        if self.heap_bytes() > bytes {
+            return *self = OwnedArgs::new();
+        }
+        self.buf.clear();
+        self.ranges.clear();
+    }
+
     /// The arguments, borrowed.
     #[inline]
     pub fn as_args(&self) -> Args<'_> {

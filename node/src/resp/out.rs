@@ -303,6 +303,9 @@ impl Out {
         if self.buf.is_empty() && self.buf.capacity() > bytes {
             self.buf = Vec::with_capacity(bytes);
         }
+        if self.shared.is_empty() && self.shared.capacity() * size_of::<(usize, Bytes)>() > bytes {
+            self.shared = Vec::new();
+        }
     }
 
     /// Bytes written after `mark`.

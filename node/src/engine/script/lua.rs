@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 use scoped_tls_hkt::scoped_thread_local;
 
 use super::convert::{percent_g, plain, to_lua, to_reply};
@@ -16,7 +16,7 @@ use super::functions::{self, Library};
 use super::host::{self, Random, host};
 use super::library::Raised;
 use super::watch::Watch;
-use super::{Engine, Program, Script, Sha, cjson};
+use super::{Engine, Program, Script, Sha, cjson, direct};
 use crate::error::CommandError;
 use crate::resp::{Args, OwnedArgs, Reply};
 
@@ -26,8 +26,8 @@ const LOOK_EVERY: u32 = 500;
 const CALL_INSTRUCTIONS: u64 = 200;
 /// Memory of one worker's Lua state.
 const MEMORY_BYTES_MAX: usize = 128 << 20;
-/// What the engine itself makes of up to so many bytes of a request or a reply is not held to that: each step of it would
-/// have to expect to fail, which costs more than the step. At most some megabytes more than the limit are taken so.
+/// What the engine itself makes of a reply of up to so many bytes is not held to that: each step of it would have to expect
+/// to fail, which costs more than the step. At most some megabytes more than the limit are taken so.
 const SMALL_BYTES: usize = 64 << 10;
 /// Above this the state is swept after a script, and above twice what the last sweep left.
 const MEMORY_SWEEP_BYTES: usize = 16 << 20;
@@ -74,22 +74,25 @@ scoped_thread_local! {
 }
 
 #[derive(Clone, Copy)]
-struct Running<'a>(&'a dyn Calls);
+struct Running<'a> {
+    script: &'a dyn Calls,
+    watch: &'a Watch,
+}
+
+/// A call's reply, and how many bytes it had.
+pub(super) type Called = (Reply, usize);
 
 /// What a running script asks for.
 trait Calls {
-    /// A command; its reply, and how many bytes it had.
-    ///
-    /// # Errors
-    /// The words are none of a command: nothing was called.
-    fn call(&self, words: &MultiValue) -> Result<(Reply, usize), &'static str>;
+    /// A command.
+    fn call(&self, args: Args<'_>) -> Called;
     /// Something about itself.
     fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>>;
 }
 
 impl Calls for RefCell<&mut Script<'_, '_>> {
-    fn call(&self, words: &MultiValue) -> Result<(Reply, usize), &'static str> {
-        arguments(words).map(|args| self.borrow_mut().call(args.as_args()))
+    fn call(&self, args: Args<'_>) -> Called {
+        self.borrow_mut().call(args)
     }
 
     fn ask(&self, lua: &Lua, words: MultiValue) -> Result<Value, Vec<u8>> {
@@ -203,6 +206,7 @@ impl State {
         let prelude = lua.load(include_str!("prelude.lua")).set_name(host::PRELUDE).set_mode(ChunkMode::Text);
         watch.begin_loading(Duration::from_secs(60));
         let (run, load_library, call_function) = prelude.call::<(Function, Function, Function)>(&host)?;
+        let (run, call_function) = (direct::runner(&lua, &run)?, direct::runner(&lua, &call_function)?);
         for redis in ["of_scripts", "of_functions"] {
             put_calls(&lua, &watch, &raised, &host.raw_get(redis)?)?;
         }
@@ -361,47 +365,34 @@ impl State {
         keys: Args<'_>,
         argv: Args<'_>,
     ) -> mlua::Result<(bool, Value)> {
-        let list = |words: Args<'_>| self.lua.create_sequence_from(words.iter().map(Word));
-        let bytes = keys.bytes() + argv.bytes() + (keys.len() + argv.len()) * size_of::<Value>();
-        let (keys, argv) = unlimited(&self.lua, bytes, || Ok((list(keys)?, list(argv)?)))?;
+        script.foresee_entry();
         let script = RefCell::new(script);
-        RUNNING.set(Running(&script), || runner.call((function, keys, argv)))
-    }
-}
-
-/// A word of a request, as a string of scripts.
-struct Word<'w>(&'w [u8]);
-
-impl IntoLua for Word<'_> {
-    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        lua.create_string(self.0).map(Value::String)
+        let running = Running { script: &script, watch: &self.watch };
+        RUNNING.set(running, || direct::run(runner, function, keys, argv))
     }
 }
 
 /// Puts `call` and `pcall` into `redis`.
 fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -> mlua::Result<()> {
-    let (counted, raises) = (watch.clone(), raised.clone());
-    let call = move |lua: &Lua, words: MultiValue| {
-        counted.spend(CALL_INSTRUCTIONS);
-        match running(|script| script.call(&words))? {
-            Err(text) => Err(raises.table(text.into())),
-            Ok((Reply::Error(text), _)) => Err(raises.of_call(text)),
-            // A number takes no memory.
-            Ok((reply @ Reply::Int(_), _)) => to_lua(lua, &reply),
-            Ok((reply, bytes)) => unlimited(lua, bytes, || to_lua(lua, &reply)),
-        }
+    let raises = raised.clone();
+    let call = move |lua: &Lua, words: MultiValue| match called(&words)? {
+        Err(text) => Err(raises.table(text.into())),
+        Ok((Reply::Error(text), _)) => Err(raises.of_call(text)),
+        // A number takes no memory.
+        Ok((reply @ Reply::Int(_), _)) => to_lua(lua, &reply),
+        Ok((reply, bytes)) => unlimited(lua, bytes, || to_lua(lua, &reply)),
     };
-    redis.raw_set("call", lua.create_function(call)?)?;
+    redis.raw_set("call", direct::in_front_of(lua, &lua.create_function(call)?)?)?;
     let (counted, raises) = (watch.clone(), raised.clone());
     let pcall = move |lua: &Lua, words: MultiValue| {
-        counted.spend(CALL_INSTRUCTIONS);
         match words.front() {
             // Only the prelude has light userdata that is not null.
             Some(Value::LightUserData(what)) if !what.0.is_null() => {
-                running(|script| script.ask(lua, words))?.map_err(|text| raises.table(text))
+                counted.spend(CALL_INSTRUCTIONS);
+                running(|running| running.script.ask(lua, words))?.map_err(|text| raises.table(text))
             }
             _ => {
-                let called = running(|script| script.call(&words))?;
+                let called = called(&words)?;
                 let is_call = called.is_ok();
                 let (reply, bytes) = called.unwrap_or_else(|text| (Reply::Error(text.into()), 0));
                 unlimited(lua, bytes, || {
@@ -414,7 +405,30 @@ fn put_calls(lua: &Lua, watch: &Rc<Watch>, raised: &Rc<Raised>, redis: &Table) -
             }
         }
     };
-    redis.raw_set("pcall", lua.create_function(pcall)?)
+    redis.raw_set("pcall", direct::in_front_of(lua, &lua.create_function(pcall)?)?)
+}
+
+/// What a call answers, which may have been made by [`direct`].
+///
+/// # Errors
+/// The words are none of a command: nothing was called.
+fn called(words: &MultiValue) -> mlua::Result<Result<Called, &'static str>> {
+    if let Some(called) = direct::answered() {
+        return Ok(Ok(called));
+    }
+    match arguments(words) {
+        Ok(args) => call_running(args.as_args()).map(Ok).ok_or_else(no_script_runs),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// Makes a call of the script that runs on this thread, if one does.
+pub(super) fn call_running(args: Args<'_>) -> Option<Called> {
+    let call = |running: Running<'_>| {
+        running.watch.spend(CALL_INSTRUCTIONS);
+        running.script.call(args)
+    };
+    RUNNING.is_set().then(|| RUNNING.with(call))
 }
 
 /// In an error's table: it is a call's, and was counted when the call answered it. Redis's name.
@@ -426,11 +440,15 @@ fn is_of_call(value: &Value) -> bool {
 }
 
 /// Asks the script that runs on this thread.
-fn running<R>(ask: impl FnOnce(&dyn Calls) -> R) -> mlua::Result<R> {
+fn running<R>(ask: impl FnOnce(Running<'_>) -> R) -> mlua::Result<R> {
     if !RUNNING.is_set() {
-        return Err(mlua::Error::runtime("no script runs"));
+        return Err(no_script_runs());
     }
-    Ok(RUNNING.with(|running| ask(running.0)))
+    Ok(RUNNING.with(ask))
+}
+
+fn no_script_runs() -> mlua::Error {
+    mlua::Error::runtime("no script runs")
 }
 
 /// `redis.setresp` with the protocol of replies, `redis.acl_check_cmd` with a call; the text of an error to be raised.
