@@ -29,7 +29,9 @@ use table::Section;
 /// What was asked for.
 struct Plan {
     rounds: usize,
-    /// Of one load.
+    /// Servers of one load take so many turns in a round, so that what else the machine does meets all of them.
+    turns: u32,
+    /// Of one load on one server in one round.
     seconds: f64,
     /// Worker threads of the node and the gateway.
     workers: usize,
@@ -42,6 +44,11 @@ struct Plan {
 }
 
 impl Plan {
+    /// Of one turn.
+    fn turn_seconds(&self) -> f64 {
+        self.seconds / f64::from(self.turns)
+    }
+
     /// Whether a row was asked for.
     fn wants(&self, table: &str, row: &str) -> bool {
         let name = format!("{table}: {row}").to_lowercase();
@@ -116,14 +123,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn plan(arguments: &[String]) -> Result<Plan> {
-    let mut plan =
-        Plan { rounds: 7, seconds: 0.5, workers: 1, memory_keys: 1 << 20, signed_keys: 100_000, only: Vec::new() };
+    let mut plan = Plan {
+        rounds: 7,
+        turns: 6,
+        seconds: 0.6,
+        workers: 1,
+        memory_keys: 1 << 20,
+        signed_keys: 100_000,
+        only: Vec::new(),
+    };
     let mut words = arguments.iter().map(String::as_str).peekable();
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|text| text.parse().ok()).filter(|&number: &usize| number > 0);
         match word {
             "--quick" => {
                 plan.rounds = 3;
+                plan.turns = 2;
                 plan.seconds = 0.2;
                 plan.memory_keys = 1 << 18;
                 plan.signed_keys = 20_000;

@@ -29,7 +29,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             prepare: Some((workload, None)),
         }));
     }
-    let rows = case::rounds(bench, &cases, || Ok(()))?;
+    let rows = case::rounds(bench, &cases, bench.plan.turns, || Ok(()))?;
     let mut aims = Vec::new();
     for peer in &peers {
         let bound = |most| (peer.name == "redis-server").then_some(Bound::Most(most));
@@ -45,7 +45,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
     }
     let about = format!(
         "50 connections, values of 64 B; lists of 100, hashes of 10 fields, sorted sets of 1000 members for reads; {} worker \
-         of the node. What a load runs on is laid out afresh before each run, outside the measure.",
+         of the node. What a load runs on is laid out afresh before each round, outside the measure.",
         bench.plan.workers
     );
     Ok(Section { title: "RESP: other commands", about, rows, aims })

@@ -22,12 +22,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
         let file = bench.folder.join("files").join(format!("{}.requests", server.name.replace(' ', "")));
         let file = file.to_str().context("the target folder's name is not UTF-8")?.to_owned();
         // Longer than the others: there are only two.
-        let words = Words::new("http").with("file", &file).with("seconds", bench.plan.seconds * 4.0);
+        let words = Words::new("http").with("file", &file).with("seconds", bench.plan.turn_seconds() * 4.0);
         cases.push(Case { what: "signed GET".to_owned(), server, who: server.name, words, prepare: None });
         files.push((server.address, file));
     }
     let mut signed: Option<Instant> = None;
-    let rows = case::rounds(bench, &cases, || {
+    let rows = case::rounds(bench, &cases, bench.plan.turns, || {
         if signed.is_none_or(|at| at.elapsed() > AGE_MAX) {
             files.iter().try_for_each(|(address, file)| load::sign(bench, *address, keys, file))?;
             signed = Some(Instant::now());

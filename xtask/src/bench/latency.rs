@@ -36,7 +36,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             prepare: None,
         }));
     }
-    let rows = case::rounds(bench, &cases, || Ok(()))?;
+    let rows = case::rounds(bench, &cases, 1, || Ok(()))?;
     let mut aims = Vec::new();
     for peer in &peers {
         for (what, most) in [(&alike, Some(MOST)), (&own, None)] {

@@ -87,9 +87,9 @@ pub(super) fn prepare(bench: &Bench, server: &Server, login: Option<Login>, work
 /// The words of a workload.
 pub(super) fn words(bench: &Bench, workload: &Workload, login: Option<Login>, pipeline: u64) -> Words {
     let words = Words::resp(&workload.command, login);
-    let words = words.with("pipeline", pipeline).with("keys", workload.keys).with("seconds", bench.plan.seconds);
+    let words = words.with("pipeline", pipeline).with("keys", workload.keys).with("seconds", bench.plan.turn_seconds());
     match workload.operations {
-        Some(most) => words.with("operations", most),
+        Some(most) => words.with("operations", most / u64::from(bench.plan.turns)),
         None => words,
     }
 }

@@ -67,7 +67,7 @@ impl Shape {
         let value = if verb == "SET" { format!(" {{x{}}}", self.value_bytes) } else { String::new() };
         let words = Words::new("resp").with("command", format!("{verb} {}{{key}}{value}", self.key()));
         let words = words.with("pipeline", self.pipeline).with("connections", self.connections);
-        words.with("keys", self.keys()).with("seconds", bench.plan.seconds)
+        words.with("keys", self.keys()).with("seconds", bench.plan.turn_seconds())
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             prepare: None,
         }));
     }
-    let rows = case::rounds(bench, &cases, || Ok(()))?;
+    let rows = case::rounds(bench, &cases, bench.plan.turns, || Ok(()))?;
     let mut aims = Vec::new();
     for (shape, verb) in loads(bench) {
         let what = shape.what(verb);

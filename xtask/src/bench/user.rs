@@ -48,7 +48,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             prepare: Some((workload, Some(FULL))),
         }));
     }
-    let rows = case::rounds(bench, &cases, || Ok(()))?;
+    let rows = case::rounds(bench, &cases, bench.plan.turns, || Ok(()))?;
     let mut aims = Vec::new();
     for workload in &workloads {
         let what = what(workload);

@@ -1,4 +1,4 @@
-//! What clients do, as data: a command over and over, on data that is laid out afresh before each run.
+//! What clients do, as data: a command over and over, on data that is laid out afresh before each round.
 
 /// One command under load. Holes in braces: see `larder-load`. Keys begin with `app:`, so that a user limited to those can
 /// send it too.
@@ -8,7 +8,7 @@ pub(super) struct Workload {
     pub(super) prepare: Vec<(String, u64)>,
     pub(super) command: String,
     pub(super) keys: u64,
-    /// Most operations of a run, where what was laid out is used up.
+    /// Most operations of a round, where what was laid out is used up.
     pub(super) operations: Option<u64>,
 }
 

@@ -41,6 +41,8 @@ impl Keyspace<'_> {
     /// Exchanges what two databases hold; every partition is held. Clients stay where they are: watchers of keys that are
     /// in either are raised, and waiters find what came.
     pub(crate) fn swap(&mut self, one: u8, other: u8) {
+        self.expire_behind_watched(one, other);
+        self.expire_behind_watched(other, one);
         let (before_one, before_other) = (self.sizes(one), self.sizes(other));
         let (db, ready, garbage) = (self.db, &mut self.ready, &mut self.garbage);
         for slice in self.held.slices() {
@@ -62,6 +64,20 @@ impl Keyspace<'_> {
             }
         }
         self.changed_all();
+    }
+
+    /// Removes what is due of the keys of `other` that are watched in `database`: to their watchers nothing comes.
+    fn expire_behind_watched(&mut self, database: u8, other: u8) {
+        let slices = self.held.slices();
+        let watched =
+            slices.flat_map(|slice| slice.of(database).watched.keys().map(Box::from).collect::<Vec<Box<[u8]>>>());
+        let watched = watched.collect::<Vec<_>>();
+        self.within(other, |keys| {
+            for key in &watched {
+                let key = keys.key(key);
+                keys.expire_if_due(key);
+            }
+        });
     }
 
     /// Keys of a database, and how many of them will expire; every partition is held.

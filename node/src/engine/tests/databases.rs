@@ -329,6 +329,34 @@ proptest! {
 }
 
 #[test]
+fn an_exchange_brings_watchers_only_what_is_alive() {
+    for (came, before, expected) in [
+        // What is due already is nothing to who watches nothing.
+        ("SET k v PX 10", "PING", "*1|+PONG|"),
+        ("SET k v PX 100000", "PING", "*-1|"),
+        ("PING", "PING", "*1|+PONG|"),
+        ("PING", "SET k v", "*-1|"),
+        // It was there when the watch began.
+        ("PING", "SET k v PX 10", "*-1|"),
+    ] {
+        let clock = Clock::new();
+        let engine = engine(&clock);
+        let mut client = Client::new(&engine, &clock, 0);
+        client.say("SELECT 1");
+        client.say(came);
+        client.say("SELECT 0");
+        client.say(before);
+        client.say("WATCH k");
+        clock.pass(20);
+        client.say("SWAPDB 0 1");
+        client.say("MULTI");
+        client.say("PING");
+        assert_eq!(client.say("EXEC"), expected, "{came}, {before}");
+        assert_eq!(client.say("SELECT 0"), "+OK|");
+    }
+}
+
+#[test]
 fn trackers_are_told_when_databases_are_exchanged() {
     let clock = Clock::new();
     let engine = engine(&clock);
