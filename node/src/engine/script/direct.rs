@@ -137,10 +137,11 @@ unsafe fn called(state: *mut ffi::lua_State) -> Option<Option<f64>> {
         return None;
     }
     let made = ROOM.with_borrow_mut(|room| {
-        room.clear(ROOM_BYTES);
         // SAFETY: the caller's promise.
         let made = unsafe { words(state, room) };
-        made.then(|| catch_unwind(AssertUnwindSafe(|| call_running(room.as_args()))))
+        let made = made.then(|| catch_unwind(AssertUnwindSafe(|| call_running(room.as_args()))));
+        room.clear(ROOM_BYTES);
+        made
     });
     match made? {
         Ok(Some((Reply::Int(value), _))) => Some(Some(value as f64)),
