@@ -1,8 +1,8 @@
 //! The batch pipeline: many requests of one connection, read and found together, run in order.
 //!
 //! Up to [`COMMANDS_MAX`] requests are framed in place, their rows found, the keys of simple ones and the first of each
-//! script hashed, and the memory they will touch asked for ahead, so that the waits for memory overlap. Then they run in order. A command with
-//! one key locks, acts, replies and unlocks; everything else runs alone.
+//! script hashed, and the memory they will touch asked for ahead, so that the waits for memory overlap. Then they run in
+//! order. A command with one key locks, acts, replies and unlocks; everything else runs alone.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -246,7 +246,8 @@ fn may_be_slow(spec: &Spec) -> bool {
 }
 
 /// Asks for the memory a run of requests will touch: first all buckets, then all entries, so that the waits
-/// overlap. Of a single one only its partition: what it does until it needs the rest is too little. A partition someone holds is passed over: this is only ever a hint.
+/// overlap. A partition someone holds is passed over: this is only ever a hint. Of a single request only the partition
+/// itself is asked for, which takes no lock: it locks it at once and looks for the rest.
 fn prefetch(cx: &Cx<'_>, items: &[Item]) {
     let hashes = || items.iter().filter(|item| item.hash != 0).map(|item| item.hash);
     let (db, database) = (&cx.engine.db, cx.keys.database);

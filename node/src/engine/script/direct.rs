@@ -47,15 +47,21 @@ pub(super) fn run(
         unsafe { (transmute::<Args<'_>, Args<'static>>(keys), transmute::<Args<'_>, Args<'static>>(argv)) };
     LENT.set(Some((keys, argv)));
     let _back = GiveBack;
-    runner.call(function)
+    let done = runner.call(function);
+    match ANSWERED.take() {
+        // The script caught the error that kept the safe function from it.
+        Some(Err(panic)) => resume_unwind(panic),
+        _ => done,
+    }
 }
 
-/// Takes back what is lent to a runner, even when it was not called.
+/// Takes back what is lent to a runner, even when it was not called, and what nobody asked for.
 struct GiveBack;
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
         LENT.set(None);
+        ANSWERED.set(None);
     }
 }
 
@@ -157,7 +163,7 @@ unsafe fn called(state: *mut ffi::lua_State) -> Option<Option<f64>> {
     }
 }
 
-/// Copies the words of a call to `args`: whether there are any, and all of them strings.
+/// Copies the words of a call to `args`, if there are any and all of them are strings; otherwise nothing.
 ///
 /// # Safety
 /// `state` is alive, with the words on its stack. No error is raised.
@@ -166,15 +172,15 @@ unsafe fn words(state: *mut ffi::lua_State, args: &mut OwnedArgs) -> bool {
     // has it.
     unsafe {
         let count = ffi::lua_gettop(state);
+        if count == 0 || (1..=count).any(|at| ffi::lua_type(state, at) != ffi::LUA_TSTRING) {
+            return false;
+        }
         for at in 1..=count {
-            if ffi::lua_type(state, at) != ffi::LUA_TSTRING {
-                return false;
-            }
             let mut len = 0;
             let text = ffi::lua_tolstring(state, at, &mut len);
             args.push(std::slice::from_raw_parts(text.cast(), len));
         }
-        count > 0
+        true
     }
 }
 
@@ -244,20 +250,21 @@ mod tests {
             "(coroutine.wrap(function(...) return redis.pcall(...) end))(WORDS)",
             "select('#', redis.pcall(WORDS))",
         ]);
-        let words = (name, proptest::collection::vec(word(), 0..5), any::<bool>());
+        let is_empty = prop_oneof![9 => proptest::strategy::Just(false), 1 => proptest::strategy::Just(true)];
+        let words = (name, proptest::collection::vec(word(), 0..5), is_empty);
         (how, words, any::<bool>()).prop_map(|(how, (name, rest, is_empty), resp3)| {
-            let words =
-                std::iter::once(name).chain(rest).filter(|_| !is_empty || how.len() % 2 == 0).collect::<Vec<_>>();
-            let words = words.join(", ");
-            // A trailing comma is none of Lua's.
-            let called = how
-                .replace("(redis.call, WORDS)", if words.is_empty() { "(redis.call)" } else { "(redis.call, WORDS)" });
-            format!("redis.setresp({}) return {}", if resp3 { 3 } else { 2 }, called.replace("WORDS", &words))
+            let words = std::iter::once(name).chain(rest).collect::<Vec<_>>().join(", ");
+            let called = match is_empty {
+                // A trailing comma is none of Lua's.
+                true => how.replace(", WORDS", "").replace("WORDS", ""),
+                false => how.replace("WORDS", &words),
+            };
+            format!("redis.setresp({}) return {called}", if resp3 { 3 } else { 2 })
         })
     }
 
     proptest! {
-        /// The safe function alone is the twin: it says and does the same.
+        /// The twin leaves each call to the safe function: it says, does and counts the same.
         #[test]
         fn calls_answer_as_the_safe_function_does(scripts in proptest::collection::vec(call(), 1..30)) {
             let clock = Clock::new();
@@ -279,6 +286,8 @@ mod tests {
                 prop_assert_eq!(&said[0], &said[1], "{}", script);
             }
             prop_assert_eq!(dump(&engines[0], clock.now()), dump(&engines[1], clock.now()));
+            let errors = clients.each_mut().map(|client| client.say("INFO errorstats"));
+            prop_assert_eq!(&errors[0], &errors[1]);
         }
 
         #[test]
@@ -290,19 +299,36 @@ mod tests {
             let engine = engine(&clock);
             let mut client = Client::new(&engine, &clock, 0);
             let count = keys.len().to_string();
-            let mut words = vec![b"EVAL".as_slice(), b"return {KEYS, ARGV, #KEYS, #ARGV}", count.as_bytes()];
+            let mut words = vec![b"EVAL".as_slice(), HEX.as_bytes(), count.as_bytes()];
             words.extend(keys.iter().chain(&argv).map(Vec::as_slice));
             let said = client.words(&words);
-            let list = |words: &[Vec<u8>]| {
-                let words = words.iter().map(|word| format!("${}|{}|", word.len(), shown(word)));
-                format!("*{}|{}", words.len(), words.collect::<String>())
-            };
-            prop_assert_eq!(said, format!("*4|{}{}:{}|:{}|", list(&keys), list(&argv), keys.len(), argv.len()));
+            let hex = |word: &Vec<u8>| word.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + ",";
+            let all = [&keys, &argv].map(|list| list.iter().map(hex).collect::<String>() + ";").concat();
+            prop_assert_eq!(said, format!("${}|{all}|", all.len()));
         }
     }
 
-    /// A word as [`Client`] shows it.
-    fn shown(word: &[u8]) -> String {
-        String::from_utf8_lossy(word).replace("\r\n", "|")
+    /// Answers its keys and arguments in hex.
+    const HEX: &str = "local out = {} for _, list in ipairs({KEYS, ARGV}) do for i = 1, #list do \
+        out[#out + 1] = list[i]:gsub('.', function(c) return string.format('%02x', c:byte()) end) .. ',' end \
+        out[#out + 1] = ';' end return table.concat(out)";
+
+    #[test]
+    fn what_has_no_room_leaves_nothing_behind() {
+        let clock = Clock::new();
+        let engine = engine(&clock);
+        let mut client = Client::new(&engine, &clock, 0);
+        let large = [b'x', b'y'].map(|byte| vec![byte; 70 << 20]);
+        let said = client.words(&[b"EVAL".as_slice(), b"return #ARGV", b"0", &large[0], &large[1]]);
+        assert!(said.starts_with("-ERR") && said.contains("memory"), "{said}");
+        assert_eq!(client.words(&["EVAL", "return #ARGV", "0"]), ":0|");
+        // Where Lua's C stack ends between the call and what makes its answer a value, the next call has its own.
+        let deep = "local function f(n) if n == 0 then return redis.call('ECHO', 'lost') end \
+            local ok, e = pcall(f, n - 1) if not ok then error(e, 0) end return e end \
+            pcall(f, tonumber(ARGV[1])) return redis.call('ECHO', 'own')";
+        for depth in 180..200 {
+            assert_eq!(client.words(&["EVAL", deep, "0", &depth.to_string()]), "$3|own|", "{depth}");
+            assert!(super::ANSWERED.take().is_none());
+        }
     }
 }

@@ -418,7 +418,10 @@ fn called(words: &MultiValue) -> mlua::Result<Result<Called, &'static str>> {
     }
     match arguments(words) {
         Ok(args) => call_running(args.as_args()).map(Ok).ok_or_else(no_script_runs),
-        Err(why) => Ok(Err(why)),
+        Err(why) => {
+            running(|running| running.watch.spend(CALL_INSTRUCTIONS))?;
+            Ok(Err(why))
+        }
     }
 }
 

@@ -16,6 +16,8 @@ fn an_endless_script_is_ended_and_catches_nothing() {
         "while true do pcall(function() while true do end end) end",
         "local function f() while true do end end while true do xpcall(f, function() return 1 end) end",
         "while true do pcall(redis.call, 'get', 'x') end",
+        "while true do redis.pcall({}) end",
+        "while true do pcall(redis.call) end",
         "local f = coroutine.wrap(function() while true do end end) while true do pcall(f) end",
         "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
         "return string.find(string.rep('a', 5000), '.-.-.-.-.-b')",
